@@ -1,0 +1,1 @@
+"""Drifting Gymnasium environments."""

@@ -1,0 +1,1 @@
+"""memagent: agents that remember and adapt, for control tasks that drift."""
