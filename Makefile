@@ -1,0 +1,55 @@
+# Every target sets up .venv by itself, when there is none, when it is broken or was moved, and when pyproject.toml or
+# constraints.txt changed; otherwise at once.
+
+PYTHON ?= python3
+TRAIN_ARGS ?= --env Drift/CartPole-v0
+PYTEST_ARGS ?=
+
+BIN := .venv/bin
+# The stamp is written last and holds the folder it was made in: without it, or with another folder in it, .venv is
+# half-made, broken or a copy, and is made anew.
+STAMP := .venv/.installed
+VENV_STATE := $(shell test "$$(cat $(STAMP) 2>/dev/null)" = "$(CURDIR)" && $(BIN)/python -c '' 2>/dev/null && echo good)
+
+.DEFAULT_GOAL := help
+.PHONY: help train test check format clean
+
+help:  ## show this list
+	@echo "memagent: agents that remember, for control tasks that drift"
+	@echo
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+	@echo
+	@echo "  PYTHON=python3.12       the interpreter that .venv is made with (3.11 or newer)"
+	@echo "  TRAIN_ARGS='--seed 1'   arguments of train.py (now: $(TRAIN_ARGS))"
+	@echo "  PYTEST_ARGS='-k replay' arguments of pytest"
+
+train: $(STAMP)  ## train an agent on drifting CartPole, then evaluate it (see TRAIN_ARGS)
+	$(BIN)/python train.py $(TRAIN_ARGS)
+
+test: check  ## check, then run the tests
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+check: $(STAMP)  ## layout, lint and types, changing nothing
+	$(BIN)/python -m ruff format --check .
+	$(BIN)/python -m ruff check .
+	$(BIN)/python -m mypy
+
+format: $(STAMP)  ## lay out the code and mend what ruff can mend
+	$(BIN)/python -m ruff format .
+	$(BIN)/python -m ruff check --fix .
+
+clean:  ## remove .venv, caches and build outputs; runs/ stays
+	rm -rf .venv build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+ifneq ($(VENV_STATE),good)
+.PHONY: $(STAMP)
+endif
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	    echo "memagent needs Python 3.11 or newer, but $(PYTHON) is $$($(PYTHON) --version 2>&1); name a newer one, as in: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
+	@rm -f $@
+	@$(if $(filter good,$(VENV_STATE)),,rm -rf .venv && $(PYTHON) -m venv .venv)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[mujoco,box2d,dev]'
+	@echo "$(CURDIR)" > $@
