@@ -1,0 +1,284 @@
+"""The unroll: `y, state = memory(x, start, state)` over T steps, for the DNC, the LSTM and no memory at all.
+
+A sequence that starts at step t is reset to the zero state before that step, inside the unroll, so that acting
+(T = 1) and training (T > 1) are the same function. Modules hold weights only; state is a NamedTuple of tensors, batch
+first, that comes in and goes out.
+"""
+
+from collections.abc import Iterable, Iterator
+from importlib.util import find_spec
+from typing import NamedTuple, TypeAlias, TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from memagent.memory import bank
+from memagent.memory.config import MemoryConfig
+
+
+class DNCState(NamedTuple):
+    """State of B sequences; zero at a start. Without temporal links p is [B, 0] and L is [B, 0, 0]."""
+
+    h: Tensor  # [B, H] controller output, before its layer norm
+    c: Tensor  # [B, H] controller cell
+    r: Tensor  # [B, R*W] reads as the controller sees them, after their layer norm
+    M: Tensor  # [B, N, W] memory
+    u: Tensor  # [B, N] usage
+    p: Tensor  # [B, N] precedence
+    L: Tensor  # [B, N, N] links
+    w_w: Tensor  # [B, N] write weights
+    w_r: Tensor  # [B, R, N] read weights
+
+
+class LSTMState(NamedTuple):
+    """State of B sequences; zero at a start."""
+
+    h: Tensor  # [B, H]
+    c: Tensor  # [B, H]
+
+
+class NoState(NamedTuple):
+    """Nothing is remembered."""
+
+
+class DNCTrace(NamedTuple):
+    """What the bank did at every step, for pictures."""
+
+    usage: Tensor  # [T, B, N]
+    write_weights: Tensor  # [T, B, N]
+    read_weights: Tensor  # [T, B, R, N]
+
+
+State: TypeAlias = DNCState | LSTMState | NoState
+StateT = TypeVar("StateT", DNCState, LSTMState)
+
+
+def zeros(
+    shapes: Iterable[tuple[int, ...]],
+    like: Tensor,
+    device: torch.device | str | None,
+    dtype: torch.dtype | None,
+) -> Iterator[Tensor]:
+    """Zero tensors of these shapes, on like's device and of its dtype unless given."""
+    device, dtype = device or like.device, dtype or like.dtype
+    return (torch.zeros(shape, device=device, dtype=dtype) for shape in shapes)
+
+
+def reset_state(state: StateT, start_t: Tensor) -> StateT:
+    """The state with every sequence of start_t [B] (bool) set back to zero."""
+    return type(state)(*(s.masked_fill(start_t.view(-1, *(1,) * (s.dim() - 1)), 0.0) for s in state))
+
+
+def steps_with_start(start: Tensor) -> list[bool]:
+    """For each step, whether a sequence starts there; a step without one needs no reset.
+
+    All True where looking would be wrong or slow: under vmap and compilation, and off the CPU.
+    """
+    if start.device.type != "cpu" or torch.compiler.is_compiling():
+        return [True] * start.shape[0]
+    try:
+        return start.any(dim=1).tolist()
+    except RuntimeError:  # vmap over start: its values are not one list
+        return [True] * start.shape[0]
+
+
+def lstm_parameters(input_dim: int, hidden_size: int) -> tuple[nn.Parameter, nn.Parameter, nn.Parameter]:
+    """weight_ih [4H, I] (Xavier), weight_hh [4H, H] (orthogonal), bias [4H] (forget gate 1); gates i, f, g, o."""
+    weight_ih = torch.empty(4, hidden_size, input_dim)
+    weight_hh = torch.empty(4, hidden_size, hidden_size)
+    for gate in range(4):
+        nn.init.xavier_uniform_(weight_ih[gate])
+        nn.init.orthogonal_(weight_hh[gate])
+    bias = torch.zeros(4, hidden_size)
+    bias[1] = 1.0
+    return (
+        nn.Parameter(weight_ih.flatten(0, 1)),
+        nn.Parameter(weight_hh.flatten(0, 1)),
+        nn.Parameter(bias.flatten()),
+    )
+
+
+def lstm_cell(gates: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
+    """h_t, c_t [B, H] from the four gates before their functions [B, 4H] and c_{t-1} [B, H]."""
+    i, f, g, o = gates.chunk(4, dim=-1)
+    # c_t = sigmoid(f) c_{t-1} + sigmoid(i) tanh(g);  h_t = sigmoid(o) tanh(c_t)
+    c = f.sigmoid() * c + i.sigmoid() * g.tanh()
+    return o.sigmoid() * c.tanh(), c
+
+
+def check_input(x: Tensor, start: Tensor, input_dim: int) -> None:
+    """Raise a ValueError unless x is [T, B, input_dim] with T >= 1 and start is [T, B] bool."""
+    if x.dim() != 3 or x.shape[-1] != input_dim or x.shape[0] < 1:
+        raise ValueError(
+            f"x has shape {tuple(x.shape)}, expected [T, B, {input_dim}] with at least one step: pass time first, "
+            "then batch, then features."
+        )
+    if start.shape != x.shape[:2] or start.dtype != torch.bool:
+        raise ValueError(
+            f"start is {start.dtype} of shape {tuple(start.shape)}, expected torch.bool of shape "
+            f"{tuple(x.shape[:2])}: pass one flag per step and sequence."
+        )
+
+
+def choose_backend(config: MemoryConfig, weight: Tensor) -> str:
+    """Which implementation runs a DNC of this config, with weights like this one: "fused" or "reference".
+
+    Raises:
+        ValueError: the config asks for the fused path where it cannot run.
+    """
+    if config.backend == "reference":
+        return "reference"
+    supported = weight.device.type == "cpu" and weight.dtype in (torch.float32, torch.float64)
+    fused_can = supported and not config.link_sharpness and find_spec("memagent.memory.fused") is not None
+    if config.backend == "fused" and not fused_can:
+        raise ValueError(
+            f'backend is "fused" with {weight.dtype} on {weight.device} and link_sharpness={config.link_sharpness}, '
+            'expected float32 or float64 on the CPU without link_sharpness: set backend to "auto" or "reference".'
+        )
+    return "fused" if fused_can else "reference"
+
+
+class DNC(nn.Module):
+    """Differentiable neural computer (Graves et al. 2016): an LSTM controller with an external memory.
+
+    y_t = [o_t ; r_t], the controller's output (after its layer norm, when on) and the reads (after theirs).
+    """
+
+    def __init__(self, config: MemoryConfig, input_dim: int) -> None:
+        super().__init__()
+        self.config, self.input_dim = config, input_dim
+        H, read_dim = config.hidden_size, config.num_read_heads * config.memory_dim
+        self.output_dim = H + read_dim
+        self.weight_ih, self.weight_hh, self.bias = lstm_parameters(input_dim + read_dim, H)
+        self.controller_norm = nn.LayerNorm(H) if config.layer_norm else nn.Identity()
+        self.interface = nn.Linear(H, bank.interface_size(config))
+        self.read_norm = nn.LayerNorm(read_dim) if config.layer_norm else nn.Identity()
+        nn.init.xavier_uniform_(self.interface.weight)
+        nn.init.zeros_(self.interface.bias)
+
+    @property
+    def backend(self) -> str:
+        """The implementation that forward runs: "fused" or "reference"."""
+        return choose_backend(self.config, self.weight_ih)
+
+    def initial_state(
+        self, batch_size: int, *, device: torch.device | str | None = None, dtype: torch.dtype | None = None
+    ) -> DNCState:
+        """The zero state of batch_size sequences; device and dtype are the weights' unless given."""
+        B, H, N = batch_size, self.config.hidden_size, self.config.memory_size
+        W, R, links = self.config.memory_dim, self.config.num_read_heads, self.config.temporal_links
+        P = N if links else 0
+        shapes = [(B, H), (B, H), (B, R * W), (B, N, W), (B, N), (B, P), (B, P, P), (B, N), (B, R, N)]
+        return DNCState(*zeros(shapes, self.weight_ih, device, dtype))
+
+    def forward(self, x: Tensor, start: Tensor, state: DNCState) -> tuple[Tensor, DNCState]:
+        """Unroll T steps.
+
+        Args:
+            x: inputs [T, B, I].
+            start: [T, B] bool; start[t, b] resets sequence b before step t.
+            state: the state before step 0.
+
+        Returns:
+            y [T, B, output_dim] and the state after the last step.
+        """
+        check_input(x, start, self.input_dim)
+        if self.backend == "fused":
+            from memagent.memory.fused import fused_unroll  # only now: importing it loads numba
+
+            return fused_unroll(self, x, start, state)
+        outputs, state_t = [], state
+        for y_t, state_t in self.steps(x, start, state):
+            outputs.append(y_t)
+        return torch.stack(outputs), state_t
+
+    def steps(self, x: Tensor, start: Tensor, state: DNCState) -> Iterator[tuple[Tensor, DNCState]]:
+        """The reference, step by step: y_t [B, output_dim] and the state after step t."""
+        for x_t, start_t, resets in zip(x, start, steps_with_start(start), strict=True):
+            if resets:
+                state = reset_state(state, start_t)
+            y_t, state = self._step(x_t, state)
+            yield y_t, state
+
+    def _step(self, x_t: Tensor, state: DNCState) -> tuple[Tensor, DNCState]:
+        # h_t, c_t = LSTM([x_t ; r_{t-1}], (h_{t-1}, c_{t-1}))
+        gates = (
+            F.linear(torch.cat([x_t, state.r], -1), self.weight_ih, self.bias) + state.h @ self.weight_hh.t()
+        )
+        h, c = lstm_cell(gates, state.c)
+        # xi = W_xi o_t + b_xi, with o_t = norm(h_t)
+        o = self.controller_norm(h)
+        interface = bank.parse_interface(self.interface(o), self.config)
+        reads, bank_state = bank.step(bank.BankState(*state[3:]), interface, self.config)
+        # y_t = [o_t ; r_t]
+        r = self.read_norm(reads.flatten(1))
+        return torch.cat([o, r], -1), DNCState(h, c, r, *bank_state)
+
+    @torch.no_grad()
+    def trace(self, x: Tensor, start: Tensor, state: DNCState) -> DNCTrace:
+        """Usage and weights after every step of an unroll (arguments as in forward), by the reference."""
+        check_input(x, start, self.input_dim)
+        states = [state_t for _, state_t in self.steps(x, start, state)]
+        return DNCTrace(*(torch.stack([getattr(s, name) for s in states]) for name in ("u", "w_w", "w_r")))
+
+
+class LSTMMemory(nn.Module):
+    """The DNC's controller without its external memory. y_t = o_t, after the layer norm when it is on."""
+
+    backend = "reference"
+
+    def __init__(self, config: MemoryConfig, input_dim: int) -> None:
+        super().__init__()
+        self.config, self.input_dim, self.output_dim = config, input_dim, config.hidden_size
+        self.weight_ih, self.weight_hh, self.bias = lstm_parameters(input_dim, config.hidden_size)
+        self.controller_norm = nn.LayerNorm(config.hidden_size) if config.layer_norm else nn.Identity()
+
+    def initial_state(
+        self, batch_size: int, *, device: torch.device | str | None = None, dtype: torch.dtype | None = None
+    ) -> LSTMState:
+        """The zero state of batch_size sequences; device and dtype are the weights' unless given."""
+        shapes = [(batch_size, self.config.hidden_size)] * 2
+        return LSTMState(*zeros(shapes, self.weight_ih, device, dtype))
+
+    def forward(self, x: Tensor, start: Tensor, state: LSTMState) -> tuple[Tensor, LSTMState]:
+        """Unroll T steps: x [T, B, I], start [T, B] bool -> y [T, B, H] and the state after the last step."""
+        check_input(x, start, self.input_dim)
+        outputs = []
+        for x_t, start_t, resets in zip(x, start, steps_with_start(start), strict=True):
+            h, c = reset_state(state, start_t) if resets else state
+            gates = F.linear(x_t, self.weight_ih, self.bias) + h @ self.weight_hh.t()
+            state = LSTMState(*lstm_cell(gates, c))
+            outputs.append(state.h)
+        return self.controller_norm(torch.stack(outputs)), state
+
+
+class NoMemory(nn.Module):
+    """The ablation: one feed-forward layer, y_t = relu(W x_t + b). Nothing is remembered."""
+
+    backend = "reference"
+
+    def __init__(self, config: MemoryConfig, input_dim: int) -> None:
+        super().__init__()
+        self.config, self.input_dim, self.output_dim = config, input_dim, config.hidden_size
+        self.layer = nn.Linear(input_dim, config.hidden_size)
+
+    def initial_state(
+        self, batch_size: int, *, device: torch.device | str | None = None, dtype: torch.dtype | None = None
+    ) -> NoState:
+        """The empty state."""
+        return NoState()
+
+    def forward(self, x: Tensor, start: Tensor, state: NoState) -> tuple[Tensor, NoState]:
+        """Every step by itself: x [T, B, I] -> y [T, B, H]."""
+        check_input(x, start, self.input_dim)
+        return self.layer(x).relu(), state
+
+
+Memory: TypeAlias = DNC | LSTMMemory | NoMemory
+
+
+def build_memory(config: MemoryConfig, input_dim: int) -> Memory:
+    """The memory that config.kind names, for inputs of input_dim features."""
+    kinds: dict[str, type[Memory]] = {"dnc": DNC, "lstm": LSTMMemory, "none": NoMemory}
+    return kinds[config.kind](config, input_dim)
