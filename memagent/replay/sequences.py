@@ -1,0 +1,254 @@
+"""Prioritised replay of sequences with stored memory states, for recurrent off-policy learners.
+
+Kapturowski et al. 2019 (R2D2), on Schaul et al. 2016. A window is burn_in + support + query + n_step rows
+of one environment's stream and opens every `stride` rows:
+
+    | burn-in: memory only | support: adapt on it | query: be judged on it | n rows for the targets |
+
+Every episode ends with one row more, its `final` row: the last observation, no action. A value is
+bootstrapped there, from a memory that has seen that observation, unless the row is `terminal`. A window may
+hold several episodes (the memory resets inside, where `memory_start` says so), but never a seam.
+
+A window may be drawn from when its last row is written until its first row is overwritten. Its place in the
+tree then goes to the next window, under a new generation stamp.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike, NDArray
+
+from memagent.replay.priorities import WindowPriorities
+from memagent.replay.streams import RowStreams, Shape
+
+State = Sequence[ArrayLike]
+
+
+@dataclass(frozen=True)
+class ReplayConfig:
+    """What is stored and how it is drawn."""
+
+    capacity: int = 10_000
+    """Rows held, over all environments: transitions, and one final row per episode."""
+    alpha: float = 0.6
+    """Exponent of the priorities, 0 (uniform) to 1 (in proportion). Schaul et al. 2016, eq. 1."""
+    beta: float = 0.4
+    """Exponent of the importance weights at first, annealed to 1. Schaul et al. 2016, section 3.4."""
+    eta: float = 0.9
+    """Priority = eta * max + (1 - eta) * mean of a window's |TD errors|. Kapturowski et al. 2019, 2.3."""
+    burn_in: int = 8
+    """Rows that only bring the memory up to date, without gradient."""
+    support: int = 32
+    """Rows that heads are adapted on."""
+    query: int = 32
+    """Rows that adapted heads are judged on."""
+    stride: int = 16
+    """Rows from one window's start to the next one's."""
+    n_step: int = 3
+    """Rewards in a target before its bootstrap value."""
+    priority_epsilon: float = 1e-4
+    """Added to every priority before the exponent, in units of the TD error, so that no window is lost."""
+
+    def __post_init__(self) -> None:
+        least = {"capacity": 1, "burn_in": 0, "support": 1, "query": 0, "stride": 1, "n_step": 1}
+        for name, low in least.items():
+            if getattr(self, name) < low:
+                raise ValueError(f"ReplayConfig got {name}={getattr(self, name)}; give at least {low}.")
+        for name in ("alpha", "beta", "eta"):
+            if not 0.0 <= getattr(self, name) <= 1.0:
+                raise ValueError(f"ReplayConfig got {name}={getattr(self, name)}; give a number from 0 to 1.")
+        if not 0.0 < self.priority_epsilon < np.inf:
+            raise ValueError(
+                f"ReplayConfig got priority_epsilon={self.priority_epsilon}; give a number above 0."
+            )
+
+    @property
+    def window(self) -> int:
+        """Rows in a window."""
+        return self.burn_in + self.support + self.query + self.n_step
+
+
+class SequenceBatch(NamedTuple):
+    """Windows of L rows from B streams, time first."""
+
+    obs: NDArray[np.float32]  # [L, B, *O]
+    action: NDArray  # [L, B, *A], 0 in final rows
+    reward: NDArray[np.float32]  # [L, B], of the action; 0 in final rows
+    start: NDArray[np.bool_]  # [L, B], the first row of an episode
+    memory_start: NDArray[np.bool_]  # [L, B], the memory is reset before this row
+    final: NDArray[np.bool_]  # [L, B], the last observation of an episode: no action, no loss
+    terminal: NDArray[np.bool_]  # [L, B], a final row of value 0: terminated, not truncated
+    phase: NDArray[np.int64]  # [L, B]
+    episode: NDArray[np.int64]  # [L, B], counted per stream
+    state: tuple[NDArray, ...]  # parts [B, …], from before row 0; M and L in float16: cast them
+    weights: NDArray[np.float32]  # [B], importance weights, the largest is 1
+    env: NDArray[np.int64]  # [B], the stream
+    window: NDArray[np.int64]  # [B], the window's place in the tree
+    generation: NDArray[np.int64]  # [B], which of the windows at that place it was
+
+
+def same_phase(phase: Any, burn_in: int, support: int, query: int) -> Any:
+    """Whether support and query are of one phase: `phase` [L, B], an array or a tensor, → bool [B]."""
+    judged = phase[burn_in : burn_in + support + query]
+    return (judged == judged[0]).all(0)
+
+
+class PrioritizedSequenceBuffer:
+    """Replay of windows, drawn by p = (eta * max|td| + (1 - eta) * mean|td| + epsilon)^alpha.
+
+    Args:
+        obs_shape, action_shape, action_dtype: of one row of one environment.
+        state_spec: the parts of one environment's memory state in their order, a mapping name → shape or pairs
+            of both; parts named M and L are kept in float16. Empty for a learner without memory.
+        seed: of the draws.
+
+    Raises ValueError where the capacity does not hold one window per environment.
+    """
+
+    def __init__(
+        self,
+        config: ReplayConfig,
+        num_envs: int,
+        obs_shape: Shape,
+        action_shape: Shape,
+        action_dtype: DTypeLike,
+        state_spec: Mapping[str, Shape] | Iterable[tuple[str, Shape]] = (),
+        seed: int | None = None,
+    ) -> None:
+        self.config, self.num_envs = config, num_envs
+        rows = config.capacity // num_envs // config.stride * config.stride
+        if rows < config.window:
+            needed = -(-config.window // config.stride) * config.stride * num_envs
+            raise ValueError(
+                f"A replay of capacity {config.capacity} holds no window of {config.window} rows for each of "
+                f"{num_envs} environments; give a capacity of at least {needed}."
+            )
+        fields: dict[str, tuple[Shape, DTypeLike]] = {
+            "obs": (tuple(obs_shape), np.float32),
+            "action": (tuple(action_shape), action_dtype),
+            "reward": ((), np.float32),
+            **dict.fromkeys(("start", "memory_start", "final", "terminal"), ((), np.bool_)),
+            **dict.fromkeys(("phase", "episode"), ((), np.int64)),
+        }
+        self._streams = RowStreams(num_envs, rows, config.stride, fields, dict(state_spec))
+        places = num_envs * self._streams.slots
+        self._priorities = WindowPriorities(places, config.alpha, config.priority_epsilon, seed)
+
+    def __len__(self) -> int:
+        """Windows that can be drawn."""
+        return len(self._priorities)
+
+    @property
+    def num_transitions(self) -> int:
+        """Transitions held."""
+        return self._streams.num_transitions
+
+    def needs_state(self, envs: ArrayLike) -> NDArray[np.bool_]:
+        """Whether the next row of the environments `envs` [K] opens a window: then `add` keeps a state, [K]."""
+        return self._streams.next_row[np.asarray(envs, dtype=np.int64)] % self.config.stride == 0
+
+    def add(
+        self,
+        envs: ArrayLike,
+        *,
+        obs: ArrayLike,
+        action: ArrayLike,
+        reward: ArrayLike,
+        start: ArrayLike,
+        memory_start: ArrayLike,
+        final: ArrayLike,
+        terminal: ArrayLike,
+        phase: ArrayLike,
+        episode: ArrayLike,
+        state: State | Callable[[NDArray[np.int64]], State] = (),
+    ) -> None:
+        """Append one row to the streams of the environments `envs` [K].
+
+        Values are [K, *shape], or one number for all. `state` is the memory's from before this observation:
+        parts [K, …], or a function from the numbers [k] of the environments that open a window (`needs_state`)
+        to their parts [k, …].
+        Raises ValueError, before anything is written, where environments or shapes do not fit.
+        """
+        values = {
+            "obs": obs, "action": action, "reward": reward, "start": start, "memory_start": memory_start,
+            "final": final, "terminal": terminal, "phase": phase, "episode": episode,
+        }  # fmt: skip
+        who = np.atleast_1d(np.asarray(envs, dtype=np.int64))
+        self._streams.check(who, values)
+        row = self._streams.next_row[who]
+        opens = row % self.config.stride == 0
+        if opens.any():
+            parts = self._opening_state(who, opens, state)
+            places = self._streams.slot(who[opens], row[opens])
+            self._priorities.vacate(places)  # the window here loses its first row now
+            self._streams.write_state(places, parts)
+        self._streams.write(who, values, np.logical_not(final))
+        first = row - self.config.window + 1  # of the windows that this row completes
+        completes = (first >= self._streams.origin[who]) & (first % self.config.stride == 0)
+        if completes.any():
+            self._priorities.admit(self._streams.slot(who[completes], first[completes]))
+
+    def _opening_state(self, envs: NDArray[np.int64], opens: NDArray[np.bool_], state: Any) -> State:
+        """The parts [k, …] of the k environments among `envs` that open a window."""
+        if callable(state):
+            parts = state(envs[opens])
+            self._streams.check_state(int(opens.sum()), parts)
+            return parts
+        self._streams.check_state(envs.size, state)
+        return [np.asarray(part)[opens] for part in state]
+
+    def seam(self) -> None:
+        """Let no window reach from the rows so far into those to come; call it where streams do not go on."""
+        self._streams.seam()
+
+    def sample(self, batch_size: int, beta: float) -> SequenceBatch:
+        """Draw windows, one from each of `batch_size` equal parts of the total priority.
+
+        The importance weights (n P)^-beta of n windows are divided by the largest of the batch.
+        Raises ValueError while no window is complete.
+        """
+        if batch_size < 1:
+            raise ValueError(f"sample got batch_size={batch_size}; give at least 1.")
+        if len(self) == 0:
+            raise ValueError(
+                f"The replay holds no complete window yet; store at least {self.config.window} rows "
+                "of an environment before sampling."
+            )
+        places, generations, weights = self._priorities.draw(batch_size, beta)
+        return SequenceBatch(
+            **self._streams.read(places, self.config.window),
+            state=self._streams.read_state(places),
+            weights=weights,
+            env=places // self._streams.slots,
+            window=places,
+            generation=generations,
+        )
+
+    def update_priorities(self, batch: SequenceBatch, priorities: ArrayLike) -> None:
+        """Give the windows of `batch` new priorities [B], eta * max + (1 - eta) * mean of |td|, without alpha.
+
+        Windows overwritten since are passed over; of a window drawn twice the larger priority counts. Raises
+        ValueError, before anything is written, for a priority that is negative, infinite or NaN.
+        """
+        self._priorities.update(batch.window, batch.generation, priorities)
+
+    def state_dict(self) -> dict[str, NDArray]:
+        """Everything as plain arrays, for `np.savez`. The batch after loading is the same to the bit."""
+        return {"layout": self._layout(), **self._streams.state_dict(), **self._priorities.state_dict()}
+
+    def load_state_dict(self, saved: Mapping[str, NDArray]) -> None:
+        """Take over the arrays of `state_dict`; ValueError where they are of a buffer with other sizes."""
+        layout = self._layout()
+        if "layout" not in saved or not np.array_equal(saved["layout"], layout):
+            raise ValueError(
+                f"The saved replay has the sizes {saved.get('layout')}, this one {layout} (environments, rows, "
+                "stride, window); make the buffer with the configuration it was saved with."
+            )
+        self._streams.load_state_dict(saved)
+        self._priorities.load_state_dict(saved)
+
+    def _layout(self) -> NDArray[np.int64]:
+        streams = self._streams
+        return np.array([self.num_envs, streams.rows, streams.stride, self.config.window])
