@@ -188,18 +188,14 @@ class DNC(nn.Module):
             from memagent.memory.fused import fused_unroll  # only now: importing it loads numba
 
             return fused_unroll(self, x, start, state)
-        outputs, state_t = [], state
-        for y_t, state_t in self.steps(x, start, state):
-            outputs.append(y_t)
-        return torch.stack(outputs), state_t
+        return self._unroll(x, start, state)
 
-    def steps(self, x: Tensor, start: Tensor, state: DNCState) -> Iterator[tuple[Tensor, DNCState]]:
-        """The reference, step by step: y_t [B, output_dim] and the state after step t."""
+    def _unroll(self, x: Tensor, start: Tensor, state: DNCState) -> tuple[Tensor, DNCState]:
+        outputs = []
         for x_t, start_t, resets in zip(x, start, steps_with_start(start), strict=True):
-            if resets:
-                state = reset_state(state, start_t)
-            y_t, state = self._step(x_t, state)
-            yield y_t, state
+            y_t, state = self._step(x_t, reset_state(state, start_t) if resets else state)
+            outputs.append(y_t)
+        return torch.stack(outputs), state
 
     def _step(self, x_t: Tensor, state: DNCState) -> tuple[Tensor, DNCState]:
         # h_t, c_t = LSTM([x_t ; r_{t-1}], (h_{t-1}, c_{t-1}))
@@ -219,8 +215,11 @@ class DNC(nn.Module):
     def trace(self, x: Tensor, start: Tensor, state: DNCState) -> DNCTrace:
         """Usage and weights after every step of an unroll (arguments as in forward), by the reference."""
         check_input(x, start, self.input_dim)
-        states = [state_t for _, state_t in self.steps(x, start, state)]
-        return DNCTrace(*(torch.stack([getattr(s, name) for s in states]) for name in ("u", "w_w", "w_r")))
+        steps = []
+        for x_t, start_t in zip(x.split(1), start.split(1), strict=True):
+            _, state = self._unroll(x_t, start_t, state)
+            steps.append((state.u, state.w_w, state.w_r))
+        return DNCTrace(*map(torch.stack, zip(*steps, strict=True)))
 
 
 class LSTMMemory(nn.Module):
