@@ -78,15 +78,16 @@ def erase_and_write(memory_tm1: Tensor, write_weights_t: Tensor, erase: Tensor, 
     """The new memory. [B, N, W], [B, N], [B, W], [B, W] -> [B, N, W]."""
     w, e, v = write_weights_t.unsqueeze(-1), erase.unsqueeze(1), vector.unsqueeze(1)
     # M = M[t-1] (1 - w_w e^T) + w_w v^T
-    return torch.addcmul(w * v, memory_tm1, 1.0 - w * e)
+    return torch.baddbmm(memory_tm1 * (1.0 - w @ e), w, v)
 
 
 def links(links_tm1: Tensor, precedence_tm1: Tensor, write_weights_t: Tensor) -> Tensor:
     """L_ij: to what degree slot i was written right after slot j. [B, N, N], [B, N], [B, N] -> [B, N, N]."""
     w_i, w_j, p_j = write_weights_t.unsqueeze(2), write_weights_t.unsqueeze(1), precedence_tm1.unsqueeze(1)
     off_diagonal = 1.0 - torch.eye(w_i.shape[1], dtype=w_i.dtype, device=w_i.device)
-    # L_ij = (1 - w_i - w_j) L_ij[t-1] + w_i p_j[t-1], L_ii = 0
-    return torch.addcmul(w_i * p_j, 1.0 - w_i - w_j, links_tm1) * off_diagonal
+    # L_ij = (1 - w_i - w_j) L_ij[t-1] + w_i p_j[t-1], L_ii = 0. Outer products as matrix products and signs on
+    # vectors spare the backward several passes over N x N.
+    return torch.baddbmm(((1.0 - w_i) + (-w_j)) * links_tm1, w_i, p_j) * off_diagonal
 
 
 def precedence(precedence_tm1: Tensor, write_weights_t: Tensor) -> Tensor:
