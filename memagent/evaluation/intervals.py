@@ -1,0 +1,165 @@
+"""How sure a score is: estimates over runs and contexts with bootstrap intervals, after Agarwal et al. 2021.
+
+Deep Reinforcement Learning at the Edge of the Statistical Precipice, https://arxiv.org/abs/2108.13264. A score matrix
+is [R, C]: R runs (seeds), C contexts. The intervals are percentiles of `scipy.stats.bootstrap`, and depend on the
+scores and the seed alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import stats
+
+Statistic = Callable[[NDArray], NDArray]
+Over = Literal["runs", "contexts"]
+
+
+class Interval(NamedTuple):
+    """An estimate with the ends of its 95 % interval; both ends are NaN where one number is all there is."""
+
+    estimate: float
+    low: float
+    high: float
+
+
+def mean(scores: NDArray) -> NDArray:
+    """The mean over runs and contexts: [..., R, C] to [...]."""
+    return scores.mean((-2, -1))
+
+
+def interquartile_mean(scores: NDArray) -> NDArray:
+    """The mean of the middle half of all run-context pairs: [..., R, C] to [...] (Agarwal et al. 2021, section 4.3)."""
+    return stats.trim_mean(scores.reshape(*scores.shape[:-2], -1), 0.25, axis=-1)
+
+
+def interval(
+    scores: ArrayLike,
+    statistic: Statistic = mean,
+    *,
+    over: Over | None = None,
+    resamples: int = 5000,
+    seed: int = 0,
+) -> Interval:
+    """A statistic of a score matrix with its 95 % percentile bootstrap interval.
+
+    Args:
+        scores: [R, C], or [C] for one run.
+        statistic: `mean` or `interquartile_mean`, or any that maps [..., R, C] to [...].
+        over: "runs" draws the runs anew within each context (stratified, Agarwal et al. 2021, section 4.1): what other
+            seeds would give on these contexts. "contexts" draws whole contexts anew: what other contexts from the
+            same range would give with these runs. By default runs, or contexts where there is one run.
+        resamples: bootstrap samples.
+        seed: of the bootstrap samples.
+
+    Raises:
+        ValueError: for scores that are not finite, not one- or two-dimensional, or empty.
+    """
+    matrix = _matrix(scores)
+    runs, contexts = matrix.shape
+    over = over or ("runs" if runs > 1 else "contexts")
+    estimate = float(statistic(matrix))
+    if (runs if over == "runs" else contexts) < 2:
+        return Interval(estimate, np.nan, np.nan)
+    if over == "runs":
+        return _bootstrap(tuple(matrix.T), lambda *columns: statistic(np.stack(columns, -1)), resamples, seed)
+    return _bootstrap(
+        (np.arange(contexts),),
+        lambda chosen: statistic(np.moveaxis(matrix[:, chosen], 0, -2)),
+        resamples,
+        seed,
+    )
+
+
+def paired_difference(
+    first: ArrayLike,
+    second: ArrayLike,
+    *,
+    over: Over | None = None,
+    resamples: int = 5000,
+    seed: int = 0,
+) -> Interval:
+    """The mean of first - second, paired by run and context, with its 95 % bootstrap interval.
+
+    The pairs keep what both share (a hard context, a lucky seed) out of the interval. Both are [R, C] or [C].
+    """
+    first, second = _matrix(first), _matrix(second)
+    if first.shape != second.shape:
+        raise ValueError(
+            f"Paired scores have shapes {first.shape} and {second.shape}; give the same runs and contexts in both."
+        )
+    return interval(first - second, over=over, resamples=resamples, seed=seed)
+
+
+def probability_of_improvement(
+    first: ArrayLike, second: ArrayLike, *, resamples: int = 2000, seed: int = 0
+) -> Interval:
+    """(1/C) sum_c P(X_c > Y_c), ties counting half, with its 95 % stratified bootstrap interval.
+
+    Agarwal et al. 2021, section 4.3: how likely a run of the first beats a run of the second on a context drawn at
+    random. `first` is [R, C], `second` [R', C].
+    """
+    x, y = _matrix(first), _matrix(second)
+    if x.shape[1] != y.shape[1]:
+        raise ValueError(
+            f"The scores are of {x.shape[1]} and {y.shape[1]} contexts; give the same contexts in both."
+        )
+    contexts = x.shape[1]
+
+    def improvement(*columns: NDArray) -> NDArray:
+        xs, ys = (
+            np.stack(columns[:contexts], -1),
+            np.stack(columns[contexts:], -1),
+        )  # [..., R, C], [..., R', C]
+        gap = xs[..., :, None, :] - ys[..., None, :, :]
+        return (0.5 * (np.sign(gap) + 1)).mean((-3, -2, -1))
+
+    columns = (*x.T, *y.T)
+    if min(len(x), len(y)) < 2:
+        return Interval(float(improvement(*columns)), np.nan, np.nan)
+    return _bootstrap(columns, improvement, resamples, seed)
+
+
+def episode_interval(returns_mean: float, returns_std: float, episodes: int) -> Interval:
+    """The mean of one context's episodes with Student's 95 % interval, mean +- t s / sqrt(n - 1).
+
+    `returns_std` is the population standard deviation, as records hold it.
+    """
+    if episodes < 2:
+        return Interval(returns_mean, np.nan, np.nan)
+    half = float(stats.t.ppf(0.975, episodes - 1)) * returns_std / np.sqrt(episodes - 1)
+    return Interval(returns_mean, returns_mean - half, returns_mean + half)
+
+
+def _matrix(scores: ArrayLike) -> NDArray:
+    matrix = np.atleast_2d(np.asarray(scores, dtype=np.float64))
+    if matrix.ndim != 2 or matrix.size == 0:
+        raise ValueError(
+            f"Scores have shape {np.shape(scores)}; give [runs, contexts], neither of them empty."
+        )
+    if not np.isfinite(matrix).all():
+        raise ValueError("Scores hold a NaN or an infinity; leave such a run or context out, and say so.")
+    return matrix
+
+
+def _bootstrap(
+    samples: tuple[NDArray, ...], statistic: Callable[..., NDArray], resamples: int, seed: int
+) -> Interval:
+    """Draws each sample anew by itself, all of them in one vectorised call; percentiles 2.5 and 97.5."""
+
+    def along_runs(*drawn: NDArray, axis: int) -> NDArray:
+        return statistic(*drawn)  # SciPy always names the last axis, where `statistic` has its samples anyway
+
+    result = stats.bootstrap(
+        samples,
+        along_runs,
+        n_resamples=resamples,
+        vectorized=True,
+        method="percentile",
+        rng=np.random.default_rng(seed),
+    )
+    ends = result.confidence_interval
+    return Interval(float(statistic(*samples)), float(ends.low), float(ends.high))

@@ -1,0 +1,167 @@
+"""Every metric against numbers worked out by hand."""
+
+import math
+
+import numpy as np
+import pytest
+
+from memagent.evaluation import metrics
+
+# Phase by context. Context 0 peaks in phase 1 (0.9) and ends at 0.5; context 1 starts at 0.6 and ends at 0.8.
+SCORES = np.array([[0.8, 0.1, 0.0], [0.9, 0.6, 0.2], [0.5, 0.8, 0.7]])
+
+
+def test_normalised_score_puts_random_at_0_and_oracle_at_1():
+    scores = metrics.normalised_score([-900.0, -150.0, -525.0], random=-900.0, oracle=-150.0)
+    np.testing.assert_allclose(scores, [0.0, 1.0, 0.5])
+
+
+def test_normalised_score_refuses_an_oracle_at_random():
+    with pytest.raises(ValueError, match="above the random"):
+        metrics.normalised_score([1.0], random=2.0, oracle=2.0)
+
+
+def test_average_performance():
+    assert metrics.average_performance(SCORES) == pytest.approx((0.5 + 0.8 + 0.7) / 3)
+
+
+def test_forgetting_counts_from_the_best_before_the_end():
+    # Context 0: max(0.8, 0.9) - 0.5; context 1: max(0.6) - 0.8, a gain.
+    assert metrics.forgetting(SCORES) == pytest.approx((0.4 - 0.2) / 2)
+
+
+def test_forgetting_since_trained_and_backward_transfer_are_opposite():
+    assert metrics.backward_transfer(SCORES) == pytest.approx(((0.5 - 0.8) + (0.8 - 0.6)) / 2)
+    assert metrics.forgetting_since_trained(SCORES) == pytest.approx(((0.8 - 0.5) + (0.6 - 0.8)) / 2)
+
+
+@pytest.mark.parametrize("metric", [metrics.forgetting, metrics.backward_transfer])
+def test_one_phase_has_nothing_to_forget(metric):
+    with pytest.raises(ValueError, match="at least 2"):
+        metric([[1.0]])
+
+
+def test_scores_that_are_not_square_are_refused():
+    with pytest.raises(ValueError, match="phase by context"):
+        metrics.average_performance(np.zeros((2, 3)))
+
+
+def test_forward_transfer_is_the_share_of_the_room_left():
+    np.testing.assert_allclose(metrics.forward_transfer([0.8, 0.4, 0.0], [0.6, 0.4, 0.5]), [0.5, 0.0, -1.0])
+    with pytest.raises(ValueError, match="from scratch"):
+        metrics.forward_transfer([0.5], [1.0])
+
+
+def test_recovery_is_the_first_full_window_above_the_threshold():
+    # Random 0, oracle 10: recovered at a windowed mean of 9. Changes at 3, 8 and 13; windows of 2 steps.
+    stream = [10, 10, 10, 0, 8, 9, 9, 9, 0, 10, 0, 10, 0, 10, 10]
+    result = metrics.recovery_time(stream, [3, 8, 13], random=0.0, oracle=10.0, window=2)
+    assert result.steps.tolist() == [4, 5, 2]  # 9, 9 ends 4 steps after 3; 8 … 12 never; the last at once
+    assert result.censored.tolist() == [False, True, False]
+    assert result.censored_share == pytest.approx(1 / 3)
+
+
+def test_recovery_works_on_negative_scores_with_references_per_change():
+    stream = [-1.0] * 2 + [-10.0, -5.0, -2.0] + [-10.0, -5.0, -2.0]
+    result = metrics.recovery_time(stream, [2, 5], random=[-10, -10], oracle=[-1, -4], window=1, share=0.5)
+    assert result.steps.tolist() == [2, 2]  # thresholds -5.5 and -7
+    assert metrics.recovery_time(stream, [2, 5], random=-10, oracle=-1, window=1).censored.all()  # -1.9
+
+
+def test_recovery_is_censored_when_the_phase_is_shorter_than_the_window():
+    result = metrics.recovery_time([1.0] * 4, [2], random=0.0, oracle=1.0, window=3)
+    assert result.steps.tolist() == [2] and result.censored.tolist() == [True]
+
+
+@pytest.mark.parametrize("changes", [[0], [3, 3], [3, 2], [9]])
+def test_changes_must_rise_inside_the_stream(changes):
+    with pytest.raises(ValueError, match="Changes must rise"):
+        metrics.recovery_time(np.zeros(9), changes, 0.0, 1.0, window=1)
+
+
+def test_retention_compares_the_episodes_on_both_sides_of_a_change():
+    episodes = [0.2, 0.8, 1.0, 0.3, 0.6, 1.0, 0.5]
+    # Change at 3: (0.3 + 0.6) / 2 over (0.8 + 1.0) / 2; change at 6: one episode follows, 0.5 over (0.6 + 1.0) / 2.
+    np.testing.assert_allclose(metrics.retention(episodes, [3, 6], episodes=2), [0.5, 0.625])
+
+
+def test_retention_does_not_look_beyond_the_neighbouring_phases():
+    np.testing.assert_allclose(
+        metrics.retention([9.0, 1.0, 0.5, 9.0], [1, 2, 3], episodes=2), [1 / 9, 0.5, 18.0]
+    )
+
+
+def test_resumption_compares_with_the_best_of_earlier_visits():
+    contexts = [0, 0, 1, 1, 0, 1, 1, 0]
+    returns = [1.0, 3.0, 5.0, 7.0, 2.0, 4.0, 8.0, 9.0]
+    result = metrics.resumption(returns, contexts, window=2)
+    assert result.context.tolist() == [0, 1, 0]
+    np.testing.assert_allclose(result.first, [2.0, 4.0, 9.0])
+    np.testing.assert_allclose(result.best, [2.0, 6.0, 2.5])  # (1+3)/2, (5+7)/2, max of (1+3)/2 and (3+2)/2
+
+
+def test_resumption_without_a_return_is_empty_and_short_histories_use_what_there_is():
+    assert metrics.resumption([1.0, 2.0], [0, 1]).first.size == 0
+    np.testing.assert_allclose(metrics.resumption([1.0, 2.0, 3.0], [0, 1, 0], window=10).best, [1.0])
+
+
+def test_dynamic_regret_sums_what_the_oracle_had_more():
+    assert metrics.dynamic_regret([1.0, 0.0, 2.0], oracle=[1.0, 1.0, 1.5]) == pytest.approx(0.5)
+
+
+def test_plasticity_slope():
+    assert metrics.plasticity_slope([0.9, 0.7, 0.5]) == pytest.approx(-0.2)
+    assert metrics.plasticity_slope([0.0, 1.0, 0.0, 1.0]) == pytest.approx(0.2)
+    with pytest.raises(ValueError, match="two phases"):
+        metrics.plasticity_slope([0.5])
+
+
+def test_dormant_share_compares_units_with_their_layer():
+    # Mean sizes 1, 3, 0.04, 0 over a layer mean of 1.01: the threshold 0.0252 takes the last only, 0.05 two.
+    activations = np.array([[1.0, -4.0, 0.04, 0.0], [-1.0, 2.0, 0.04, 0.0]])
+    assert metrics.dormant_share(activations) == 0.25
+    assert metrics.dormant_share(activations, threshold=0.05) == 0.5
+    assert metrics.dormant_share(np.zeros((3, 4))) == 1.0
+
+
+def test_effective_rank():
+    assert metrics.effective_rank(np.eye(5)[:, :3]) == pytest.approx(3.0)
+    assert metrics.effective_rank(np.outer([1.0, 2.0], [3.0, 4.0, 5.0])) == pytest.approx(1.0)
+    # Singular values 3 and 1: p = 3/4, 1/4.
+    entropy = -(0.75 * math.log(0.75) + 0.25 * math.log(0.25))
+    assert metrics.effective_rank(np.diag([3.0, 1.0])) == pytest.approx(math.exp(entropy))
+    assert metrics.effective_rank(np.zeros((4, 2))) == 0.0
+
+
+def record(context_id: int, split: str, adapted: bool, mean_return: float) -> dict:
+    return {"context_id": context_id, "split": split, "adapted": adapted, "mean_return": mean_return}
+
+
+RECORDS = [
+    record(1, "train", False, 150.0),
+    record(0, "train", False, 300.0),
+    record(0, "train", True, 310.0),
+    record(1, "train", True, 190.0),
+    record(7, "held_out", False, 50.0),
+]
+
+
+def test_summary_is_the_mean_over_contexts_and_none_where_nothing_was_played():
+    assert metrics.summarise(RECORDS) == {
+        "train": {"adapted": 250.0, "unadapted": 225.0},
+        "held_out": {"adapted": None, "unadapted": 50.0},
+    }
+
+
+def test_a_context_played_by_two_runs_counts_once():
+    both = [
+        record(0, "train", False, [1.0]),
+        record(0, "train", False, [3.0]),
+        record(1, "train", False, [5.0]),
+    ]
+    assert metrics.context_means(both, "train", False) == {0: 2.0, 1: 5.0}
+
+
+def test_adaptation_gain_pairs_by_context():
+    np.testing.assert_allclose(metrics.adaptation_gain(RECORDS, "train"), [10.0, 40.0])
+    assert metrics.adaptation_gain(RECORDS, "held_out").size == 0
