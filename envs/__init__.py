@@ -1,1 +1,26 @@
-"""Drifting Gymnasium environments."""
+"""Drifting Gymnasium environments: `import envs` registers the `Drift/*` ids."""
+
+from envs.catalogue import CATALOGUE, contexts, default_drift, register
+from envs.drift import Clock, Drift, Lifetime
+from envs.recall import RecallEnv
+from envs.state import get_state, set_state
+from envs.vector import make_vec
+from envs.wrappers import DriftingEnv, TransitionObservation
+
+register()
+
+__all__ = [
+    "CATALOGUE",
+    "Clock",
+    "Drift",
+    "DriftingEnv",
+    "Lifetime",
+    "RecallEnv",
+    "TransitionObservation",
+    "contexts",
+    "default_drift",
+    "get_state",
+    "make_vec",
+    "register",
+    "set_state",
+]

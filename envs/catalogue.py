@@ -1,0 +1,196 @@
+"""The ids: base environment, default drift, ranges for training and for judging, registration, contexts.
+
+An entry is a few lines: a base environment, the range of every drifting parameter, and held-out ranges that lie
+outside them. `schedule` turns the ranges into a drift:
+
+    "draw"    a new random context per phase of `phase_steps` steps;
+    "random"  the same at memoryless times, `phase_steps` apart on average;
+    "cycle"   `num_contexts` contexts, signs balanced, that come round in turn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal, get_args
+
+import gymnasium as gym
+
+from envs.drift import ChangeAt, Context, Drift
+from envs.recall import RecallEnv
+from envs.schedules import Choice, Geometric, Periodic, Source, Uniform
+from envs.wrappers import DriftingEnv, TransitionObservation
+
+Schedule = Literal["draw", "random", "cycle"]
+Split = Literal["train", "held_out"]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One id of the catalogue.
+
+    Attributes:
+        base: the Gymnasium id whose environment drifts.
+        summary: one sentence.
+        train: where the values of each drifting parameter come from in training.
+        held_out: the same for judging: outside the training range, except signs and what is constant.
+        change_scale: scale of the change in TransitionObservation, which makes it of order one.
+        source: where the ranges come from.
+    """
+
+    base: str
+    summary: str
+    train: Mapping[str, Choice | Uniform]
+    held_out: Mapping[str, Choice | Uniform]
+    change_scale: float | tuple[float, ...] = 10.0
+    source: str = ""
+
+
+def _range(*intervals: tuple[float, float]) -> Uniform:
+    return Uniform(intervals)
+
+
+SIGNS = Choice((-1.0, 1.0))
+
+CATALOGUE: dict[str, Entry] = {
+    "Drift/CartPole-v0": Entry(
+        base="CartPole-v1",
+        summary="Balance a pole on a cart whose push may be reversed, weak or strong, under a short or long pole.",
+        train={
+            "action_sign": SIGNS,
+            "force": _range((5.0, 15.0)),
+            "half_length": _range((0.25, 1.0)),
+            "gravity": _range((6.0, 14.0)),
+        },
+        held_out={
+            "action_sign": SIGNS,
+            "force": _range((2.0, 3.5), (16.5, 20.0)),
+            "half_length": _range((0.12, 0.2), (1.2, 1.5)),
+            "gravity": _range((3.0, 5.0), (16.0, 20.0)),
+        },
+        change_scale=(10.0, 5.0, 10.0, 2.0),
+        source="force and lengths after CaDM (Lee et al. 2020), widened, with a hidden action sign",
+    ),
+    "Drift/Pendulum-v0": Entry(
+        base="Pendulum-v1",
+        summary="Swing up a rod with a motor of unknown sign and gain, and noisy sensors.",
+        train={
+            "action_sign": SIGNS,
+            "action_gain": _range((0.7, 1.5)),
+            "mass": _range((0.7, 1.3)),
+            "length": _range((0.7, 1.3)),
+            "gravity": _range((8.0, 12.0)),
+            "sensor_noise": Choice((0.03,)),
+        },
+        held_out={
+            "action_sign": SIGNS,
+            "action_gain": _range((0.5, 0.6), (1.6, 1.8)),
+            "mass": _range((0.5, 0.6), (1.4, 1.5)),
+            "length": _range((0.5, 0.6), (1.4, 1.5)),
+            "gravity": _range((5.0, 7.0), (13.0, 15.0)),
+            "sensor_noise": Choice((0.03,)),
+        },
+        source="mass and length after CaDM (Lee et al. 2020), with a hidden torque gain",
+    ),
+}
+
+RECALL = "Memory/Recall-v0"
+
+
+def register() -> None:
+    """Registers every id with Gymnasium; a second call does nothing."""
+    for name, entry in CATALOGUE.items():
+        if name not in gym.registry:
+            steps = gym.spec(entry.base).max_episode_steps
+            gym.register(name, "envs.catalogue:make", max_episode_steps=steps, kwargs={"name": name})
+    if RECALL not in gym.registry:
+        gym.register(RECALL, "envs.catalogue:make_recall")
+
+
+def make(
+    name: str,
+    *,
+    schedule: Schedule = "draw",
+    phase_steps: int = 1_000,
+    num_contexts: int = 4,
+    change_at: ChangeAt = "episode_end",
+    drift: Drift | Mapping[str, Any] | None = None,
+    observe_context: bool = False,
+    transition_observation: bool = True,
+    change_scale: float | Sequence[float] | None = None,
+    seed: int | None = None,
+    render_mode: str | None = None,
+) -> gym.Env:
+    """The environment of an id, as gym.make builds it (without the time limit).
+
+    Args:
+        name: the id.
+        schedule: "draw", "random" or "cycle", see above.
+        phase_steps: steps of a phase, or their mean with "random".
+        num_contexts: contexts of a "cycle".
+        change_at: whether a due change waits for the "episode_end" or takes hold at its "step".
+        drift: a Drift of your own, or its JSON form, in place of the four above.
+        observe_context: the oracle: appends the context, scaled to its range, to the observation.
+        transition_observation: whether the observation shows the last transition.
+        change_scale: scale of the change it shows; None for the catalogue's.
+        seed: of the first lifetime, as in DriftingEnv.
+        render_mode: as in Gymnasium.
+    """
+    entry = _entry(name)
+    if drift is None:
+        drift = default_drift(name, schedule, phase_steps, num_contexts, change_at)
+    base = gym.make(entry.base, render_mode=render_mode, disable_env_checker=True).unwrapped
+    env = DriftingEnv(base, drift, seed, observe_context=observe_context)
+    if not transition_observation:
+        return env
+    scale = entry.change_scale if change_scale is None else change_scale
+    if observe_context and not isinstance(scale, int | float):
+        scale = (*scale, *[1.0] * len(env.drift.moving))
+    return TransitionObservation(env, scale)
+
+
+def make_recall(*, transition_observation: bool = True, **kwargs: Any) -> gym.Env:
+    """The memory probe, as gym.make builds it; further arguments are RecallEnv's."""
+    env = RecallEnv(**kwargs)
+    return TransitionObservation(env, 1.0) if transition_observation else env
+
+
+def default_drift(
+    name: str,
+    schedule: Schedule = "draw",
+    phase_steps: int = 1_000,
+    num_contexts: int = 4,
+    change_at: ChangeAt = "episode_end",
+) -> Drift:
+    """The drift that an id has with these settings, see `make`."""
+    sources = _entry(name).train
+    if schedule not in get_args(Schedule):
+        raise ValueError(f'schedule={schedule!r}: expected "draw", "random" or "cycle".')
+    if schedule == "random":
+        return Drift.draws(sources, Geometric(phase_steps), change_at=change_at)
+    if schedule == "draw":
+        return Drift.draws(sources, Periodic(phase_steps), change_at=change_at)
+    return Drift.draws(_balanced(sources), Periodic(phase_steps), recurring=num_contexts, change_at=change_at)
+
+
+def contexts(name: str, split: Split = "train", count: int = 8, seed: int = 0) -> list[Context]:
+    """Contexts to judge an agent on: a pure function of the arguments.
+
+    Signs, and the sides below and above the training range, come equally often (to within one); the first contexts
+    of a longer list are those of a shorter one.
+    """
+    entry = _entry(name)
+    if split not in get_args(Split):
+        raise ValueError(f'split={split!r}: expected "train" or "held_out".')
+    sources = _balanced(entry.train if split == "train" else entry.held_out)
+    return [{p: source.draw(seed, f"{split}/{p}", i) for p, source in sources.items()} for i in range(count)]
+
+
+def _balanced(sources: Mapping[str, Choice | Uniform]) -> dict[str, Source]:
+    return {name: replace(source, balanced=True) for name, source in sources.items()}
+
+
+def _entry(name: str) -> Entry:
+    if name not in CATALOGUE:
+        raise ValueError(f"{name!r} is not in the catalogue: expected one of {', '.join(CATALOGUE)}.")
+    return CATALOGUE[name]

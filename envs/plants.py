@@ -1,0 +1,103 @@
+"""How a base environment's physical parameters are really set.
+
+A plant lists an environment's parameters under plain names with their units, and recomputes what is derived from
+them: CartPole's total mass and pole mass-length are attributes of their own that Gymnasium fills in once, in the
+constructor, and that go stale when a mass or length is set alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from operator import attrgetter
+from typing import Any
+
+import gymnasium as gym
+from gymnasium.envs.classic_control.cartpole import CartPoleEnv
+from gymnasium.envs.classic_control.pendulum import PendulumEnv
+
+from envs.interface import Parameter
+
+
+@dataclass(frozen=True)
+class PlantParameter(Parameter):
+    """A parameter that lives in the environment: how it is read and written."""
+
+    read: Callable[[Any], float]
+    write: Callable[[Any, float], None]
+
+
+@dataclass(frozen=True)
+class Plant:
+    """The physical parameters of one kind of environment.
+
+    Attributes:
+        parameters: by name.
+        derive: recomputes, from the parameters, whatever the environment keeps beside them.
+        state: attributes of the environment that make up its physical state, for saving and restoring.
+    """
+
+    parameters: Mapping[str, PlantParameter]
+    derive: Callable[[Any], None]
+    state: tuple[str, ...]
+
+    def set(self, env: Any, values: Mapping[str, float]) -> None:
+        """Sets the parameters of the unwrapped environment `env`, and what is derived from them."""
+        for name, value in values.items():
+            self.parameters[name].write(env, value)
+        self.derive(env)
+
+
+def _attribute(path: str, unit: str, meaning: str) -> PlantParameter:
+    """A parameter that is one attribute of the environment."""
+
+    def write(env: Any, value: float) -> None:
+        setattr(env, path, value)
+
+    return PlantParameter(unit, meaning, positive=True, read=attrgetter(path), write=write)
+
+
+def _derive_cartpole(env: CartPoleEnv) -> None:
+    # the same expressions as CartPoleEnv.__init__, so that restored parameters restore these to the bit
+    env.total_mass = env.masspole + env.masscart
+    env.polemass_length = env.masspole * env.length
+
+
+def _derive_nothing(env: gym.Env) -> None:
+    pass
+
+
+CARTPOLE = Plant(
+    parameters={
+        "gravity": _attribute("gravity", "m/s²", "gravitational acceleration"),
+        "cart_mass": _attribute("masscart", "kg", "mass of the cart"),
+        "pole_mass": _attribute("masspole", "kg", "mass of the pole"),
+        "half_length": _attribute("length", "m", "half the pole's length"),
+        "force": _attribute("force_mag", "N", "size of the push"),
+        "time_step": _attribute("tau", "s", "time between two steps"),
+    },
+    derive=_derive_cartpole,
+    state=("state", "steps_beyond_terminated"),
+)
+
+PENDULUM = Plant(
+    parameters={
+        "gravity": _attribute("g", "m/s²", "gravitational acceleration"),
+        "mass": _attribute("m", "kg", "mass of the rod"),
+        "length": _attribute("l", "m", "length of the rod"),
+        "max_torque": _attribute("max_torque", "N m", "where the motor saturates"),
+        "max_speed": _attribute("max_speed", "rad/s", "where the angular velocity is cut off"),
+        "time_step": _attribute("dt", "s", "time between two steps"),
+    },
+    derive=_derive_nothing,
+    state=("state", "last_u"),
+)
+
+BARE = Plant(parameters={}, derive=_derive_nothing, state=())
+
+_PLANTS: tuple[tuple[type[gym.Env], Plant], ...] = ((CartPoleEnv, CARTPOLE), (PendulumEnv, PENDULUM))
+
+
+def find_plant(env: gym.Env) -> Plant:
+    """The plant of an environment; one without parameters (`BARE`) where it is not known here."""
+    return next((plant for kind, plant in _PLANTS if isinstance(env.unwrapped, kind)), BARE)

@@ -1,0 +1,98 @@
+"""Many environments at once, for Stable-Baselines3 and for Gymnasium, each with a clock and a seed of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal, get_args, overload
+
+import gymnasium as gym
+import numpy as np
+from gymnasium import spaces
+
+from envs.wrappers import TransitionObservation
+
+if TYPE_CHECKING:
+    from stable_baselines3.common.vec_env import VecEnv
+
+Face = Literal["sb3", "gymnasium"]
+
+
+@overload
+def make_vec(
+    id: str, num_envs: int = 1, seed: int | None = None, face: Literal["sb3"] = "sb3", **options: Any
+) -> VecEnv: ...
+
+
+@overload
+def make_vec(
+    id: str, num_envs: int = 1, seed: int | None = None, *, face: Literal["gymnasium"], **options: Any
+) -> gym.vector.VectorEnv: ...
+
+
+def make_vec(
+    id: str,
+    num_envs: int = 1,
+    seed: int | None = None,
+    face: Face = "sb3",
+    *,
+    subprocess: bool = False,
+    transition_observation: bool = True,
+    **kwargs: Any,
+) -> VecEnv | gym.vector.VectorEnv:
+    """A vector environment of any Gymnasium id, drifting or not.
+
+    Both faces run the same lifetimes for the same seed. Environment i has a seed of its own, drawn from (seed, i),
+    so that runs with neighbouring seeds share nothing; a seed given later to `reset` or `VecEnv.seed` starts new
+    lifetimes, with seed + i, as everywhere in Gymnasium and SB3.
+
+    Args:
+        id: the Gymnasium id.
+        num_envs: how many environments.
+        seed: of the lifetimes; None for fresh ones.
+        face: "sb3" for a VecEnv with monitored episodes, "gymnasium" for a VectorEnv.
+        subprocess: one process for each environment; worth it for slow environments only.
+        transition_observation: whether observations show the last transition, for ids outside the catalogue too.
+        kwargs: for gym.make.
+    """
+    if num_envs < 1:
+        raise ValueError(f"num_envs={num_envs}: expected at least 1 environment.")
+    if face not in get_args(Face):
+        raise ValueError(f'face={face!r}: expected "sb3" or "gymnasium".')
+    seeds = (
+        [None] * num_envs if seed is None else np.random.SeedSequence(seed).generate_state(num_envs).tolist()
+    )
+    makers = [partial(make_env, id, s, transition_observation, kwargs) for s in seeds]
+    if face == "sb3":
+        return _sb3(makers, subprocess)
+    return gym.vector.AsyncVectorEnv(makers) if subprocess else gym.vector.SyncVectorEnv(makers)
+
+
+def make_env(id: str, seed: int | None, transition_observation: bool, kwargs: dict[str, Any]) -> gym.Env:
+    """One environment, seeded by a first reset, so that the next one without a seed goes on in this lifetime."""
+    from envs.catalogue import CATALOGUE, RECALL, register
+
+    register()
+    if id in CATALOGUE or id == RECALL:
+        env = gym.make(id, transition_observation=transition_observation, **kwargs)
+    else:
+        env = gym.make(id, **kwargs)
+        if transition_observation and isinstance(env.observation_space, spaces.Box):
+            env = TransitionObservation(env)
+    if seed is not None:
+        env.reset(seed=seed)
+        env.action_space.seed(seed)
+    return env
+
+
+def _sb3(makers: list[Callable[[], gym.Env]], subprocess: bool) -> VecEnv:
+    from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv
+
+    monitored = [partial(_monitored, maker) for maker in makers]
+    return SubprocVecEnv(monitored) if subprocess else DummyVecEnv(monitored)
+
+
+def _monitored(maker: Callable[[], gym.Env]) -> gym.Env:
+    from stable_baselines3.common.monitor import Monitor
+
+    return Monitor(maker())
