@@ -49,12 +49,11 @@ class WindowPriorities:
     def draw(self, count: int, beta: float) -> tuple[Places, NDArray[np.int64], NDArray[np.float32]]:
         """Places, generations and importance weights [count] of windows, one per equal part of the total.
 
-        w = (n P)^-beta of n windows, divided by the largest w of the *batch* (not of all windows), so that
-        weights only ever scale an update down. Schaul et al. 2016, section 3.4 and algorithm 1.
+        w = (n P)^-beta of n windows, divided by the largest w of the *batch* (not of all windows): n cancels,
+        and weights only ever scale an update down. Schaul et al. 2016, section 3.4 and algorithm 1.
         """
         places = self._tree.sample(self._random.random(count))
-        probability = self._tree.leaves[places] / self._tree.total
-        weights = (len(self) * probability) ** -beta
+        weights = (self._tree.leaves[places] / self._tree.total) ** -beta
         return places, self._generation[places], (weights / weights.max()).astype(np.float32)
 
     def update(self, places: Places, generations: NDArray[np.int64], priorities: ArrayLike) -> None:

@@ -1,0 +1,444 @@
+"""Index-as-data: every row's observation is (environment, number of the row), so every answer is arithmetic."""
+
+import pickle
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from memagent.replay import PrioritizedSequenceBuffer, ReplayConfig, SequenceBatch, same_phase
+
+CONFIG = ReplayConfig(capacity=120, burn_in=1, support=3, query=2, stride=4, n_step=2)  # windows of 8 rows
+STATE = {"M": (3, 2), "u": (3,)}
+
+
+def make(config: ReplayConfig = CONFIG, num_envs: int = 3, state: Any = STATE) -> PrioritizedSequenceBuffer:
+    return PrioritizedSequenceBuffer(config, num_envs, (2,), (), np.int64, state, seed=0)
+
+
+class Filler:
+    """Adds numbered rows, and the number of the row as its memory state."""
+
+    def __init__(self, buffer: PrioritizedSequenceBuffer) -> None:
+        self.buffer = buffer
+        self.row = np.zeros(buffer.num_envs, dtype=np.int64)
+
+    def add(self, envs: list[int] | np.ndarray, **values: Any) -> None:
+        envs = np.asarray(envs)
+        row = self.row[envs]
+        given = {
+            "obs": np.stack([envs, row], axis=1),
+            "action": row % 2,
+            "reward": row / 8,
+            "start": row % 5 == 0,
+            "memory_start": row % 10 == 0,
+            "final": row % 5 == 4,
+            "terminal": row % 10 == 4,
+            "phase": row // 10,
+            "episode": row // 5,
+            "state": self.state,
+        }
+        self.buffer.add(envs, **(given | values))
+        self.row[envs] += 1
+
+    def state(self, envs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return np.broadcast_to(self.row[envs][:, None, None], (envs.size, 3, 2)), np.repeat(
+            self.row[envs][:, None], 3, 1
+        )
+
+    def fill(self, rows: int) -> PrioritizedSequenceBuffer:
+        for _ in range(rows):
+            self.add(np.arange(self.buffer.num_envs))
+        return self.buffer
+
+
+def windows(buffer: PrioritizedSequenceBuffer) -> Iterator[tuple[int, int]]:
+    """(environment, number of the first row) of every window that can be drawn."""
+    batch = draw_all(buffer)
+    return zip(batch.env.tolist(), batch.obs[0, :, 1].astype(int).tolist(), strict=True)
+
+
+def draw_all(buffer: PrioritizedSequenceBuffer) -> SequenceBatch:
+    """Every window once: as many equal strata as windows of equal priority."""
+    batch = buffer.sample(len(buffer), 0.4)
+    assert len(set(batch.window)) == len(buffer)
+    return batch
+
+
+def test_a_window_is_what_was_stored() -> None:
+    batch = Filler(make()).fill(31).sample(64, 0.4)
+    first = batch.obs[0, :, 1]
+    row = first + np.arange(8)[:, None]
+    assert (first % 4 == 0).all()
+    np.testing.assert_array_equal(batch.obs[..., 0], np.broadcast_to(batch.env, (8, 64)))
+    np.testing.assert_array_equal(batch.obs[..., 1], row)
+    np.testing.assert_array_equal(batch.action, row % 2)
+    np.testing.assert_array_equal(batch.reward, row / 8)
+    np.testing.assert_array_equal(batch.start, row % 5 == 0)
+    np.testing.assert_array_equal(batch.memory_start, row % 10 == 0)
+    np.testing.assert_array_equal(batch.final, row % 5 == 4)
+    np.testing.assert_array_equal(batch.terminal, row % 10 == 4)
+    np.testing.assert_array_equal(batch.phase, row // 10)
+    np.testing.assert_array_equal(batch.episode, row // 5)
+
+
+def test_dtypes() -> None:
+    batch = Filler(make()).fill(8).sample(2, 0.4)
+    assert [x.dtype for x in (batch.obs, batch.reward, batch.weights)] == [np.float32] * 3
+    assert [x.dtype for x in (batch.start, batch.memory_start, batch.final, batch.terminal)] == [np.bool_] * 4
+    assert [x.dtype for x in (batch.action, batch.phase, batch.episode, batch.env)] == [np.int64] * 4
+
+
+def test_continuous_actions_keep_their_shape() -> None:
+    buffer = PrioritizedSequenceBuffer(CONFIG, 1, (2,), (3,), np.float32, seed=0)
+    filler = Filler(buffer)
+    for row in range(8):
+        filler.add([0], action=np.full((1, 3), row / 2), state=())
+    batch = buffer.sample(1, 0.4)
+    np.testing.assert_array_equal(batch.action, np.broadcast_to(np.arange(8)[:, None, None] / 2, (8, 1, 3)))
+    assert batch.state == ()
+
+
+def test_the_stored_state_is_from_before_the_first_row() -> None:
+    batch = Filler(make()).fill(60).sample(64, 0.4)
+    for part in batch.state:
+        np.testing.assert_array_equal(
+            part.reshape(64, -1), np.repeat(batch.obs[0, :, 1][:, None], part[0].size, 1)
+        )
+
+
+def test_stored_state_precision() -> None:
+    """Half precision for M and L; 127 usages near 1 would become 3 in it."""
+    buffer = make(num_envs=1, state=[("M", (4, 3)), ("u", (127,)), ("L", (4, 4))])
+    random = np.random.default_rng(0)
+    memory, link = random.normal(size=(1, 4, 3)), random.random((1, 4, 4))
+    usage = np.float32(1) - np.arange(127, dtype=np.float32) * np.float32(1e-5)
+    filler = Filler(buffer)
+    for _ in range(8):
+        filler.add([0], state=(memory, usage[None], link))
+    stored = buffer.sample(1, 0.4).state
+    assert [part.dtype for part in stored] == [np.float16, np.float32, np.float16]
+    np.testing.assert_array_equal(stored[1][0], usage)
+    np.testing.assert_allclose(stored[0], memory, rtol=2**-11)
+    np.testing.assert_allclose(stored[2], link, rtol=2**-11)
+    assert len(np.unique(usage.astype(np.float16))) < 10
+
+
+def test_state_is_asked_for_at_window_starts_only() -> None:
+    filler, asked = Filler(make()), []
+    filler.add([1, 2])  # streams out of step: 0 opens its windows one row after the others
+
+    def state(envs: np.ndarray) -> tuple[np.ndarray, ...]:
+        asked.append(envs.tolist())
+        return filler.state(envs)
+
+    announced = []
+    for _ in range(8):
+        announced.append(filler.buffer.needs_state(np.arange(3)).tolist())
+        filler.add([0, 1, 2], state=state)
+    assert asked == [[0], [1, 2], [0], [1, 2]]
+    assert announced == [[k % 4 == 0, k % 4 == 3, k % 4 == 3] for k in range(8)]
+
+
+def test_a_state_of_all_environments_is_the_same_as_a_function() -> None:
+    first, second = Filler(make()), Filler(make())
+    for turn in range(40):
+        envs = np.array([2, 0]) if turn % 3 else np.array([1])
+        first.add(envs)
+        second.add(envs, state=second.state(envs))
+    saved, other = first.buffer.state_dict(), second.buffer.state_dict()
+    assert all((saved[name] == other[name]).all() for name in other)
+
+
+def test_numbers_stand_for_all_environments() -> None:
+    filler = Filler(make())
+    for _ in range(8):
+        filler.add([0, 1, 2], final=True, terminal=False, action=0, reward=0.0, phase=7)
+    batch = draw_all(filler.buffer)
+    assert batch.final.all()
+    assert (batch.phase == 7).all()
+
+
+def test_a_window_can_be_drawn_when_its_last_row_is_written() -> None:
+    filler = Filler(make(num_envs=1))
+    filler.fill(7)
+    assert len(filler.buffer) == 0
+    filler.add([0])
+    assert list(windows(filler.buffer)) == [(0, 0)]
+    filler.fill(3)
+    assert len(filler.buffer) == 1
+    filler.add([0])
+    assert sorted(windows(filler.buffer)) == [(0, 0), (0, 4)]
+
+
+def test_a_window_cannot_be_drawn_when_its_first_row_is_overwritten() -> None:
+    filler = Filler(make(num_envs=1))  # a ring of 120 rows
+    filler.fill(120)
+    assert (0, 0) in windows(filler.buffer)
+    filler.add([0])
+    assert sorted(windows(filler.buffer)) == [(0, first) for first in range(4, 113, 4)]
+
+
+def test_the_ring_holds_a_whole_number_of_strides() -> None:
+    """A capacity of 130 for 3 environments is 43 rows each, of which 40 are used."""
+    buffer = Filler(make(ReplayConfig(**(vars(CONFIG) | {"capacity": 130})))).fill(200)
+    assert buffer.num_transitions == 3 * 40 * 4 // 5
+    assert {first for _, first in windows(buffer)} == set(range(160, 193, 4))
+
+
+@settings(max_examples=50)
+@given(st.integers(0, 2**32 - 1), st.integers(1, 5), st.integers(0, 2), st.integers(12, 24))
+def test_windows_equal_those_of_a_plain_list(seed: int, stride: int, burn_in: int, rows: int) -> None:
+    """Oracle: which row lies at each position of the ring, written down one by one."""
+    config = ReplayConfig(capacity=3 * rows, burn_in=burn_in, support=1, query=1, stride=stride, n_step=1)
+    filler, length = Filler(make(config)), config.window
+    ring = np.full((3, rows // stride * stride), -1)  # number of the row at each position
+    position = np.zeros(3, dtype=int)
+    starts: list[tuple[int, int, int]] = []  # environment, number of the row, position
+    seams: list[np.ndarray] = []
+    random = np.random.default_rng(seed)
+    for _ in range(100):
+        envs = random.permutation(3)[: random.integers(1, 4)].tolist()
+        if random.random() < 0.05:
+            filler.buffer.seam()
+            seams.append(filler.row.copy())
+            position = -(-position // stride) * stride % ring.shape[1]
+        for env in envs:
+            if position[env] % stride == 0:
+                starts.append((env, filler.row[env], position[env]))
+            ring[env, position[env]] = filler.row[env]
+            position[env] = (position[env] + 1) % ring.shape[1]
+        filler.add(envs)
+        expected = []
+        for env, first, place in starts:
+            intact = ring[env, (place + np.arange(length)) % ring.shape[1]] == first + np.arange(length)
+            inside = any(first < seam[env] < first + length for seam in seams)
+            if intact.all() and not inside:
+                expected.append((env, first))
+        assert len(filler.buffer) == len(expected)
+        if expected:
+            batch = draw_all(filler.buffer)
+            np.testing.assert_array_equal(batch.obs[..., 1], batch.obs[0, :, 1] + np.arange(length)[:, None])
+            np.testing.assert_array_equal(batch.state[1][:, 0], batch.obs[0, :, 1])
+            assert sorted(windows(filler.buffer)) == sorted(expected)
+
+
+def test_no_window_straddles_a_seam() -> None:
+    filler = Filler(make(num_envs=1))
+    filler.fill(14)
+    filler.buffer.seam()
+    assert filler.buffer.needs_state([0]).all()  # the next row opens a window, stride or not
+    filler.fill(30)
+    first = sorted(first for _, first in windows(filler.buffer))
+    assert first == [0, 4, 14, 18, 22, 26, 30, 34]  # 8 would reach into row 14
+
+
+def test_a_seam_twice_is_a_seam_once() -> None:
+    first, second = Filler(make()), Filler(make())
+    for filler, times in ((first, 1), (second, 3)):
+        filler.fill(13)
+        for _ in range(times):
+            filler.buffer.seam()
+        filler.fill(13)
+    assert sorted(windows(first.buffer)) == sorted(windows(second.buffer))
+
+
+def test_transitions_are_counted_without_final_rows_and_gaps() -> None:
+    filler = Filler(make(num_envs=1))
+    assert filler.fill(10).num_transitions == 8
+    filler.fill(1)
+    filler.buffer.seam()  # leaves one position of the ring empty
+    assert filler.buffer.num_transitions == 9
+    filler.fill(1000)
+    assert filler.buffer.num_transitions == 96  # 120 rows, every fifth a final one
+    filler.fill(2)
+    filler.buffer.seam()
+    assert filler.buffer.num_transitions < 96
+
+
+def test_the_last_window_is_drawn() -> None:
+    buffer = Filler(make()).fill(205)
+    assert max(buffer.sample(1000, 0.4).window) == 29  # 3 environments × 10 window starts
+
+
+def test_a_priority_for_an_overwritten_window_is_passed_over() -> None:
+    filler = Filler(make(num_envs=1))
+    batch = draw_all(filler.fill(120))
+    filler.fill(9)  # the windows from row 0, 4 and 8 are gone; their places are open again, none complete
+    filler.buffer.update_priorities(batch, np.full(batch.window.size, 50.0))
+    drawn = {first for _, first in zip(*unpack(filler.buffer.sample(500, 0.4)), strict=True)}
+    assert drawn == {*range(12, 122, 4)}
+    filler.fill(120)
+    filler.buffer.update_priorities(batch, np.full(batch.window.size, 1e9))
+    assert filler.buffer.state_dict()["priority"].max() < 1e4
+
+
+def unpack(batch: SequenceBatch) -> tuple[list[int], list[int]]:
+    return batch.env.tolist(), batch.obs[0, :, 1].astype(int).tolist()
+
+
+def test_sampling_follows_the_priorities_given() -> None:
+    buffer = Filler(make(ReplayConfig(**(vars(CONFIG) | {"alpha": 1.0})))).fill(40)
+    batch = draw_all(buffer)
+    priority = 1.0 + np.arange(batch.window.size)
+    buffer.update_priorities(batch, priority)
+    counts = np.bincount(buffer.sample(20_000, 0.4).window, minlength=batch.window.max() + 1)[batch.window]
+    np.testing.assert_allclose(counts, 20_000 * priority / priority.sum(), atol=2.01)
+
+
+def test_nan_is_refused() -> None:
+    buffer = Filler(make()).fill(20)
+    batch = buffer.sample(4, 0.4)
+    before = buffer.state_dict()
+    with pytest.raises(ValueError, match="finite ones of 0 or more"):
+        buffer.update_priorities(batch, torch.tensor([1.0, float("nan"), 1.0, 1.0]))
+    assert all((before[name] == value).all() for name, value in buffer.state_dict().items())
+
+
+@pytest.mark.parametrize("rows", [5, 29, 40, 47, 333])
+def test_a_loaded_buffer_goes_on_to_the_bit(tmp_path: Path, rows: int) -> None:
+    filler = Filler(make())
+    buffer = filler.fill(rows)
+    if len(buffer):
+        buffer.update_priorities(buffer.sample(8, 0.4), np.arange(8.0))
+    np.savez(tmp_path / "replay.npz", **buffer.state_dict())
+    restored = Filler(make())
+    restored.fill(17).seam()  # loading replaces whatever was there
+    with np.load(tmp_path / "replay.npz", allow_pickle=False) as saved:
+        restored.buffer.load_state_dict(saved)
+    restored.row[:] = rows
+    for both in (filler, restored):
+        both.fill(6)
+        both.buffer.seam()
+        both.fill(25)
+    assert_same(filler.buffer.sample(16, 0.4), restored.buffer.sample(16, 0.4))
+    assert filler.buffer.num_transitions == restored.buffer.num_transitions
+    assert_same(filler.buffer.sample(16, 0.4), restored.buffer.sample(16, 0.4))
+
+
+def test_the_next_batch_after_loading_is_the_same() -> None:
+    buffer, other = Filler(make()).fill(50), make()
+    other.load_state_dict(buffer.state_dict())
+    assert_same(buffer.sample(16, 0.4), other.sample(16, 0.4))
+
+
+def test_a_pickled_buffer_goes_on_to_the_bit() -> None:
+    """What SB3's `save_replay_buffer` does."""
+    buffer = Filler(make()).fill(50)
+    copy = pickle.loads(pickle.dumps(buffer))
+    assert_same(buffer.sample(16, 0.4), copy.sample(16, 0.4))
+
+
+def assert_same(first: SequenceBatch, second: SequenceBatch) -> None:
+    for name in SequenceBatch._fields:
+        if name != "state":
+            np.testing.assert_array_equal(getattr(first, name), getattr(second, name), err_msg=name)
+    for a, b in zip(first.state, second.state, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_what_is_saved_of_a_buffer_is_as_long_as_what_it_holds() -> None:
+    saved = Filler(make(num_envs=1)).fill(10).state_dict()
+    assert saved["row_obs"].shape == (1, 10, 2)
+    assert saved["state_M"].shape == (1, 3, 3, 2)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        make(num_envs=2),
+        make(ReplayConfig(**(vars(CONFIG) | {"capacity": 240}))),
+        make(ReplayConfig(**(vars(CONFIG) | {"query": 3}))),
+        make(state={}),
+        make(state={"M": (3, 3), "u": (3,)}),
+    ],
+)
+def test_a_saved_buffer_of_other_sizes_is_refused(other: PrioritizedSequenceBuffer) -> None:
+    with pytest.raises(ValueError, match="The saved replay has"):
+        make().load_state_dict(other.state_dict())
+
+
+def test_a_large_buffer_takes_memory_only_where_it_is_written() -> None:
+    statm = Path("/proc/self/statm")
+    if not statm.exists():
+        pytest.skip("resident memory is read from /proc")
+    state = {"M": (128, 64), "u": (128,), "L": (128, 128), "w_r": (4, 128)}
+    before = int(statm.read_text().split()[1])
+    buffer = PrioritizedSequenceBuffer(ReplayConfig(capacity=200_000), 16, (12,), (), np.int64, state, seed=0)
+    grown = (int(statm.read_text().split()[1]) - before) * 4096
+    assert sum(part.nbytes for part in buffer._streams._state.values()) > 600e6
+    assert grown < 60e6
+
+
+def test_a_capacity_below_one_window_per_environment_is_refused() -> None:
+    """625 rows hold a window of 75; 4 do not, and rows are used in whole strides."""
+    config = ReplayConfig(capacity=1279)
+    with pytest.raises(ValueError, match=r"capacity 1279 holds no window of 75 rows.*at least 1280"):
+        make(config, num_envs=16)
+    buffer = make(ReplayConfig(capacity=1280), num_envs=16)
+    Filler(buffer).fill(300)
+    assert len(buffer) == 16
+
+
+def test_an_empty_buffer_says_what_it_needs() -> None:
+    filler = Filler(make())
+    filler.fill(7)
+    with pytest.raises(ValueError, match="no complete window yet; store at least 8 rows"):
+        filler.buffer.sample(4, 0.4)
+    with pytest.raises(ValueError, match="batch_size=0"):
+        filler.fill(1).sample(0, 0.4)
+
+
+@pytest.mark.parametrize(
+    ("envs", "values", "message"),
+    [
+        ([0, 0], {}, "one of them twice"),
+        ([3], {}, "from 0 to 2"),
+        ([-1], {}, "from 0 to 2"),
+        ([], {}, "from 0 to 2"),
+        ([0, 1], {"obs": np.zeros(2)}, r"obs of shape \(2,\); give \(2, 2\)"),
+        ([0, 1], {"reward": np.zeros((2, 1))}, r"reward of shape \(2, 1\); give \(2,\)"),
+        ([0, 1], {"state": ()}, "memory state of shapes"),
+        ([0, 1], {"state": (np.zeros((3, 3, 2)), np.zeros((3, 3)))}, "memory state of shapes"),
+        ([0, 1], {"state": lambda envs: (np.zeros((1, 3, 2)), np.zeros((1, 3)))}, "memory state of shapes"),
+    ],
+)
+def test_rows_that_do_not_fit_are_refused_before_anything_is_written(
+    envs: list[int], values: dict[str, Any], message: str
+) -> None:
+    filler = Filler(make())
+    filler.fill(40)
+    before = filler.buffer.state_dict()
+    given = {"obs": np.zeros((len(envs), 2)), "action": 0, "reward": 0, "phase": 0, "episode": 0}
+    flags = dict.fromkeys(("start", "memory_start", "final", "terminal"), False)
+    with pytest.raises(ValueError, match=message):
+        filler.buffer.add(np.array(envs, dtype=int), **(given | flags | {"state": filler.state} | values))
+    assert all((before[name] == value).all() for name, value in filler.buffer.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("capacity", 0), ("alpha", -0.1), ("alpha", 1.1), ("beta", 2.0), ("eta", float("nan")), ("burn_in", -1),
+        ("support", 0), ("query", -1), ("stride", 0), ("n_step", 0), ("priority_epsilon", 0.0),
+    ],
+)  # fmt: skip
+def test_a_config_out_of_range_is_refused(field: str, value: float) -> None:
+    with pytest.raises(ValueError, match=f"ReplayConfig got {field}={value}; give"):
+        ReplayConfig(**{field: value})
+
+
+@pytest.mark.parametrize("convert", [np.asarray, torch.as_tensor])
+def test_same_phase_looks_at_support_and_query_alone(convert: Any) -> None:
+    phase = np.zeros((10, 5), dtype=np.int64)
+    phase[:2, 1] = 7  # in the burn-in
+    phase[7:, 2] = 7  # in the rows of the targets
+    phase[2:4, 3] = 7  # in the support
+    phase[6, 4] = 7  # at the query's end
+    result = same_phase(convert(phase), burn_in=2, support=3, query=2)
+    assert result.tolist() == [True, True, True, False, False]
