@@ -1,0 +1,86 @@
+"""MemoryDQN: double Q-learning with a memory, for discrete actions that drift in meaning."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from gymnasium import spaces
+from stable_baselines3.common.policies import BasePolicy
+from stable_baselines3.common.type_aliases import GymEnv
+from stable_baselines3.common.utils import LinearSchedule
+from torch import Tensor
+from torch.nn import functional
+
+from memagent.agents.base import HeadRows, MemoryAlgorithm
+from memagent.policies import MemoryQPolicy
+from memagent.targets import double_q_value, taken_value
+
+
+@dataclass(frozen=True)
+class ExplorationConfig:
+    """Epsilon-greedy actions in training."""
+
+    initial: float = 1.0
+    """Share of random actions at the start."""
+    final: float = 0.02
+    """Share of random actions after the fraction."""
+    fraction: float = 0.15
+    """Part of the training over which the share falls, linearly."""
+
+
+class MemoryDQN(MemoryAlgorithm):
+    """Double Q-learning (van Hasselt et al. 2016) with dueling heads (Wang et al. 2016) on a memory's features.
+
+    The environment is Gymnasium's or SB3's, with `Discrete` actions:
+
+        agent = MemoryDQN("MemoryPolicy", make_vec("Drift/CartPole-v0", num_envs=16, seed=0), seed=0)
+        agent.learn(100_000, progress_bar=True)
+
+    Args:
+        policy: "MemoryPolicy" or a subclass of `MemoryQPolicy`.
+        env: anything SB3 takes.
+        exploration: epsilon-greedy actions in training.
+        kwargs: as in `MemoryAlgorithm`.
+    """
+
+    policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {"MemoryPolicy": MemoryQPolicy}
+    supported_actions = (spaces.Discrete,)
+    advice = "it learns Discrete actions; for a Box use MemorySAC, or make the actions discrete."
+
+    policy: MemoryQPolicy
+
+    def __init__(
+        self,
+        policy: str | type[BasePolicy],
+        env: GymEnv | str | None,
+        *,
+        exploration: ExplorationConfig | None = None,
+        **kwargs: Any,
+    ) -> None:
+        self.exploration = exploration or ExplorationConfig()
+        self.exploration_rate = self.exploration.initial
+        super().__init__(policy, env, **kwargs)
+
+    def bootstrap_values(self, features: Tensor) -> Tensor:
+        """The target heads' value of the online heads' best action, [..., D] -> [...]."""
+        return double_q_value(self.policy.heads(features), self.policy.target_heads(features))
+
+    def head_losses(self, params: Mapping[str, Tensor], rows: HeadRows) -> tuple[Tensor, Tensor]:
+        """Huber loss of the taken action's value against the target."""
+        q = taken_value(self.policy.apply_heads(params, rows.features), rows.action)
+        return functional.smooth_l1_loss(q, rows.target, reduction="none"), (q - rows.target).abs()
+
+    def explore(self, greedy: np.ndarray) -> np.ndarray:
+        """Each environment takes a random action with probability epsilon."""
+        assert isinstance(self.action_space, spaces.Discrete)
+        schedule = LinearSchedule(self.exploration.initial, self.exploration.final, self.exploration.fraction)
+        self.exploration_rate = schedule(self._current_progress_remaining)
+        self.logger.record("rollout/exploration_rate", self.exploration_rate)
+        chance = self.generator.random(len(greedy)) < self.exploration_rate
+        return np.where(chance, self.generator.integers(self.action_space.n, size=len(greedy)), greedy)
+
+
+__all__ = ["ExplorationConfig", "MemoryDQN"]

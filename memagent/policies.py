@@ -1,0 +1,224 @@
+"""Policies: one memory, heads on its features, and SB3's `predict(obs, state, episode_start)`.
+
+A policy is weights and pure functions of them. The state of the memory goes in and comes out; adapted head
+parameters, where an agent has them, are passed in.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from stable_baselines3.common.policies import BasePolicy
+from stable_baselines3.common.type_aliases import Schedule
+from torch import Tensor, nn
+from torch.func import functional_call, vmap
+
+from memagent.extractor import MemoryExtractor
+from memagent.memory import MemoryConfig
+from memagent.meta import MetaConfig, MetaLearner
+
+HeadParams = dict[str, Tensor]
+
+
+class DuelingHead(nn.Module):
+    """Q(features, ·) as value plus centred advantages (Wang et al. 2016, eq. 9)."""
+
+    def __init__(self, features_dim: int, num_actions: int, hidden_size: int) -> None:
+        super().__init__()
+        self.hidden = nn.Linear(features_dim, hidden_size)
+        self.value = nn.Linear(hidden_size, 1)
+        self.advantage = nn.Linear(hidden_size, num_actions)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """[..., D] -> [..., A]."""
+        z = torch.relu(self.hidden(features))
+        advantage = self.advantage(z)
+        return self.value(z) + advantage - advantage.mean(-1, keepdim=True)
+
+
+class PredictionHead(nn.Module):
+    """What the step does to the observation and what it pays, from features and action.
+
+    Its loss is what makes the memory identify the plant: without it the value loss alone rarely does.
+    """
+
+    def __init__(self, features_dim: int, action_dim: int, change_dim: int, hidden_size: int) -> None:
+        super().__init__()
+        self.net = nn.Sequential(
+            nn.Linear(features_dim + action_dim, hidden_size), nn.ReLU(), nn.Linear(hidden_size, change_dim + 1)
+        )
+
+    def forward(self, features: Tensor, action: Tensor) -> Tensor:
+        """Features [..., D] and actions as vectors [..., A] -> change of the observation and reward [..., C + 1]."""
+        return self.net(torch.cat((features, action), -1))
+
+
+class MemoryPolicy(BasePolicy, ABC):
+    """A memory, the heads that adapt, their slow copies for targets, and a prediction head.
+
+    Args:
+        observation_space: one-dimensional Box.
+        action_space: what the heads act in.
+        lr_schedule: SB3's schedule of the learning rate.
+        memory: which memory, and its sizes.
+        features_dim: D, size of the features the heads see.
+        head_size: hidden units of each head.
+        change_dim: C, size of the change of the observation that the prediction head predicts; None: all of it.
+        meta: the inner loop that adapts the heads.
+        start_index: where the observation holds its episode-start flag, None where it holds none.
+    """
+
+    features_extractor: MemoryExtractor
+
+    def __init__(
+        self,
+        observation_space: spaces.Space,
+        action_space: spaces.Space,
+        lr_schedule: Schedule,
+        *,
+        memory: MemoryConfig | None = None,
+        features_dim: int = 128,
+        head_size: int = 128,
+        change_dim: int | None = None,
+        start_index: int | None = -1,
+        meta: MetaConfig | None = None,
+    ) -> None:
+        extractor_kwargs: dict[str, Any] = {
+            "features_dim": features_dim,
+            "memory": memory or MemoryConfig(),
+            "start_index": start_index,
+        }
+        super().__init__(
+            observation_space,
+            action_space,
+            features_extractor_class=MemoryExtractor,
+            features_extractor_kwargs=extractor_kwargs,
+            squash_output=isinstance(action_space, spaces.Box),
+        )
+        assert observation_space.shape is not None
+        self.features_extractor = MemoryExtractor(observation_space, **extractor_kwargs)
+        self.features_dim, self.head_size = features_dim, head_size
+        self.heads = self.make_heads()
+        self.target_heads = self.make_heads().requires_grad_(False)
+        self.target_heads.load_state_dict(self.heads.state_dict())
+        self.prediction = PredictionHead(
+            features_dim, spaces.flatdim(action_space), change_dim or observation_space.shape[0], head_size
+        )
+        self.meta = MetaLearner(self.head_params(), meta)
+        self.optimizer = torch.optim.Adam(
+            [
+                {"params": self.online_parameters(), "lr": lr_schedule(1.0)},
+                {"params": list(self.meta.parameters()), "lr": self.meta.config.lr_lr},
+            ],
+            eps=1e-5,
+        )
+
+    @abstractmethod
+    def make_heads(self) -> nn.Module:
+        """The heads on the features: one module, whose parameters are what adapts."""
+
+    @abstractmethod
+    def greedy(self, heads_output: Any) -> Tensor:
+        """The best action by the heads' output [B, ...] -> [B, *action shape], scaled to [-1, 1] in a Box."""
+
+    def online_parameters(self) -> list[nn.Parameter]:
+        """What the learning rate moves: memory, heads and prediction head; not target heads and inner rates."""
+        return [p for m in (self.features_extractor, self.heads, self.prediction) for p in m.parameters()]
+
+    def head_params(self) -> HeadParams:
+        """The heads' parameters by name: the meta-parameters that adaptation starts from."""
+        return dict(self.heads.named_parameters())
+
+    def apply_heads(self, params: Mapping[str, Tensor], features: Tensor) -> Any:
+        """The heads with the given parameters on features [..., D]."""
+        return functional_call(self.heads, dict(params), (features,))
+
+    def apply_heads_each(self, params: Mapping[str, Tensor], features: Tensor) -> Any:
+        """Heads with parameters of their own for every row: params [B, ...], features [B, D]."""
+        return vmap(self.apply_heads)(dict(params), features)
+
+    def initial_state(self, batch_size: int) -> Any:
+        """The empty memory of `batch_size` sequences."""
+        return self.features_extractor.initial_state(batch_size)
+
+    def unroll(self, obs: Tensor, start: Tensor, state: Any) -> tuple[Tensor, Any]:
+        """obs [T, B, O], start [T, B] bool -> features [T, B, D] and the state after them."""
+        return self.features_extractor.unroll(obs, start, state)
+
+    def advance(self, obs: np.ndarray, start: np.ndarray, state: Any) -> tuple[Tensor, Any]:
+        """One step without gradient: obs [E, O], start [E] -> features [E, D] and the next state."""
+        with torch.no_grad():
+            x = torch.as_tensor(obs, dtype=torch.float32, device=self.device)
+            features, state = self.unroll(x[None], torch.as_tensor(start, device=self.device)[None], state)
+        return features[0], state
+
+    def actions(self, features: Tensor, params: Mapping[str, Tensor] | None = None) -> np.ndarray:
+        """Greedy actions [E, ...] in the units of the action space; `params` [E, ...]: heads of each environment."""
+        with torch.no_grad():
+            output = self.heads(features) if params is None else self.apply_heads_each(params, features)
+            actions = self.greedy(output).cpu().numpy()
+        return self.unscale_action(actions) if isinstance(self.action_space, spaces.Box) else actions
+
+    def scaled(self, actions: np.ndarray) -> np.ndarray:
+        """Actions in the units of the action space as the heads take them: a Box in [-1, 1], indices as they are."""
+        return self.scale_action(actions) if isinstance(self.action_space, spaces.Box) else actions
+
+    def _predict(self, observation: Any, deterministic: bool = False) -> Tensor:
+        """The action of a first step; `predict` carries memory, this is SB3's stateless hook."""
+        features = self.features_extractor(observation)
+        return self.greedy(self.heads(features))
+
+    def predict(
+        self,
+        observation: np.ndarray | dict[str, np.ndarray],
+        state: tuple[np.ndarray, ...] | None = None,
+        episode_start: np.ndarray | None = None,
+        deterministic: bool = False,
+    ) -> tuple[np.ndarray, tuple[np.ndarray, ...] | None]:
+        """The greedy action, and the memory after this observation.
+
+        The result depends on the weights and on these arguments alone: exploration and adaptation belong to
+        learning and to the evaluation protocol.
+
+        Args:
+            observation: [O] or [E, O].
+            state: what the last call returned; None for an empty memory.
+            episode_start: [E] bool, where the memory is emptied first; None: nowhere.
+            deterministic: taken for SB3's sake; actions are greedy either way.
+
+        Returns:
+            Actions [E, ...] (no E for a single observation) and the state, a tuple of arrays with leading E.
+        """
+        self.set_training_mode(False)
+        if isinstance(observation, dict):
+            raise ValueError("predict was given a dict; expected an array [O] or [E, O] (flatten the observation).")
+        obs = np.asarray(observation, dtype=np.float32)
+        assert self.observation_space.shape is not None
+        batched = obs.ndim > len(self.observation_space.shape)
+        obs = obs if batched else obs[None]
+        memory = self.initial_state(len(obs))
+        if state is not None:
+            memory = type(memory)(*(torch.as_tensor(s, device=self.device) for s in state))
+        start = np.zeros(len(obs), bool) if episode_start is None else np.asarray(episode_start, bool).reshape(-1)
+        features, memory = self.advance(obs, start, memory)
+        actions = self.actions(features)
+        return actions if batched else actions[0], tuple(s.cpu().numpy() for s in memory)
+
+
+class MemoryQPolicy(MemoryPolicy):
+    """Q values of a discrete action space from one dueling head."""
+
+    action_space: spaces.Discrete
+
+    def make_heads(self) -> DuelingHead:
+        """A dueling head, [..., D] -> [..., A]."""
+        return DuelingHead(self.features_dim, int(self.action_space.n), self.head_size)
+
+    def greedy(self, heads_output: Tensor) -> Tensor:
+        """argmax over the Q values [B, A] -> [B]."""
+        return heads_output.argmax(-1)
