@@ -113,7 +113,7 @@ class Lifetime:
         """The context at a place in the list. A context's id is such a place."""
         for _ in range(_MOST_BOUNDARIES):
             if 0 <= index < len(self._contexts):
-                return dict(zip(self._paths, self._contexts[index]))
+                return dict(zip(self._paths, self._contexts[index], strict=True))
             boundary = self.next_boundary(self._scanned)
             if index < 0 or boundary is None:
                 break

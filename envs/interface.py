@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from gymnasium import Space, spaces
 
-from envs.schedules import keyed
+from envs.sources import keyed
 
 
 @dataclass(frozen=True)

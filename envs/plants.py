@@ -13,6 +13,7 @@ from operator import attrgetter
 from typing import Any
 
 import gymnasium as gym
+import numpy as np
 from gymnasium.envs.classic_control.cartpole import CartPoleEnv
 from gymnasium.envs.classic_control.pendulum import PendulumEnv
 
@@ -46,6 +47,18 @@ class Plant:
         for name, value in values.items():
             self.parameters[name].write(env, value)
         self.derive(env)
+
+    def get_state(self, env: Any) -> dict[str, Any]:
+        """The physical state and the random numbers of the unwrapped environment, as plain values."""
+        physics = {name: getattr(env, name) for name in self.state}
+        plain = {n: v.tolist() if isinstance(v, np.ndarray | np.generic) else v for n, v in physics.items()}
+        return {"random": dict(env.np_random.bit_generator.state), "physics": plain}
+
+    def set_state(self, env: Any, state: Mapping[str, Any]) -> None:
+        """Puts the unwrapped environment where `get_state` was called."""
+        env.np_random.bit_generator.state = state["random"]
+        for name, value in state["physics"].items():
+            setattr(env, name, np.array(value, np.float64) if isinstance(value, list) else value)
 
 
 def _attribute(path: str, unit: str, meaning: str) -> PlantParameter:

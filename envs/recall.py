@@ -15,6 +15,7 @@ more than it earns when impatience > 1 / (length − 2).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import gymnasium as gym
@@ -63,6 +64,15 @@ class RecallEnv(gym.Env):
         reward = float(action == self.cue) if asked else -self.impatience * float(action != 0)
         self.time += 1
         return self._observe(), reward, asked, False, {}
+
+    def get_state(self) -> dict[str, Any]:
+        """The episode and the random numbers, as plain values."""
+        return {"cue": self.cue, "time": self.time, "random": dict(self.np_random.bit_generator.state)}
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Goes on exactly where `get_state` was called."""
+        self.cue, self.time = state["cue"], state["time"]
+        self.np_random.bit_generator.state = state["random"]
 
     def _observe(self) -> np.ndarray:
         observation = np.zeros(self.num_cues + 2, np.float32)

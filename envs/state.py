@@ -7,6 +7,8 @@ from typing import Any
 
 import gymnasium as gym
 
+from envs.plants import find_plant
+
 # what wrappers of Gymnasium and SB3 remember within an episode, and have no public names for
 _REMEMBERED = {
     "TimeLimit": ("_elapsed_steps",),
@@ -19,7 +21,8 @@ def get_state(env: Any) -> list[Any]:
     """The state of an environment with its wrappers, or of each one in a vector environment in this process.
 
     The result is plain lists, dicts, strings and numbers, which JSON can hold. It is complete for the environments of
-    the catalogue; of an environment without a plant it lacks the physics (DriftingEnv.get_state).
+    the catalogue and their bases; of an environment without a plant it has the random numbers alone, and it has to be
+    reset after `set_state`.
     """
     if hasattr(env, "envs"):
         return [get_state(single) for single in env.envs]
@@ -33,7 +36,7 @@ def set_state(env: Any, state: Sequence[Any]) -> None:
         raise ValueError(
             f"The state has {len(state)} parts and the environment {len(parts)}: they were made differently."
         )
-    for part, part_state in zip(parts, state):
+    for part, part_state in zip(parts, state, strict=True):
         if hasattr(env, "envs"):
             set_state(part, part_state)
         else:
@@ -51,6 +54,8 @@ def _layer_state(layer: gym.Env) -> dict[str, Any]:
     own = type(layer).__dict__.get("get_state")
     if own is not None:
         return own(layer)
+    if layer is layer.unwrapped:
+        return find_plant(layer).get_state(layer)
     return {name: getattr(layer, name) for name in _REMEMBERED.get(type(layer).__name__, ())}
 
 
@@ -58,6 +63,8 @@ def _set_layer_state(layer: gym.Env, state: Mapping[str, Any]) -> None:
     own = type(layer).__dict__.get("set_state")
     if own is not None:
         own(layer, state)
-        return
-    for name, value in state.items():
-        setattr(layer, name, value)
+    elif layer is layer.unwrapped:
+        find_plant(layer).set_state(layer, state)
+    else:
+        for name, value in state.items():
+            setattr(layer, name, value)

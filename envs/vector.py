@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from stable_baselines3.common.vec_env import VecEnv
 
 Face = Literal["sb3", "gymnasium"]
+Maker = Callable[[], gym.Env]
 
 
 @overload
@@ -31,7 +32,7 @@ def make_vec(
 
 
 def make_vec(
-    id: str,
+    id: str,  # noqa: A002 Gymnasium's name for it
     num_envs: int = 1,
     seed: int | None = None,
     face: Face = "sb3",
@@ -62,21 +63,21 @@ def make_vec(
     seeds = (
         [None] * num_envs if seed is None else np.random.SeedSequence(seed).generate_state(num_envs).tolist()
     )
-    makers = [partial(make_env, id, s, transition_observation, kwargs) for s in seeds]
+    makers: list[Maker] = [partial(make_env, id, s, transition_observation, kwargs) for s in seeds]
     if face == "sb3":
         return _sb3(makers, subprocess)
     return gym.vector.AsyncVectorEnv(makers) if subprocess else gym.vector.SyncVectorEnv(makers)
 
 
-def make_env(id: str, seed: int | None, transition_observation: bool, kwargs: dict[str, Any]) -> gym.Env:
+def make_env(name: str, seed: int | None, transition_observation: bool, kwargs: dict[str, Any]) -> gym.Env:
     """One environment, seeded by a first reset, so that the next one without a seed goes on in this lifetime."""
     from envs.catalogue import CATALOGUE, RECALL, register
 
     register()
-    if id in CATALOGUE or id == RECALL:
-        env = gym.make(id, transition_observation=transition_observation, **kwargs)
+    if name in CATALOGUE or name == RECALL:
+        env = gym.make(name, transition_observation=transition_observation, **kwargs)
     else:
-        env = gym.make(id, **kwargs)
+        env = gym.make(name, **kwargs)
         if transition_observation and isinstance(env.observation_space, spaces.Box):
             env = TransitionObservation(env)
     if seed is not None:
@@ -85,14 +86,14 @@ def make_env(id: str, seed: int | None, transition_observation: bool, kwargs: di
     return env
 
 
-def _sb3(makers: list[Callable[[], gym.Env]], subprocess: bool) -> VecEnv:
+def _sb3(makers: list[Maker], subprocess: bool) -> VecEnv:
     from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv
 
-    monitored = [partial(_monitored, maker) for maker in makers]
+    monitored: list[Maker] = [partial(_monitored, maker) for maker in makers]
     return SubprocVecEnv(monitored) if subprocess else DummyVecEnv(monitored)
 
 
-def _monitored(maker: Callable[[], gym.Env]) -> gym.Env:
+def _monitored(maker: Maker) -> gym.Env:
     from stable_baselines3.common.monitor import Monitor
 
     return Monitor(maker())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, SupportsFloat
 
 import gymnasium as gym
@@ -12,7 +12,10 @@ from gymnasium.utils import RecordConstructorArgs
 
 from envs.drift import Clock, Context, Drift
 from envs.interface import ActionChannel, ObservationChannel, Parameter
-from envs.plants import BARE, Plant, find_plant
+from envs.plants import Plant, find_plant
+from envs.transition import TransitionObservation
+
+__all__ = ["DriftingEnv", "TransitionObservation"]
 
 
 class DriftingEnv(gym.Wrapper, RecordConstructorArgs):
@@ -223,19 +226,16 @@ class DriftingEnv(gym.Wrapper, RecordConstructorArgs):
         The state of wrappers around or inside this one is their own: envs.get_state collects a whole stack. Of an
         environment without a plant only the random numbers are included; reset it after `set_state`.
         """
-        base: Any = self.env.unwrapped
         return {
             "clock": self.clock.get_state(),
             "held": self._held and dict(self._held),
             "held_steps": self._held_steps,
             "noise": self._sensors.get_state(),
-            "np_random": dict(base.np_random.bit_generator.state),
-            "physics": {name: _plain(getattr(base, name)) for name in self._plant.state},
+            "plant": self._plant.get_state(self.env.unwrapped),
         }
 
     def set_state(self, state: Mapping[str, Any]) -> None:
         """Goes on exactly where `get_state` was called, mid-phase and mid-episode."""
-        base: Any = self.env.unwrapped
         self._clock = Clock.from_state(self.drift, state["clock"])
         self._held = None
         if state["held"] is not None:
@@ -243,9 +243,7 @@ class DriftingEnv(gym.Wrapper, RecordConstructorArgs):
             self._held_steps = state["held_steps"]
         self._apply(self.clock.context if self._held is None else self._held)
         self._sensors.set_state(state["noise"])
-        base.np_random.bit_generator.state = state["np_random"]
-        for name, value in state["physics"].items():
-            setattr(base, name, np.array(value, np.float64) if isinstance(value, list) else value)
+        self._plant.set_state(self.env.unwrapped, state["plant"])
 
 
 class _Report(dict):
@@ -266,94 +264,3 @@ def _centre_and_reach(drift: Drift) -> tuple[dict[str, float], dict[str, float]]
     return {n: (low + high) / 2 for n, (low, high) in moving}, {
         n: (high - low) / 2 for n, (low, high) in moving
     }
-
-
-def _plain(value: Any) -> Any:
-    return value.tolist() if isinstance(value, np.ndarray | np.generic) else value
-
-
-class TransitionObservation(gym.Wrapper, RecordConstructorArgs):
-    """Appends to the observation what the agent last did and what came of it.
-
-    obs [2 O + A + 2], float32:
-
-        observation [O]: the environment's observation;
-        change [O]: change_scale · (this observation − the previous one), zeros at an episode's start;
-        action [A]: the previous action, one-hot where actions are discrete, zeros at a start;
-        reward [1]: the previous reward, 0 at a start;
-        start [1]: 1 at an episode's first observation.
-
-    `transition_layout` names these parts: {"observation": (from, to), …}. The change is scaled to order one because
-    a change of 0.04 in a velocity of several units is invisible to a network otherwise.
-    """
-
-    def __init__(self, env: gym.Env, change_scale: float | Sequence[float] = 10.0) -> None:
-        """Wraps an environment with Box observations and Box or Discrete actions.
-
-        Args:
-            env: the environment.
-            change_scale: one factor, or one for each of the O entries of the observation.
-        """
-        scale = change_scale if isinstance(change_scale, int | float) else [float(s) for s in change_scale]
-        RecordConstructorArgs.__init__(self, change_scale=scale)
-        gym.Wrapper.__init__(self, env)
-        if not isinstance(env.observation_space, spaces.Box):
-            raise ValueError(f"TransitionObservation needs Box observations and got {env.observation_space}.")
-        if not isinstance(env.action_space, spaces.Box | spaces.Discrete):
-            raise ValueError(
-                f"TransitionObservation needs Box or Discrete actions and got {env.action_space}."
-            )
-        self._discrete = env.action_space if isinstance(env.action_space, spaces.Discrete) else None
-        self._o = int(np.prod(env.observation_space.shape))
-        self._a = int(np.prod(env.action_space.shape)) if self._discrete is None else int(self._discrete.n)
-        self.change_scale = np.asarray(scale, np.float32)
-        if self.change_scale.shape not in ((), (1,), (self._o,)):
-            raise ValueError(
-                f"change_scale has shape {self.change_scale.shape}: expected a number or {self._o} of them."
-            )
-        edges = np.cumsum([0, self._o, self._o, self._a, 1, 1]).tolist()
-        names = ("observation", "change", "action", "reward", "start")
-        self.transition_layout: dict[str, tuple[int, int]] = dict(zip(names, zip(edges, edges[1:])))
-        self.observation_space = self._space(env.observation_space, env.action_space)
-        self._previous = np.zeros(self._o, np.float32)
-
-    def _space(self, observed: spaces.Box, actions: spaces.Space) -> spaces.Box:
-        low, high = observed.low.ravel().astype(np.float64), observed.high.ravel().astype(np.float64)
-        reach = self.change_scale * (high - low)
-        a_low, a_high = (actions.low, actions.high) if isinstance(actions, spaces.Box) else (0.0, 1.0)
-        a_low, a_high = (np.broadcast_to(np.ravel(bound), self._a) for bound in (a_low, a_high))
-        lows = np.concatenate([low, -reach, np.minimum(a_low, 0), [-np.inf, 0]])
-        highs = np.concatenate([high, reach, np.maximum(a_high, 0), [np.inf, 1]])
-        return spaces.Box(lows.astype(np.float32), highs.astype(np.float32), dtype=np.float32)
-
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[np.ndarray, dict[str, Any]]:
-        observation, info = self.env.reset(seed=seed, options=options)
-        full = np.zeros(2 * self._o + self._a + 2, np.float32)
-        full[: self._o] = np.ravel(observation)
-        full[-1] = 1.0
-        self._previous = full[: self._o].copy()
-        return full, info
-
-    def step(self, action: Any) -> tuple[np.ndarray, SupportsFloat, bool, bool, dict[str, Any]]:
-        observation, reward, terminated, truncated, info = self.env.step(action)
-        o, a = self._o, self._a
-        full = np.zeros(2 * o + a + 2, np.float32)
-        full[:o] = np.ravel(observation)
-        full[o : 2 * o] = self.change_scale * (full[:o] - self._previous)
-        if self._discrete is None:
-            full[2 * o : 2 * o + a] = np.ravel(action)
-        else:
-            full[2 * o + int(action) - int(self._discrete.start)] = 1.0
-        full[-2] = float(reward)
-        self._previous = full[:o].copy()
-        return full, reward, terminated, truncated, info
-
-    def get_state(self) -> dict[str, Any]:
-        """The previous observation, as plain values that JSON can hold."""
-        return {"previous": self._previous.tolist()}
-
-    def set_state(self, state: Mapping[str, Any]) -> None:
-        """Goes on exactly where `get_state` was called."""
-        self._previous = np.array(state["previous"], np.float32)
