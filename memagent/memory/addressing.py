@@ -54,7 +54,7 @@ def allocation(usage_t: Tensor) -> Tensor:
 def content_weights(memory: Tensor, keys: Tensor, strengths: Tensor, mask: Tensor | None = None) -> Tensor:
     """Softmax over slots of the cosine between key and slot. [B, N, W], [B, K, W], [B, K] -> [B, K, N].
 
-    With a mask [B, K, W] both sides are multiplied by it first (Csordás & Schmidhuber 2019, eq. 5).
+    With a mask [B, K, W] both sides are multiplied by it first (Csordás & Schmidhuber 2019).
     """
     if mask is None:
         squares = (memory * memory).sum(-1).unsqueeze(1)  # [B, 1, N]
@@ -99,7 +99,7 @@ def precedence(precedence_tm1: Tensor, write_weights_t: Tensor) -> Tensor:
 def sharpen(weights: Tensor, sharpness: Tensor) -> Tensor:
     """Weights to a power, normalised; a row of zeros stays zero. [B, R, N], [B, R] (>= 1) -> [B, R, N].
 
-    Csordás & Schmidhuber 2019, eq. 10, with the row divided by its maximum first.
+    Csordás & Schmidhuber 2019, with the row divided by its maximum first.
     """
     # S(d, s)_i = d_i^s / sum_j d_j^s; d^s as exp(s log d) off zero, whose derivatives are finite
     ratio = weights / (weights.amax(-1, keepdim=True) + COSINE_EPS)

@@ -102,7 +102,7 @@ def step(state: BankState, xi: Interface, config: MemoryConfig) -> tuple[Tensor,
     # c_w = softmax(beta_w cos(k_w, M[t-1])), w_w, M: the write
     c_w = addressing.content_weights(state.M, xi.write_key, xi.write_strength, xi.write_mask).squeeze(1)
     w_w = addressing.write_weights(xi.write_gate, xi.allocation_gate, a, c_w)
-    # Csordás & Schmidhuber 2019, eq. 8: M[t-1] scaled by psi, after the look-up of c_w
+    # Csordás & Schmidhuber 2019: M[t-1] scaled by psi, after the look-up of c_w
     kept = state.M * psi.unsqueeze(-1) if config.deallocation else state.M
     M = addressing.erase_and_write(kept, w_w, xi.erase, xi.write_vector)
 

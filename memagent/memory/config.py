@@ -49,15 +49,15 @@ class MemoryConfig:
     masking: bool = False
     """Key masking: the interface also gives each head a mask over the W columns, at least 0.1, that key and memory
     are multiplied with before they are compared (Csordás & Schmidhuber 2019, "Improving Differentiable Neural
-    Computers Through Memory Masking, De-allocation, and Link Distribution Sharpness Control", section 3.1)."""
+    Computers Through Memory Masking, De-allocation, and Link Distribution Sharpness Control")."""
 
     deallocation: bool = False
     """Freed slots also forget their content: the write scales M[t-1] by the retention psi (Csordás & Schmidhuber
-    2019, section 3.2)."""
+    2019)."""
 
     link_sharpness: bool = False
     """The forward and backward weights of a read head are raised to a power of at least 1, which the interface
-    gives, and normalised (Csordás & Schmidhuber 2019, section 3.3). Needs temporal_links."""
+    gives, and normalised (Csordás & Schmidhuber 2019). Needs temporal_links."""
 
     backend: MemoryBackend = "auto"
     """Which implementation runs the DNC: "fused" (CPU kernels, first derivatives only), "reference" (plain PyTorch,
