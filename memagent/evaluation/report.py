@@ -1,0 +1,182 @@
+"""What an evaluation found, for a person: a table for the terminal, a page of HTML that holds everything itself."""
+
+from __future__ import annotations
+
+import base64
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+
+from memagent.evaluation.figures import png
+from memagent.evaluation.intervals import Interval, episode_interval, interval
+from memagent.evaluation.metrics import SPLITS, adaptation_gain, context_means
+
+Records = Sequence[Mapping[str, Any]]
+SPLIT_NAMES = {"train": "training", "held_out": "held out"}
+COLUMNS = ("contexts", "unadapted", "adapted", "gain")
+NOTE = (
+    "Mean return with its 95 % bootstrap interval over contexts (one context: Student's, over its episodes). "
+    "Gain: adapted − unadapted, paired by context."
+)
+STYLE = """
+body{font:16px/1.5 system-ui,sans-serif;color:#24292f;background:#fff;max-width:60rem;margin:2rem auto;padding:0 1rem}
+h1{font-size:1.6rem;margin-bottom:.2rem} h2{font-size:1.2rem;margin-top:2.2rem}
+table{border-collapse:collapse;font-variant-numeric:tabular-nums;margin:.8rem 0}
+th,td{padding:.3rem .8rem;border-bottom:1px solid #d0d7de;text-align:right;white-space:nowrap}
+th{font-weight:600} th:first-child,td:first-child{text-align:left} .wide{overflow-x:auto;font-size:.85rem}
+figure{margin:1.5rem 0} img{max-width:100%;height:auto} figcaption,.note{color:#57606a;font-size:.9rem}
+summary{cursor:pointer} td.value{text-align:left;font-family:ui-monospace,monospace;white-space:pre-wrap}
+"""
+
+
+def split_score(records: Records, split: str, adapted: bool) -> Interval | None:
+    """Mean return over the contexts of a split with its 95 % interval; None where nothing was played.
+
+    The interval is of the mean over contexts; one context alone has Student's, over its episodes.
+    """
+    means = list(context_means(records, split, adapted).values())
+    chosen = [r for r in records if (r["split"], r["adapted"]) == (split, adapted)]
+    if len(chosen) == 1:
+        return episode_interval(chosen[0]["mean_return"], chosen[0]["std_return"], chosen[0]["episodes"])
+    return interval(means) if means else None
+
+
+def table(records: Records, title: str = "Return per split") -> Table:
+    """Training and held-out contexts by adapted and unadapted, for `rich.print`. `records`: see evaluation.json."""
+    made = Table(box=SIMPLE_HEAD, title=title, caption=NOTE, title_justify="left", caption_justify="left")
+    for name in COLUMNS:
+        made.add_column(name, justify="left" if name == "contexts" else "right", no_wrap=True)
+    for row in _summary_rows(records):
+        made.add_row(*row)
+    return made
+
+
+def write_report(
+    path: Path,
+    evaluation: Mapping[str, Any],
+    config: Mapping[str, Any],
+    figures: Mapping[str, Figure | bytes | Path],
+    *,
+    title: str = "Evaluation",
+) -> Path:
+    """Write report.html: one file, pictures inside, nothing loaded from anywhere.
+
+    Args:
+        path: of the file.
+        evaluation: what evaluation.json holds: `contexts`, and any other entries, which are listed.
+        config: the run's configuration, nested as it may be.
+        figures: PNG bytes, PNG files or figures, by caption.
+        title: of the page, such as the environment's id.
+    """
+    records = evaluation["contexts"]
+    facts = {key: value for key, value in evaluation.items() if key not in ("contexts", "summary")}
+    parts = [
+        f"<h1>{escape(title)}</h1>",
+        _html_table(COLUMNS, _summary_rows(records)),
+        f'<p class="note">{escape(NOTE)}</p>',
+        *(_html_figure(caption, figure) for caption, figure in figures.items()),
+        "<h2>Contexts</h2>",
+        _html_table(*_context_rows(records)),
+        *([f"<h2>Evaluation</h2>{_settings(facts)}"] if facts else []),
+        f"<h2>Configuration</h2><details><summary>All settings of the run</summary>{_settings(config)}</details>",
+    ]
+    # The policy makes "nothing is loaded" hold even for markup that escaping might let through.
+    policy = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+    head = (
+        f'<meta charset="utf-8"><meta http-equiv="Content-Security-Policy" content="{policy}">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{escape(title)}</title><style>{STYLE}</style>"
+    )
+    body = "\n".join(parts)
+    path.write_text(
+        f'<!doctype html>\n<html lang="en"><head>{head}</head>\n<body>\n{body}\n</body></html>\n',
+        encoding="utf-8",
+    )
+    return path
+
+
+def _summary_rows(records: Records) -> list[list[str]]:
+    rows = []
+    for split in SPLITS:
+        chosen = [r for r in records if r["split"] == split]
+        if not chosen:
+            continue
+        gains = adaptation_gain(records, split)
+        rows.append(
+            [
+                f"{SPLIT_NAMES[split]} ({len({r['context_id'] for r in chosen})})",
+                _with_interval(split_score(records, split, adapted=False)),
+                _with_interval(split_score(records, split, adapted=True)),
+                _with_interval(interval(gains) if gains.size else None, sign="+"),
+            ]
+        )
+    return rows
+
+
+def _with_interval(score: Interval | None, sign: str = "") -> str:
+    if score is None:
+        return "–"
+    size = abs(score.estimate)
+    digits = 0 if size >= 100 else 1 if size >= 1 else 3
+    estimate, low, high = (f"{value:{sign}.{digits}f}".replace("-", "−") for value in score)
+    return estimate if math.isnan(score.low) else f"{estimate} [{low}, {high}]"
+
+
+def _context_rows(records: Records) -> tuple[list[str], list[list[str]]]:
+    names = list(dict.fromkeys(name for r in records for name in r["context"]))
+    header = ["split", "id", *names, "adapted", "episodes", "mean return", "std"]
+    rows = [
+        [
+            SPLIT_NAMES[r["split"]],
+            str(r["context_id"]),
+            *(f"{r['context'][name]:.4g}" if name in r["context"] else "–" for name in names),
+            "yes" if r["adapted"] else "no",
+            str(r["episodes"]),
+            f"{r['mean_return']:.1f}",
+            f"{r['std_return']:.1f}",
+        ]
+        for r in sorted(records, key=lambda r: (SPLITS.index(r["split"]), r["context_id"], r["adapted"]))
+    ]
+    return header, rows
+
+
+def _html_table(header: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    top = "".join(f"<th>{escape(name)}</th>" for name in header)
+    body = "\n".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
+    return f'<div class="wide"><table><thead><tr>{top}</tr></thead>\n<tbody>{body}</tbody></table></div>'
+
+
+def _html_figure(caption: str, figure: Figure | bytes | Path) -> str:
+    match figure:
+        case Figure():
+            data = png(figure)
+        case Path():
+            data = figure.read_bytes()
+        case _:
+            data = figure
+    source = f"data:image/png;base64,{base64.b64encode(data).decode()}"
+    text = escape(caption)
+    return f'<figure><img alt="{text}" src="{source}"><figcaption>{text}</figcaption></figure>'
+
+
+def _settings(values: Mapping[str, Any]) -> str:
+    rows = "\n".join(
+        f'<tr><td>{escape(name)}</td><td class="value">{escape(str(value))}</td></tr>'
+        for name, value in _flat(values)
+    )
+    return f'<div class="wide"><table><tbody>{rows}</tbody></table></div>'
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Nested settings as (dotted name, value)."""
+    for name, value in values.items():
+        if isinstance(value, Mapping) and value:
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value

@@ -1,0 +1,139 @@
+"""The table and the page: right numbers, nothing from outside, nothing unescaped."""
+
+import base64
+import io
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+from matplotlib.figure import Figure
+from rich.console import Console
+
+from memagent.evaluation import intervals, report
+from memagent.evaluation.figures import png
+
+
+def record(context_id, split, adapted, mean, std=2.0, episodes=5, **context) -> dict:
+    return {
+        "context_id": context_id,
+        "split": split,
+        "context": context,
+        "adapted": adapted,
+        "episodes": episodes,
+        "mean_return": mean,
+        "std_return": std,
+    }
+
+
+RECORDS = [
+    record(i, split, adapted, base + 10.0 * i + 5.0 * adapted, force=float(i))
+    for split, base in (("train", 100.0), ("held_out", -50.0))
+    for i in range(4)
+    for adapted in (False, True)
+]
+
+
+class Page(HTMLParser):
+    """Tags with their attributes, and the text between them."""
+
+    def __init__(self, source: str) -> None:
+        super().__init__()
+        self.tags, self.text = [], ""
+        self.feed(source)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data):
+        self.text += data
+
+
+def shown(records) -> str:
+    console = Console(width=80, file=io.StringIO())
+    console.print(report.table(records))
+    return console.file.getvalue()
+
+
+def test_table_has_both_splits_both_ways_and_the_paired_gain():
+    text = shown(RECORDS)
+    expected = intervals.interval([100.0, 110.0, 120.0, 130.0])
+    assert f"115 [{expected.low:.0f}, {expected.high:.0f}]" in text
+    assert "training (4)" in text and "held out (4)" in text
+    assert text.count("+5.0 [+5.0, +5.0]") == 2
+    assert "−35.0 [" in text
+
+
+def test_a_task_that_does_not_drift_is_one_row_with_an_interval_over_episodes():
+    records = [record(0, "train", False, 200.0, std=10.0, episodes=5)]
+    score = report.split_score(records, "train", adapted=False)
+    assert score == intervals.episode_interval(200.0, 10.0, 5)
+    text = shown(records)
+    assert f"200 [{score.low:.0f}, {score.high:.0f}]" in text and "held out" not in text
+
+
+def test_what_was_not_played_has_no_score():
+    assert report.split_score(RECORDS[:2], "held_out", adapted=True) is None
+    assert report.split_score([], "train", adapted=True) is None
+
+
+def test_page_holds_numbers_figures_and_settings(tmp_path):
+    figure = Figure()
+    figure.subplots().plot([0, 1])
+    picture = png(figure)
+    (tmp_path / "a.png").write_bytes(picture)
+    path = report.write_report(
+        tmp_path / "report.html",
+        {"contexts": RECORDS, "summary": {}, "episodes": 5, "recovery": {"steps": 12}},
+        {"env": "Drift/CartPole-v0", "memory": {"kind": "dnc", "memory_size": 128}},
+        {"From bytes": picture, "From a file": tmp_path / "a.png", "From a figure": figure},
+        title="Drift/CartPole-v0",
+    )
+    page = Page(path.read_text(encoding="utf-8"))
+    for text in (
+        "Drift/CartPole-v0",
+        "memory.kind",
+        "dnc",
+        "recovery.steps",
+        "+5.0 [+5.0, +5.0]",
+        "From a file",
+    ):
+        assert text in page.text
+    assert page.text.index("+5.0") < page.text.index("From bytes")  # the summary is on top
+    pictures = [attrs["src"] for tag, attrs in page.tags if tag == "img"]
+    assert len(pictures) == 3
+    for source in pictures:
+        assert base64.b64decode(source.removeprefix("data:image/png;base64,")) == picture
+    assert sum(tag == "tr" for tag, _ in page.tags) == 1 + 2 + 1 + len(RECORDS) + 2 + 3
+
+
+def test_page_loads_nothing(tmp_path):
+    path = report.write_report(tmp_path / "r.html", {"contexts": RECORDS}, {}, {"x": png(Figure())})
+    source = path.read_text(encoding="utf-8")
+    assert not re.search(r"(https?:)?//", source.split("base64,")[0])
+    tags = Page(source).tags
+    assert not {tag for tag, _ in tags} & {"script", "link", "iframe", "object"}
+    assert any("default-src 'none'" in str(attrs.get("content")) for _, attrs in tags)
+
+
+def test_page_escapes_everything(tmp_path):
+    evil = "\"><script>alert(1)</script><b a='"
+    records = [{**record(0, "train", False, 1.0), "context": {evil: 1.0}}]
+    path = report.write_report(
+        tmp_path / "r.html",
+        {"contexts": records, evil: evil},
+        {evil: {evil: evil}, "list": [evil]},
+        {evil: png(Figure())},
+        title=evil,
+    )
+    page = Page(path.read_text(encoding="utf-8"))
+    assert not {tag for tag, _ in page.tags} & {"script", "b"}
+    # Title and heading, parameter, caption, entry (name, value), setting (both names, value).
+    assert page.text.count(evil) == 2 + 1 + 1 + 2 + 3
+    assert [attrs["alt"] for tag, attrs in page.tags if tag == "img"] == [evil]
+
+
+def test_page_of_numpy_settings_and_no_figures(tmp_path):
+    path = report.write_report(
+        tmp_path / "r.html", {"contexts": []}, {"gamma": np.float64(0.98), "empty": {}}, {}
+    )
+    assert "empty" in Page(path.read_text(encoding="utf-8")).text
