@@ -118,6 +118,24 @@ def test_the_entry_priority_falls_when_the_outlier_is_overwritten() -> None:
     assert p(table)[0] == pytest.approx(3.0 + EPSILON)
 
 
+def test_the_entry_priority_falls_when_a_new_window_took_the_place_of_the_outlier() -> None:
+    """The successor entered with the outlier's priority; until it is drawn, that is nobody's measurement."""
+    table = priorities_of([1000.0, 1.0], alpha=1.0)
+    table.vacate(np.array([0]))
+    table.admit(np.array([0]))
+    table.update(np.array([1]), np.array([1]), [3.0])
+    table.admit(np.array([2]))
+    assert p(table)[2] == pytest.approx(3.0 + EPSILON)
+
+
+def test_what_was_measured_is_saved() -> None:
+    table, restored = priorities_of([1000.0, 1.0], alpha=1.0), WindowPriorities(4, 1.0, EPSILON, seed=1)
+    restored.load_state_dict(table.state_dict())
+    restored.update(np.array([1]), np.array([1]), [3.0])
+    restored.admit(np.array([2]))
+    assert p(restored)[2] == pytest.approx(1000.0 + EPSILON)
+
+
 def test_the_entry_priority_rises_with_a_larger_error() -> None:
     table = priorities_of([0.01, 0.02], alpha=1.0)
     table.update(np.array([0]), np.array([1]), [5.0])
