@@ -72,7 +72,7 @@ def stream_figure(
     axes.set_ylabel("return")
     bottom.set_xlabel("environment steps")
     bottom.xaxis.set_major_formatter(EngFormatter(sep=""))
-    axes.legend(loc="lower right", framealpha=0.9, edgecolor="none")
+    axes.legend(loc="lower right", framealpha=0.9, edgecolor="none", markerscale=7.0 / size)
     _plain(axes)
     return figure
 

@@ -49,9 +49,17 @@ def split_score(records: Records, split: str, adapted: bool) -> Interval | None:
 
 def table(records: Records, title: str = "Return per split") -> Table:
     """Training and held-out contexts by adapted and unadapted, for `rich.print`. `records`: see evaluation.json."""
-    made = Table(box=SIMPLE_HEAD, title=title, caption=NOTE, title_justify="left", caption_justify="left")
+    made = Table(
+        box=SIMPLE_HEAD,
+        show_edge=False,
+        pad_edge=False,
+        title=title,
+        caption=NOTE,
+        title_justify="left",
+        caption_justify="left",
+    )
     for name in COLUMNS:
-        made.add_column(name, justify="left" if name == "contexts" else "right", no_wrap=True)
+        made.add_column(name, justify="left" if name == "contexts" else "right")
     for row in _summary_rows(records):
         made.add_row(*row)
     return made
