@@ -3,11 +3,11 @@
 Our own policies carry the state and call `unroll`. A stock SB3 algorithm has no place for a state: it gives `forward` a
 window of the last k observations, and the memory starts empty at the window's first one:
 
-    env = make_vec_env("Drift/CartPole-v0", n_envs=8, vec_env_cls=lambda fns: VecFrameStack(DummyVecEnv(fns), 8))
+    env = VecFrameStack(make_vec_env("Drift/CartPole-v0", n_envs=8), n_stack=8)
+    extractor = {"memory": MemoryConfig(memory_size=32), "num_stack": 8}
     PPO("MlpPolicy", env, policy_kwargs={
-        "features_extractor_class": MemoryExtractor,
-        "features_extractor_kwargs": {"num_stack": 8, "memory": MemoryConfig(memory_size=32)},
-    })
+        "features_extractor_class": MemoryExtractor, "features_extractor_kwargs": extractor
+    }).learn(100_000)
 """
 
 import torch
@@ -16,6 +16,8 @@ from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from torch import Tensor, nn
 
 from memagent.memory import MemoryConfig, State, build_memory
+
+DEFAULT_MEMORY = MemoryConfig()
 
 
 def window_shape(observation_space: spaces.Space, num_stack: int) -> tuple[int, int]:
@@ -74,7 +76,7 @@ class MemoryExtractor(BaseFeaturesExtractor):
         self,
         observation_space: spaces.Space,
         features_dim: int = 128,
-        memory: MemoryConfig = MemoryConfig(),
+        memory: MemoryConfig = DEFAULT_MEMORY,
         num_stack: int = 1,
         start_index: int | None = -1,
     ) -> None:
