@@ -1,6 +1,7 @@
 """Contexts, ids, phases and the clock, without any environment."""
 
 import json
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -30,7 +31,9 @@ def make_clock(drift, seed=0):
 
 
 def test_a_listed_lifetime_is_what_it_says():
-    drift = Drift({"sign": Steps((1, -1), Periodic(4)), "mass": Steps((1, 2, 1), Listed((6, 12)), cycle=False)})
+    drift = Drift(
+        {"sign": Steps((1, -1), Periodic(4)), "mass": Steps((1, 2, 1), Listed((6, 12)), cycle=False)}
+    )
     lifetime = Lifetime(drift, seed=0)
     contexts = [lifetime.context(lifetime.index(t)) for t in range(14)]
     assert [c["sign"] for c in contexts] == [1] * 4 + [-1] * 4 + [1] * 4 + [-1] * 2
@@ -46,7 +49,9 @@ def test_asking_for_a_late_step_first_gives_the_same_contexts():
     late.index(10_000)
     steps = range(0, 10_000, 37)
     assert [early.context(early.index(t)) for t in steps] == [late.context(late.index(t)) for t in steps]
-    assert [early.context_id(early.index(t)) for t in steps] == [late.context_id(late.index(t)) for t in steps]
+    assert [early.context_id(early.index(t)) for t in steps] == [
+        late.context_id(late.index(t)) for t in steps
+    ]
 
 
 def test_recurring_contexts_keep_their_ids():
@@ -59,7 +64,7 @@ def test_a_draw_that_repeats_the_present_value_is_no_change():
     drift = Drift({"sign": Draw(Choice((-1, 1)), Periodic(10))})
     lifetime = Lifetime(drift, 1)
     values = [drift.parameters["sign"].value(t, 1, "sign") for t in range(0, 400, 10)]
-    changes = sum(a != b for a, b in zip(values, values[1:], strict=False))
+    changes = sum(a != b for a, b in pairwise(values))
     assert 0 < changes < 39
     assert lifetime.index(399) == changes
     assert {lifetime.context_id(i) for i in range(changes + 1)} == {0, 1}

@@ -143,7 +143,9 @@ def test_nothing_changes_before_the_next_change(schedule, seed, step):
 def test_json_round_trip(schedule, seed):
     back = from_json(json.loads(json.dumps(to_json(schedule))))
     assert back == schedule
-    assert [back.value(t, seed, "m") for t in (0, 99, 999)] == [schedule.value(t, seed, "m") for t in (0, 99, 999)]
+    assert [back.value(t, seed, "m") for t in (0, 99, 999)] == [
+        schedule.value(t, seed, "m") for t in (0, 99, 999)
+    ]
 
 
 @settings(max_examples=60, deadline=None)

@@ -6,7 +6,8 @@ import pytest
 
 from envs.plants import CARTPOLE, PENDULUM, find_plant
 
-CASES = [(base, name) for base, plant in (("CartPole-v1", CARTPOLE), ("Pendulum-v1", PENDULUM)) for name in plant.parameters]
+PLANTS = {"CartPole-v1": CARTPOLE, "Pendulum-v1": PENDULUM}
+CASES = [(base, name) for base, plant in PLANTS.items() for name in plant.parameters]
 
 
 def trajectory(env, seed=3, steps=40):
@@ -54,7 +55,9 @@ def test_cartpole_with_a_heavier_cart_obeys_the_equations_of_motion():
     env.step(1)
     theta, theta_dot = 0.05, 0.3
     temp = (6.0 + 0.3 * 0.9 * theta_dot**2 * np.sin(theta)) / 4.3
-    theta_acc = (7.0 * np.sin(theta) - np.cos(theta) * temp) / (0.9 * (4 / 3 - 0.3 * np.cos(theta) ** 2 / 4.3))
+    theta_acc = (7.0 * np.sin(theta) - np.cos(theta) * temp) / (
+        0.9 * (4 / 3 - 0.3 * np.cos(theta) ** 2 / 4.3)
+    )
     x_acc = temp - 0.3 * 0.9 * theta_acc * np.cos(theta) / 4.3
     expected = [0.1 - 0.2 * 0.02, -0.2 + 0.02 * x_acc, 0.05 + 0.3 * 0.02, 0.3 + 0.02 * theta_acc]
     np.testing.assert_allclose(env.state, expected, rtol=1e-12)
