@@ -246,7 +246,7 @@ def sinusoids():
     )
     plain_optimiser = torch.optim.Adam(plain_net.parameters(), 3e-3)
     rng = torch.Generator().manual_seed(0)
-    for _ in range(400):
+    for _ in range(500):
         x, y = sine_tasks(25, 20, rng)
         adapted = learner.adapt(
             dict(meta_net.named_parameters()), squared_error(meta_net), (x[:, :10], y[:, :10])
