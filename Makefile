@@ -47,9 +47,10 @@ ifneq ($(VENV_STATE),good)
 endif
 
 $(STAMP): pyproject.toml constraints.txt
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
-	    echo "memagent needs Python 3.11 or newer, but $(PYTHON) is $$($(PYTHON) --version 2>&1); name a newer one, as in: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	    echo "memagent needs Python 3.11 or newer, but $(PYTHON) is $$($(PYTHON) --version 2>/dev/null || echo not there); name a newer one, as in: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
 	@rm -f $@
 	@$(if $(filter good,$(VENV_STATE)),,rm -rf .venv && $(PYTHON) -m venv .venv)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[mujoco,box2d,dev]'
+	@echo "setting up .venv, which takes a minute or two"
+	@$(BIN)/python -m pip install --quiet --quiet --constraint constraints.txt --editable '.[mujoco,box2d,dev]'
 	@echo "$(CURDIR)" > $@

@@ -1,0 +1,210 @@
+"""Weights & Biases: a run in the run folder, a writer of SB3's logger, and the callback that joins the two.
+
+    with start_run(run_dir, config, mode="offline") as tracker:
+        agent.learn(total_timesteps, callback=TrackingCallback(tracker))
+        tracker.log_figure("figures/stream", run_dir / "figures" / "stream.png", agent.num_timesteps)
+        tracker.log_model(run_dir / "model.zip")
+
+Everything lies under the run folder's `wandb/`, is charted over `global_step` (environment steps), and is
+finished however the block ends. Offline, the default, needs no account and opens no connection; `wandb sync`
+uploads the run later.
+"""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Self, get_args
+
+import matplotlib.pyplot as plt
+import numpy as np
+import wandb
+from matplotlib.figure import Figure as MatplotlibFigure
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.logger import Figure, FormatUnsupportedError, HParam, Image, KVWriter, Video
+
+TrackingMode = Literal["offline", "online", "disabled"]
+
+
+class TrackingError(RuntimeError):
+    """W&B could not start a run; the message says why and what to do."""
+
+
+class Tracker:
+    """One W&B run. A context manager: leaving it, by whatever way, finishes the run.
+
+    Args:
+        run: what `wandb.init` returned.
+        step_name: the key that every chart has as its x axis.
+    """
+
+    def __init__(self, run: wandb.Run, step_name: str = "global_step") -> None:
+        self.run = run
+        self.step_name = step_name
+        self.finished = False
+        run.define_metric(step_name)
+        run.define_metric("*", step_metric=step_name)
+
+    def log(self, values: Mapping[str, Any], step: int) -> None:
+        """Write one row of the history: numbers, strings or W&B's own media, as of environment step `step`."""
+        self.run.log({**values, self.step_name: step})
+
+    def log_figure(self, key: str, figure: MatplotlibFigure | Path, step: int) -> None:
+        """Write a picture, drawn (a matplotlib figure) or already on disk (a path), as of environment step `step`."""
+        self.log({key: wandb.Image(figure)}, step)
+
+    def log_model(self, path: Path, metadata: Mapping[str, Any] | None = None) -> None:
+        """Keep a model file as the artifact `model`. It is referred to where it lies: nothing is copied offline."""
+        artifact = wandb.Artifact("model", type="model", metadata=dict(metadata or {}))
+        artifact.add_file(str(path), policy="immutable")
+        self.run.log_artifact(artifact)
+
+    def update_config(self, values: Mapping[str, Any]) -> None:
+        """Add to the run's configuration what was known only after it had started."""
+        self.run.config.update(dict(values), allow_val_change=True)
+
+    def summarise(self, values: Mapping[str, Any]) -> None:
+        """Set results of the whole run, such as its evaluation, shown beside it in a table of runs."""
+        self.run.summary.update(dict(values))
+
+    def finish(self, exit_code: int = 0) -> None:
+        """Write out and close the run, once; a non-zero exit code marks it as failed."""
+        if not self.finished:
+            self.finished = True
+            self.run.finish(exit_code=exit_code)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.finish(_exit_code(error))
+
+
+def start_run(
+    run_dir: Path,
+    config: Mapping[str, Any],
+    mode: TrackingMode = "offline",
+    project: str = "memagent",
+    name: str | None = None,
+) -> Tracker:
+    """Start a W&B run whose files lie in `run_dir/wandb`.
+
+    Args:
+        run_dir: the run folder; made if it is not there.
+        config: what the run was started with, as JSON types (nested mappings are shown as `a.b`).
+        mode: "offline" writes files only, "online" also uploads them, "disabled" does neither.
+        project, name: where the run is listed; without a name, the folder's.
+
+    Raises:
+        ValueError: `mode` is none of the three.
+        TrackingError: W&B could not start the run, for instance online without an account.
+    """
+    if mode not in get_args(TrackingMode):
+        raise ValueError(f"The W&B mode is {mode!r}; choose one of {', '.join(get_args(TrackingMode))}.")
+    if mode != "online":
+        # W&B reports its own errors to a server unless told not to, and looks that server up at its start.
+        os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
+    run_dir.mkdir(parents=True, exist_ok=True)
+    try:
+        run = wandb.init(
+            project=project,
+            name=name or run_dir.resolve().name,
+            dir=run_dir,
+            config=dict(config),
+            mode=mode,
+            settings=wandb.Settings(console="off", quiet=True, silent=mode != "online"),
+        )
+    except wandb.Error as error:
+        raise TrackingError(
+            f"W&B could not start the run {mode} ({str(error).splitlines()[0]}); "
+            "log in once with `wandb login`, or track offline and upload later with `wandb sync`."
+        ) from error
+    return Tracker(run)
+
+
+class WandbWriter(KVWriter):
+    """Writes each dump of SB3's logger as one row of the W&B history.
+
+    Keys excluded for "wandb" are left out. Once the run is finished nothing more is written.
+    """
+
+    def __init__(self, tracker: Tracker) -> None:
+        self.tracker = tracker
+
+    def write(
+        self, key_values: dict[str, Any], key_excluded: dict[str, tuple[str, ...]], step: int = 0
+    ) -> None:
+        if self.tracker.finished:
+            return
+        row = {}
+        for key, value in sorted(key_values.items()):
+            if "wandb" in key_excluded.get(key, ()):
+                continue
+            if isinstance(value, HParam):
+                self.tracker.update_config(value.hparam_dict)
+            else:
+                row[key] = _as_wandb(value)
+        if row:
+            self.tracker.log(row, step)
+
+    def close(self) -> None:
+        """The tracker outlives the logger: figures and the model come after training."""
+
+
+class TrackingCallback(BaseCallback):
+    """Sends everything that any SB3 algorithm logs to W&B while it learns.
+
+    Args:
+        tracker: the run, from `start_run`.
+    """
+
+    def __init__(self, tracker: Tracker) -> None:
+        super().__init__()
+        self.writer = WandbWriter(tracker)
+
+    def _on_training_start(self) -> None:
+        if self.writer not in self.logger.output_formats:
+            self.logger.output_formats.append(self.writer)
+        parameters = sum(p.numel() for p in self.model.policy.parameters())
+        self.writer.tracker.update_config(
+            {
+                "algorithm": type(self.model).__name__,
+                "num_parameters": parameters,
+                "num_envs": self.model.n_envs,
+                "device": str(self.model.device),
+            }
+        )
+
+    def _on_step(self) -> bool:
+        return True
+
+    def _on_training_end(self) -> None:
+        self.logger.output_formats.remove(self.writer)
+
+
+def _as_wandb(value: Any) -> Any:
+    """A value of SB3's logger as W&B takes it."""
+    if isinstance(value, Video):
+        raise FormatUnsupportedError(["wandb"], "video")
+    if isinstance(value, Figure):
+        image = wandb.Image(value.figure)
+        if value.close:
+            plt.close(value.figure)
+        return image
+    if isinstance(value, Image):
+        pixels = value.image if isinstance(value.image, str) else np.asarray(value.image)
+        if not isinstance(pixels, str) and value.dataformats.upper() == "CHW":
+            pixels = pixels.transpose(1, 2, 0)
+        return wandb.Image(pixels)
+    return value
+
+
+def _exit_code(error: BaseException | None) -> int:
+    """The exit status of a process that ends with `error`."""
+    if error is None:
+        return 0
+    if isinstance(error, SystemExit):
+        return error.code if isinstance(error.code, int) else int(error.code is not None)
+    return 130 if isinstance(error, KeyboardInterrupt) else 1

@@ -1,0 +1,48 @@
+"""What every test runs under: one thread for PyTorch, no display, no connection leaves the machine."""
+
+import os
+import socket
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+# Before anything imports PyTorch, matplotlib or wandb; subprocesses inherit it.
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # the nets are small: a second thread costs more than it brings
+os.environ.setdefault("MPLBACKEND", "Agg")
+os.environ["WANDB_ERROR_REPORTING"] = "false"
+os.environ["WANDB_MODE"] = "offline"
+
+import pytest
+from hypothesis import settings
+
+# A shared machine is slow at times: no test asserts a time, neither does hypothesis.
+settings.register_profile("memagent", deadline=None, print_blob=True)
+settings.load_profile("memagent")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def wandb_outside_home() -> Iterator[None]:
+    """W&B keeps logs, settings and staged files in the home directory unless told where."""
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        for name in ("WANDB_CACHE_DIR", "WANDB_CONFIG_DIR", "WANDB_DATA_DIR"):
+            patch.setenv(name, str(Path(folder) / name.lower()))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_network() -> Iterator[None]:
+    """A connection to another machine fails the test that tries it."""
+    connect = socket.socket.connect
+
+    def local_connect(self: socket.socket, address: object) -> None:
+        if self.family in (socket.AF_INET, socket.AF_INET6) and address[0] not in (
+            "127.0.0.1",
+            "::1",
+            "localhost",
+        ):
+            raise AssertionError(f"A test tried to connect to {address}; tests stay on this machine.")
+        connect(self, address)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(socket.socket, "connect", local_connect)
+        yield

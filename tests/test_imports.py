@@ -1,0 +1,123 @@
+"""Imports run one way, as the table below says: read from the source, not from what happens to be loaded."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+MODULES = {
+    ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
+    for package in ("memagent", "envs")
+    for path in sorted((ROOT / package).rglob("*.py"))
+}
+
+# What each part of the package may import of the others: the arrows of the design, written out.
+MAY_IMPORT = {
+    "memagent.memory": set(),
+    "memagent.extractor": {"memagent.memory"},
+    "memagent.policies": {"memagent.memory", "memagent.extractor", "memagent.meta"},
+    "memagent.replay": set(),
+    "memagent.targets": set(),
+    "memagent.meta": set(),
+    "memagent.agents": {
+        "memagent.memory",
+        "memagent.extractor",
+        "memagent.policies",
+        "memagent.replay",
+        "memagent.targets",
+        "memagent.meta",
+    },
+    "memagent.evaluation": set(),
+    "memagent.tracking": set(),
+}
+# The order inside the memory: pure maths, one step, the unroll; the fused path stands beside the bank.
+MEMORY_ORDER = ["config", "addressing", "bank", "kernels", "workspace", "fused", "controller"]
+
+
+def imports(module: str) -> set[str]:
+    """Full names of all modules that a module imports, at its top or in a function; not for annotations alone."""
+    path = MODULES[module]
+    package = module if path.name == "__init__.py" else module.rpartition(".")[0]
+    found = set()
+    for node in running(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            above = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
+            base = ".".join([*above, *([node.module] if node.module else [])])
+            # `from package import module` imports the module; `from module import name` stays in the module.
+            found.update(
+                full if (full := f"{base}.{alias.name}") in MODULES else base for alias in node.names
+            )
+    return found
+
+
+def running(node: ast.AST) -> Iterator[ast.AST]:
+    """The nodes below this one, without the blocks that only type checkers read."""
+    yield node
+    for child in ast.iter_child_nodes(node):
+        if not (isinstance(child, ast.If) and ast.unparse(child.test).endswith("TYPE_CHECKING")):
+            yield from running(child)
+
+
+def part(module: str) -> str:
+    """The part of the house that a module belongs to: its first two names."""
+    return ".".join(module.split(".")[:2])
+
+
+def test_the_table_names_every_part() -> None:
+    parts = {part(module) for module in MODULES if module.startswith("memagent.")}
+    assert parts == MAY_IMPORT.keys()
+
+
+@pytest.mark.parametrize("module", [m for m in MODULES if m.startswith("memagent.")])
+def test_memagent_imports_run_one_way(module: str) -> None:
+    inside = {part(name) for name in imports(module) if name.startswith("memagent.")} - {part(module)}
+    assert inside <= MAY_IMPORT[part(module)]
+
+
+@pytest.mark.parametrize("module", [m for m in MODULES if part(m) == "memagent.memory" and m.count(".") == 2])
+def test_memory_is_built_from_the_maths_up(module: str) -> None:
+    rank = MEMORY_ORDER.index(module.rpartition(".")[2])
+    used = {name.rpartition(".")[2] for name in imports(module) if name.startswith("memagent.memory.")}
+    assert used <= set(MEMORY_ORDER[:rank])
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_envs_and_memagent_do_not_know_each_other(module: str) -> None:
+    roots = {name.partition(".")[0] for name in imports(module)}
+    if module.partition(".")[0] == "envs":
+        assert not roots & {"memagent", "torch"}
+    else:
+        assert "envs" not in roots
+
+
+def test_no_module_imports_itself_in_a_circle() -> None:
+    graph = {module: imports(module) & MODULES.keys() for module in MODULES}
+    while graph:
+        free = {module for module, needs in graph.items() if not needs & (graph.keys() - {module})}
+        assert free, f"These import each other in a circle: {sorted(graph)}"
+        graph = {module: needs for module, needs in graph.items() if module not in free}
+
+
+def test_no_module_is_a_drawer_for_what_fits_nowhere() -> None:
+    assert not {module.rpartition(".")[2] for module in MODULES} & {
+        "utils",
+        "common",
+        "types",
+        "helpers",
+        "misc",
+    }
+
+
+def test_importing_envs_leaves_torch_alone() -> None:
+    loaded = "import sys, envs; print(*{m.partition('.')[0] for m in sys.modules})"
+    done = subprocess.run(
+        [sys.executable, "-c", loaded], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    assert "gymnasium" in done.stdout.split()
+    assert not {"torch", "stable_baselines3", "memagent"} & set(done.stdout.split())

@@ -1,0 +1,90 @@
+"""The package metadata says what the code needs, and the pins cover all of it."""
+
+import ast
+import re
+import sys
+import tomllib
+from importlib.metadata import distribution, packages_distributions, version
+from pathlib import Path
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+REQUIREMENTS = PROJECT["dependencies"] + [
+    r for extra in PROJECT["optional-dependencies"].values() for r in extra
+]
+
+
+def pins() -> dict[str, str]:
+    lines = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if not line.startswith("#")]
+    assert all(re.fullmatch(r"[a-z0-9-]+==[^+\s]+", line) for line in lines)
+    return dict(line.split("==") for line in lines)
+
+
+def names(requirements: list[str]) -> set[str]:
+    return {canonicalize_name(Requirement(requirement).name) for requirement in requirements}
+
+
+def installed_closure() -> set[str]:
+    """All distributions that memagent needs with all its extras, as installed here."""
+    found: set[tuple[str, frozenset[str]]] = set()
+    todo = list(map(Requirement, REQUIREMENTS))
+    while todo:
+        requirement = todo.pop()
+        name, extras = canonicalize_name(requirement.name), frozenset(requirement.extras)
+        if (name, extras) not in found:
+            found.add((name, extras))
+            todo += [
+                needed
+                for needed in map(Requirement, distribution(name).requires or [])
+                if needed.marker is None or any(needed.marker.evaluate({"extra": e}) for e in ("", *extras))
+            ]
+    return {name for name, _ in found}
+
+
+def third_party_imports(*folders: str) -> set[str]:
+    paths = [path for folder in folders for path in (ROOT / folder).rglob("*.py")] + [*ROOT.glob("*.py")]
+    roots = set()
+    for path in paths:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                roots.update(alias.name.partition(".")[0] for alias in node.names)
+            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                roots.add(node.module.partition(".")[0])
+    return roots - sys.stdlib_module_names - {"memagent", "envs", "benchmarks", "train", "evaluate"}
+
+
+def test_what_the_code_imports_is_a_dependency() -> None:
+    distributions = packages_distributions()
+    needed = {canonicalize_name(distributions[root][0]) for root in third_party_imports("memagent", "envs")}
+    optional = {"mujoco"}  # imported inside the functions of the MuJoCo environments only
+    assert needed - optional <= names(PROJECT["dependencies"])
+
+
+def test_every_dependency_is_used() -> None:
+    distributions = packages_distributions()
+    used = {
+        canonicalize_name(distributions[root][0])
+        for root in third_party_imports("memagent", "envs", "benchmarks")
+    }
+    assert names(PROJECT["dependencies"]) - used == set()
+
+
+def test_the_pins_cover_everything_that_is_installed() -> None:
+    assert installed_closure() - pins().keys() == set()
+
+
+def test_the_pinned_versions_satisfy_the_ranges() -> None:
+    for requirement in map(Requirement, REQUIREMENTS):
+        assert pins()[canonicalize_name(requirement.name)] in requirement.specifier
+
+
+def test_gymnasium_finds_the_environments_without_an_import() -> None:
+    points = distribution("memagent").entry_points.select(group="gymnasium.envs")
+    assert [point.load().__module__ for point in points] == ["envs.catalogue"]
+
+
+def test_the_version_is_that_of_the_metadata() -> None:
+    assert version("memagent") == PROJECT["version"]

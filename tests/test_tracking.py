@@ -1,0 +1,282 @@
+"""What W&B is told, read back from the file of an offline run."""
+
+import csv
+import json
+import socketserver
+import struct
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+import torch
+import wandb
+from stable_baselines3 import PPO
+from stable_baselines3.common.logger import (
+    Figure,
+    FormatUnsupportedError,
+    HParam,
+    Image,
+    Logger,
+    Video,
+    configure,
+)
+from wandb.proto import wandb_internal_pb2
+
+from memagent.tracking import TrackingCallback, TrackingError, WandbWriter, start_run
+
+
+def read_records(run_dir: Path) -> list[wandb_internal_pb2.Record]:
+    """The records of the one finished offline run under `run_dir/wandb`.
+
+    W&B's background process may still be writing when `finish` returns: the record of the exit is the last.
+    The file is a LevelDB log after a header of 7 bytes: blocks of 32 KiB, and in them chunks of
+    (crc 4 bytes, length 2, type 1, payload); a record is one chunk of type 1, or chunks of type 2, 3…, 4.
+    """
+    (path,) = (run_dir / "wandb").glob("offline-run-*/*.wandb")
+    for _ in range(300):
+        data = path.read_bytes()
+        assert data[:4] == b":W&B"
+        records = [wandb_internal_pb2.Record.FromString(payload) for payload in read_payloads(data, start=7)]
+        if of_kind(records, "exit"):
+            return records
+        time.sleep(0.1)
+    raise AssertionError(f"{path} has no record of the run's exit.")
+
+
+def read_payloads(data: bytes, start: int, block: int = 32 * 1024, header: int = 7) -> Iterator[bytes]:
+    position, payload = start, b""
+    while position + header <= len(data):
+        if block - position % block < header:  # no chunk begins in the last bytes of a block
+            position += block - position % block
+            continue
+        _, length, kind = struct.unpack_from("<IHB", data, position)
+        position += header
+        payload += data[position : position + length]
+        position += length
+        if kind in (1, 4):
+            yield payload
+            payload = b""
+
+
+def parsed(items: Any) -> dict[str, Any]:
+    return {".".join(item.nested_key) or item.key: json.loads(item.value_json) for item in items}
+
+
+def of_kind(records: list[wandb_internal_pb2.Record], kind: str) -> list[Any]:
+    return [getattr(record, kind) for record in records if record.WhichOneof("record_type") == kind]
+
+
+def history(records: list[wandb_internal_pb2.Record]) -> list[dict[str, Any]]:
+    return [parsed(row.item) for row in of_kind(records, "history")]
+
+
+def summary(records: list[wandb_internal_pb2.Record]) -> dict[str, Any]:
+    return {
+        key: value for update in of_kind(records, "summary") for key, value in parsed(update.update).items()
+    }
+
+
+def config(records: list[wandb_internal_pb2.Record]) -> dict[str, Any]:
+    updates = [run.config for run in of_kind(records, "run")] + of_kind(records, "config")
+    return {key: value for update in updates for key, value in parsed(update.update).items()}
+
+
+def test_every_row_of_sb3s_logger_is_in_the_offline_run(tmp_path: Path) -> None:
+    agent = PPO("MlpPolicy", "CartPole-v1", n_steps=64, batch_size=32, n_epochs=1, seed=0)
+    agent.set_logger(configure(str(tmp_path), ["csv"]))
+    with start_run(tmp_path, {"seed": 3}) as tracker:
+        agent.learn(192, callback=TrackingCallback(tracker))
+        agent.learn(64, callback=TrackingCallback(tracker), reset_num_timesteps=False)
+    agent.learn(64)  # the run is closed: its writer is gone
+    agent.logger.close()
+    with (tmp_path / "progress.csv").open() as file:
+        logged = list(csv.DictReader(file))
+    rows = history(read_records(tmp_path))
+    assert [row["global_step"] for row in rows] == [64, 128, 192, 256]
+    assert len(logged) == 5
+    for row, line in zip(rows, logged, strict=False):
+        written = {key: float(value) for key, value in line.items() if value}
+        assert {key: row[key] for key in written} == pytest.approx(written)
+    assert "train/loss" in rows[1]
+
+
+def test_charts_are_over_global_step(tmp_path: Path) -> None:
+    start_run(tmp_path, {}).finish()
+    metrics = {
+        metric.name or metric.glob_name: metric for metric in of_kind(read_records(tmp_path), "metric")
+    }
+    assert metrics["*"].step_metric == "global_step"
+
+
+def test_configuration_and_summary(tmp_path: Path) -> None:
+    with start_run(tmp_path / "first", {"seed": 3, "memory": {"kind": "dnc"}}) as tracker:
+        agent = PPO("MlpPolicy", "CartPole-v1", n_steps=64, batch_size=32, n_epochs=1)
+        agent.learn(64, callback=TrackingCallback(tracker))
+        tracker.summarise({"train/adapted": 432.5})
+    records = read_records(tmp_path / "first")
+    (run,) = of_kind(records, "run")
+    assert (run.project, run.display_name) == ("memagent", "first")
+    assert config(records)["memory"] == {"kind": "dnc"}
+    assert config(records)["algorithm"] == "PPO"
+    assert config(records)["num_parameters"] == sum(p.numel() for p in agent.policy.parameters())
+    assert summary(records)["train/adapted"] == 432.5
+
+
+def test_pictures_drawn_or_on_disk(tmp_path: Path) -> None:
+    figure, axes = plt.subplots()
+    axes.plot([1, 2])
+    figure.savefig(tmp_path / "stream.png")
+    with start_run(tmp_path, {}) as tracker:
+        tracker.log_figure("drawn", figure, 7)
+        tracker.log_figure("stored", tmp_path / "stream.png", 8)
+    plt.close(figure)
+    drawn, stored = history(read_records(tmp_path))
+    (files,) = (tmp_path / "wandb").glob("offline-run-*/files")
+    assert (drawn["global_step"], stored["global_step"]) == (7, 8)
+    assert (files / drawn["drawn.path"]).read_bytes().startswith(b"\x89PNG")
+    assert (files / stored["stored.path"]).read_bytes() == (tmp_path / "stream.png").read_bytes()
+
+
+def test_the_model_is_an_artifact_that_stays_in_the_run_folder(tmp_path: Path) -> None:
+    model = tmp_path / "model.zip"
+    model.write_bytes(b"weights")
+    with start_run(tmp_path, {}) as tracker:
+        tracker.log_model(model, {"return": 500})
+    (artifact,) = of_kind(read_records(tmp_path), "artifact")
+    (content,) = artifact.manifest.contents
+    assert (artifact.name, artifact.type, artifact.finalize) == ("model", "model", True)
+    assert json.loads(artifact.metadata) == {"return": 500}
+    assert (content.path, content.size) == ("model.zip", len(b"weights"))
+    assert Path(content.local_path) == model
+
+
+def test_pictures_settings_and_exclusions_of_sb3s_logger(tmp_path: Path) -> None:
+    figure, axes = plt.subplots()
+    axes.plot([1, 2])
+    with start_run(tmp_path, {}) as tracker:
+        logger = Logger(None, [WandbWriter(tracker)])
+        logger.record("plain", np.float32(0.5))
+        logger.record("hidden", 1.0, exclude="wandb")
+        logger.record("figure", Figure(figure, close=True))
+        logger.record("image", Image(torch.zeros(3, 4, 6, dtype=torch.uint8), dataformats="CHW"))
+        logger.record("hparam", HParam({"lr": 1e-3}, {"plain": 0.0}))
+        logger.dump(11)
+        logger.record("video", Video(torch.zeros(1, 1, 3, 4, 6), fps=1))
+        with pytest.raises(FormatUnsupportedError, match="video"):
+            logger.dump(12)
+    records = read_records(tmp_path)
+    (row,) = history(records)
+    assert (row["plain"], row["global_step"]) == (0.5, 11)
+    assert "hidden" not in row
+    assert row["figure._type"] == "image-file"
+    assert (row["image.height"], row["image.width"]) == (4, 6)
+    assert config(records)["lr"] == 1e-3
+    assert not plt.fignum_exists(figure.number)
+
+
+@pytest.mark.parametrize(
+    ("error", "exit_code"),
+    [
+        (KeyboardInterrupt(), 130),
+        (SystemExit(2), 2),
+        (SystemExit("why"), 1),
+        (SystemExit(), 0),
+        (ValueError(), 1),
+    ],
+)
+def test_a_run_is_finished_however_it_ends(tmp_path: Path, error: BaseException, exit_code: int) -> None:
+    tracker = start_run(tmp_path, {})
+    writer = WandbWriter(tracker)
+    writer.write({"loss": 1.0}, {}, step=5)
+    with pytest.raises(type(error)), tracker:
+        raise error
+    writer.write({"loss": 2.0}, {}, step=6)  # SB3's logger may outlive the run
+    tracker.finish()
+    records = read_records(tmp_path)
+    assert [row["global_step"] for row in history(records)] == [5]
+    (end,) = of_kind(records, "exit")
+    assert end.exit_code == exit_code
+
+
+def test_disabled_leaves_nothing(tmp_path: Path) -> None:
+    (tmp_path / "model.zip").write_bytes(b"weights")
+    figure = plt.figure()
+    with start_run(tmp_path, {"seed": 3}, mode="disabled") as tracker:
+        tracker.log({"loss": 1.0}, 5)
+        tracker.log_figure("figure", figure, 5)
+        tracker.log_model(tmp_path / "model.zip")
+        tracker.update_config({"device": "cpu"})
+        tracker.summarise({"return": 500})
+    plt.close(figure)
+    assert [path.name for path in tmp_path.iterdir()] == ["model.zip"]
+
+
+def test_an_unknown_mode_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="'dryrun'; choose one of offline, online, disabled"):
+        start_run(tmp_path, {}, mode="dryrun")  # type: ignore[arg-type]
+
+
+def test_online_without_an_account_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def init(**settings: object) -> None:
+        raise wandb.errors.UsageError("No API key configured.\nUse `wandb login`.")
+
+    monkeypatch.setattr(wandb, "init", init)
+    with pytest.raises(
+        TrackingError, match=r"online \(No API key configured\.\); log in once with `wandb login`"
+    ):
+        start_run(tmp_path, {}, mode="online")
+
+
+OFFLINE_RUN = """
+import sys, pathlib
+from memagent.tracking import start_run
+with start_run(pathlib.Path(sys.argv[1]), {}) as tracker:
+    tracker.log({"loss": 1.0}, 5)
+"""
+
+
+@pytest.fixture
+def proxy_requests(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[bytes]]:
+    """What subprocesses ask of the network: their proxy, which every HTTP client honours, notes it and hangs up."""
+    requests: list[bytes] = []
+
+    class Handler(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            requests.append(self.request.recv(1024))
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler) as server:
+        for name in ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"):
+            monkeypatch.setenv(name, f"http://127.0.0.1:{server.server_address[1]}")
+        for name in ("NO_PROXY", "no_proxy", "WANDB_MODE", "WANDB_ERROR_REPORTING"):
+            monkeypatch.delenv(name, raising=False)
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+        thread.start()
+        yield requests
+        server.shutdown()
+        thread.join()
+
+
+# W&B's own error reports, switched on by hand, show that the proxy would have noticed.
+@pytest.mark.parametrize(("error_reporting", "connects"), [(None, False), ("true", True)])
+def test_an_offline_run_opens_no_connection(
+    tmp_path: Path,
+    proxy_requests: list[bytes],
+    monkeypatch: pytest.MonkeyPatch,
+    error_reporting: str | None,
+    connects: bool,
+) -> None:
+    if error_reporting is not None:
+        monkeypatch.setenv("WANDB_ERROR_REPORTING", error_reporting)
+    done = subprocess.run(
+        [sys.executable, "-c", OFFLINE_RUN, str(tmp_path)], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert bool(proxy_requests) == connects
+    assert len(history(read_records(tmp_path))) == 1
