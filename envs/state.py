@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from copy import copy
 from typing import Any
 
 import gymnasium as gym
+import numpy as np
 
 from envs.plants import find_plant
 
@@ -17,30 +19,36 @@ _REMEMBERED = {
 }
 
 
-def get_state(env: Any) -> list[Any]:
-    """The state of an environment with its wrappers, or of each one in a vector environment in this process.
+def get_state(env: Any) -> dict[str, Any]:
+    """The state of an environment with its wrappers, or of a vector environment in this process.
 
-    The result is plain lists, dicts, strings and numbers, which JSON can hold. It is complete for the environments of
-    the catalogue and their bases; of an environment without a plant it has the random numbers alone, and it has to be
-    reset after `set_state`.
+    The result is plain lists, dicts, strings and numbers, which JSON can hold. It is complete for the environments
+    of the catalogue and their bases; of an environment without a plant it has the random numbers alone, and that
+    environment has to be reset after `set_state`.
     """
-    if hasattr(env, "envs"):
-        return [get_state(single) for single in env.envs]
-    return [_layer_state(layer) for layer in _layers(env)]
+    if not hasattr(env, "envs"):
+        return {"layers": [_layer_state(layer) for layer in _layers(env)]}
+    # Gymnasium's vector environments reset in the step after an episode's end
+    over = getattr(env, "_autoreset_envs", None)
+    return {
+        "envs": [get_state(single) for single in env.envs],
+        "over": None if over is None else over.tolist(),
+    }
 
 
-def set_state(env: Any, state: Sequence[Any]) -> None:
+def set_state(env: Any, state: Mapping[str, Any]) -> None:
     """Goes on exactly where `get_state` was called on an environment made in the same way."""
-    parts = list(env.envs) if hasattr(env, "envs") else list(_layers(env))
-    if len(parts) != len(state):
+    many = hasattr(env, "envs")
+    parts = list(env.envs) if many else list(_layers(env))
+    states = state.get("envs" if many else "layers", ())
+    if len(parts) != len(states):
         raise ValueError(
-            f"The state has {len(state)} parts and the environment {len(parts)}: they were made differently."
+            f"The state has {len(states)} parts and the environment {len(parts)}: they were made differently."
         )
-    for part, part_state in zip(parts, state, strict=True):
-        if hasattr(env, "envs"):
-            set_state(part, part_state)
-        else:
-            _set_layer_state(part, part_state)
+    for part, part_state in zip(parts, states, strict=True):
+        (set_state if many else _set_layer_state)(part, part_state)
+    if state.get("over") is not None:
+        env._autoreset_envs = np.array(state["over"], np.bool_)
 
 
 def _layers(env: gym.Env) -> Iterator[gym.Env]:
@@ -56,7 +64,7 @@ def _layer_state(layer: gym.Env) -> dict[str, Any]:
         return own(layer)
     if layer is layer.unwrapped:
         return find_plant(layer).get_state(layer)
-    return {name: getattr(layer, name) for name in _REMEMBERED.get(type(layer).__name__, ())}
+    return {name: copy(getattr(layer, name)) for name in _REMEMBERED.get(type(layer).__name__, ())}
 
 
 def _set_layer_state(layer: gym.Env, state: Mapping[str, Any]) -> None:
@@ -67,4 +75,4 @@ def _set_layer_state(layer: gym.Env, state: Mapping[str, Any]) -> None:
         find_plant(layer).set_state(layer, state)
     else:
         for name, value in state.items():
-            setattr(layer, name, value)
+            setattr(layer, name, copy(value))

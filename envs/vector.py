@@ -53,7 +53,8 @@ def make_vec(
         seed: of the lifetimes; None for fresh ones.
         face: "sb3" for a VecEnv with monitored episodes, "gymnasium" for a VectorEnv.
         subprocess: one process for each environment; worth it for slow environments only.
-        transition_observation: whether observations show the last transition, for ids outside the catalogue too.
+        transition_observation: whether observations show the last transition; of ids outside the catalogue, those
+            that observe a vector and act with a vector or one number.
         kwargs: for gym.make.
     """
     if num_envs < 1:
@@ -78,12 +79,18 @@ def make_env(name: str, seed: int | None, transition_observation: bool, kwargs: 
         env = gym.make(name, transition_observation=transition_observation, **kwargs)
     else:
         env = gym.make(name, **kwargs)
-        if transition_observation and isinstance(env.observation_space, spaces.Box):
+        if transition_observation and _showable(env):
             env = TransitionObservation(env)
     if seed is not None:
         env.reset(seed=seed)
         env.action_space.seed(seed)
     return env
+
+
+def _showable(env: gym.Env) -> bool:
+    """Whether transitions can be appended: vectors to observe (not images), vectors or one number to act."""
+    flat = isinstance(env.observation_space, spaces.Box) and len(env.observation_space.shape) <= 1
+    return flat and isinstance(env.action_space, spaces.Box | spaces.Discrete)
 
 
 def _sb3(makers: list[Maker], subprocess: bool) -> VecEnv:

@@ -177,7 +177,7 @@ class DriftingEnv(gym.Wrapper, RecordConstructorArgs):
             seed = int(np.random.SeedSequence().generate_state(1)[0]) if fresh is None else fresh
         if seed is not None:
             if self._clock is None or not held:
-                self._clock = Clock(self.drift, seed)
+                self._clock = Clock(self.drift, int(seed))
             self._sensors.seed(seed)
         return seed
 

@@ -1,0 +1,158 @@
+"""Vector environments: one lifetime for each environment, the same behind both faces, in this process and others."""
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from stable_baselines3.common.vec_env import VecEnv
+
+import envs
+from envs import make_vec
+
+CARTPOLE, PENDULUM = "Drift/CartPole-v0", "Drift/Pendulum-v0"
+
+
+def clocks(vec):
+    return [env.get_wrapper_attr("clock") for env in vec.envs]
+
+
+def test_both_faces_live_the_same_lifetimes():
+    sb3 = make_vec(CARTPOLE, 3, seed=7, phase_steps=30)
+    gymnasium = make_vec(CARTPOLE, 3, seed=7, face="gymnasium", phase_steps=30)
+    assert isinstance(sb3, VecEnv) and isinstance(gymnasium, gym.vector.VectorEnv)
+    singles = [env.env for env in sb3.envs]  # without the Monitor
+    np.testing.assert_array_equal(sb3.reset(), gymnasium.reset()[0])
+    contexts = [[c.lifetime.context(i) for c in clocks(vec) for i in range(5)] for vec in (sb3, gymnasium)]
+    assert contexts[0] == contexts[1]
+    assert [env.get_wrapper_attr("lifetime_seed") for env in singles] == [c.seed for c in clocks(gymnasium)]
+    # SB3 resets in the step that ends an episode, Gymnasium in the one after: equal until the first end
+    for t in range(8):
+        action = np.array([t % 2, 1 - t % 2, t // 2 % 2])
+        observations, rewards, dones, infos = sb3.step(action)
+        others, other_rewards, terminated, _, info = gymnasium.step(action)
+        assert not dones.any() and not terminated.any()
+        np.testing.assert_array_equal(observations, others)
+        np.testing.assert_array_equal(rewards, other_rewards)
+        assert [i["phase"] for i in infos] == info["phase"].tolist()
+        assert [i["context"]["force"] for i in infos] == info["context"]["force"].tolist()
+
+
+def test_every_environment_and_every_seed_has_a_lifetime_of_its_own():
+    seeds = [c.seed for seed in range(3) for c in clocks(reset(make_vec(CARTPOLE, 4, seed)))]
+    assert len(set(seeds)) == 12
+    assert seeds[:2] == [c.seed for c in clocks(reset(make_vec(CARTPOLE, 2, 0)))]
+    unseeded = [c.seed for c in clocks(reset(make_vec(CARTPOLE, 2)))]
+    assert not set(unseeded) & set(seeds)
+
+
+def reset(vec):
+    vec.reset()
+    return vec
+
+
+def test_a_seed_given_later_starts_new_lifetimes():
+    vec = make_vec(CARTPOLE, 2, seed=0)
+    vec.reset()
+    for _ in range(30):
+        vec.step(np.zeros(2, int))
+    vec.seed(5)
+    vec.reset()
+    assert [(c.seed, c.step) for c in clocks(vec)] == [(5, 0), (6, 0)]
+
+
+@pytest.mark.parametrize("mode", list(gym.vector.AutoresetMode)[:2])
+def test_autoreset_steps_do_not_move_the_clock(mode):
+    makers = [lambda: gym.make(CARTPOLE, seed=0, phase_steps=40) for _ in range(2)]
+    vec = gym.vector.SyncVectorEnv(makers, autoreset_mode=mode)
+    vec.reset()
+    real, over = np.zeros(2, int), np.zeros(2, bool)
+    for _ in range(150):
+        _, _, terminated, truncated, _ = vec.step(np.array([0, 1]))
+        real += ~over if mode == gym.vector.AutoresetMode.NEXT_STEP else 1
+        over = terminated | truncated
+    assert [c.step for c in clocks(vec)] == real.tolist()
+    if mode == gym.vector.AutoresetMode.NEXT_STEP:
+        assert (real < 150).all()
+
+
+def test_a_frozen_context_holds_through_the_resets_of_a_vec_env():
+    vec = make_vec(CARTPOLE, 2, seed=1, phase_steps=20)
+    vec.reset()
+    held = envs.contexts(CARTPOLE, "held_out", 2)
+    vec.set_options([{"context": context, "frozen": True} for context in held])
+    vec.reset()
+    dones = 0
+    for _ in range(100):
+        _, _, done, infos = vec.step(np.array([0, 1]))
+        dones += done.sum()
+        assert [info["context"] for info in infos] == held
+        assert not any(info["phase_changed"] for info in infos)
+    assert dones > 4 and [c.step for c in clocks(vec)] == [0, 0]
+    vec.set_options({"frozen": False})
+    vec.reset()
+    assert vec.step(np.array([0, 1]))[3][0]["context"] == clocks(vec)[0].context != held[0]
+
+
+def test_phase_changes_ride_on_steps_and_on_reset_infos():
+    vec = make_vec(CARTPOLE, 1, seed=1, phase_steps=20)
+    vec.reset()
+    phase, changes, expected = 0, 0, False
+    for _ in range(200):
+        _, _, done, (info,) = vec.step(np.array([0]))
+        assert info["phase_changed"] == expected
+        assert info["phase"] == phase + expected
+        phase, changes = info["phase"], changes + info["phase_changed"]
+        expected = bool(done[0]) and vec.reset_infos[0]["phase_changed"]
+    assert changes > 4
+
+
+@pytest.mark.parametrize("name", [CARTPOLE, PENDULUM, "Memory/Recall-v0", "Acrobot-v1"])
+def test_every_id_shows_its_transitions_and_its_episodes(name):
+    vec = make_vec(name, 2, seed=0)
+    layout = vec.get_attr("transition_layout")[0]
+    observations = vec.reset()
+    assert observations.shape == (2, layout["start"][1])
+    assert observations[:, -1].tolist() == [1, 1]
+    bare = make_vec(name, 1, transition_observation=False)
+    assert bare.observation_space.shape == (layout["observation"][1],)
+    assert not bare.has_attr("transition_layout")
+
+
+def test_monitored_episodes_report_their_return():
+    vec = make_vec("Memory/Recall-v0", 1, seed=0)
+    vec.reset()
+    info = [vec.step(np.array([0]))[3][0] for _ in range(8)][-1]
+    assert info["episode"]["l"] == 8
+
+
+@pytest.mark.parametrize("face", ["sb3", "gymnasium"])
+def test_workers_in_other_processes_live_the_same_lifetimes(face):
+    kwargs = {"seed": 3, "face": face, "phase_steps": 10}
+    here, there = make_vec(CARTPOLE, 2, **kwargs), make_vec(CARTPOLE, 2, subprocess=True, **kwargs)
+    try:
+        first, second = here.reset(), there.reset()
+        if face == "gymnasium":
+            first, second = first[0], second[0]
+        np.testing.assert_array_equal(first, second)
+        for t in range(40):
+            action = np.array([t % 2, t // 2 % 2])
+            np.testing.assert_array_equal(here.step(action)[0], there.step(action)[0])
+    finally:
+        there.close()
+
+
+def test_gymnasiums_own_make_vec_finds_the_ids_in_its_workers():
+    vec = gym.make_vec(CARTPOLE, 2, vectorization_mode="async", schedule="cycle")
+    try:
+        observations, info = vec.reset(seed=0)
+        assert observations.shape == (2, 12) and info["phase"].tolist() == [0, 0]
+    finally:
+        vec.close()
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "sentence"),
+    [({"num_envs": 0}, "at least 1 environment"), ({"face": "jax"}, 'expected "sb3" or "gymnasium"')],
+)
+def test_wrong_arguments_are_refused_in_a_sentence(kwargs, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        make_vec(CARTPOLE, **kwargs)
