@@ -177,6 +177,24 @@ def test_the_contexts_of_a_cycle_have_both_signs_equally_often(name, seed):
     assert [lifetime.context_id(i) for i in range(8)] == [0, 1, 2, 3] * 2
 
 
+def balance(env, context, told):
+    """The return of a bang-bang controller that is told the sign of its actuator, or believes in +1."""
+    observation, _ = env.reset(seed=0, options={"context": context, "frozen": True})
+    sign, total, over = context["action_sign"] if told else 1.0, 0.0, False
+    while not over:
+        push = sign * (observation[:4] @ [0.05, 0.2, 1.0, 0.3])
+        observation, reward, terminated, truncated, _ = env.step(int(push > 0))
+        total, over = total + reward, terminated or truncated
+    return total
+
+
+def test_training_cartpoles_can_be_held_by_who_is_told_the_sign_alone():
+    env = gym.make("Drift/CartPole-v0", transition_observation=False)
+    drawn = contexts("Drift/CartPole-v0", "train", 8)
+    assert np.mean([balance(env, context, told=True) for context in drawn]) == 500
+    assert np.mean([balance(env, context, told=False) for context in drawn]) < 300
+
+
 def test_a_drift_of_ones_own_replaces_the_default():
     drift = json.loads(json.dumps(envs.Drift({"pole_mass": 0.5}).to_json()))
     env = gym.make("Drift/CartPole-v0", drift=drift)
