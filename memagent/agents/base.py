@@ -177,6 +177,9 @@ class MemoryAlgorithm(OffPolicyAlgorithm, ABC):
     def _setup_model(self) -> None:
         self._setup_lr_schedule()
         self.set_random_seed(self.seed)
+        if self.seed is not None and self.env is not None:
+            # SB3 seeds environment i with seed + i, so that runs 0, 1, 2, … would share nearly all their lifetimes.
+            self.env.seed(int(np.random.SeedSequence(self.seed).generate_state(1)[0]))
         self.generator = np.random.default_rng(self.seed)
         change = self.transition_layout["change"] if self.transition_layout else None
         self.policy = self.policy_class(
@@ -385,6 +388,7 @@ class MemoryAlgorithm(OffPolicyAlgorithm, ABC):
             "prediction_loss": prediction.item(),
             "meta_loss": meta.item(),
             "adaptation_gain": gain,
+            "inner_rate": torch.cat([r.flatten() for r in policy.meta.parameters()]).mean().exp().item(),
             "grad_norm": norm.item(),
             "target_mean": masked_mean(rows.target, rows.mask).item(),
             "priority_mean": priorities.mean().item(),

@@ -1,0 +1,60 @@
+"""Small agents and environments whose answers are known in closed form."""
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium import spaces
+
+from memagent.agents import AdaptConfig, LearnerConfig, MemoryDQN
+from memagent.memory import MemoryConfig
+from memagent.replay import ReplayConfig
+
+SMALL = {"memory_size": 6, "memory_dim": 5, "num_read_heads": 2, "hidden_size": 16}
+
+
+class Corridor(gym.Env):
+    """Every episode is `length` steps of reward 1 and then truncates (or terminates); observation: the step."""
+
+    def __init__(self, length: int = 4, terminates: bool = False, phase_every: int = 0) -> None:
+        self.length, self.terminates, self.phase_every = length, terminates, phase_every
+        self.observation_space = spaces.Box(-1.0, 1000.0, (2,), np.float32)
+        self.action_space = spaces.Discrete(3)
+        self.time, self.total = 0, 0
+
+    def _obs(self) -> np.ndarray:
+        return np.array([self.time, self.time == 0], np.float32)
+
+    def reset(self, *, seed: int | None = None, options: dict | None = None) -> tuple[np.ndarray, dict]:
+        super().reset(seed=seed)
+        self.time = 0
+        return self._obs(), {}
+
+    def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict]:
+        phase = self.total // self.phase_every if self.phase_every else 0
+        self.time, self.total = self.time + 1, self.total + 1
+        over = self.time >= self.length
+        return self._obs(), 1.0, over and self.terminates, over and not self.terminates, {"phase": phase}
+
+
+def build(env: Any, *, kind: str = "dnc", seed: int = 0, **changes: Any) -> MemoryDQN:
+    """A MemoryDQN small enough for a test; `changes` are fields of its configs."""
+    learner = {"learning_starts": 64, "steps_per_update": 16, "batch_size": 8}
+    replay = {"capacity": 4096, "burn_in": 2, "support": 6, "query": 4, "stride": 4, "n_step": 2}
+    adapt = {"adapt_every": 4, "support": 6}
+
+    def pick(cls: type, base: dict[str, Any]) -> Any:
+        fields = cls.__dataclass_fields__  # type: ignore[attr-defined]
+        return cls(**base | {k: v for k, v in changes.items() if k in fields})
+
+    return MemoryDQN(
+        "MemoryPolicy",
+        env,
+        memory=pick(MemoryConfig, SMALL | {"kind": kind}),
+        learner=pick(LearnerConfig, learner),
+        replay=pick(ReplayConfig, replay),
+        adapt=pick(AdaptConfig, adapt),
+        policy_kwargs={"features_dim": 12, "head_size": 10},
+        seed=seed,
+        device="cpu",
+    )
