@@ -6,17 +6,13 @@ addressing (pure maths) -> bank (one step) -> controller (unroll); the fused ker
 from memagent.memory.config import MemoryConfig
 from memagent.memory.controller import (
     DNC,
-    DNCState,
     DNCTrace,
     LSTMMemory,
-    LSTMState,
     Memory,
     NoMemory,
-    NoState,
-    State,
     build_memory,
-    reset_state,
 )
+from memagent.memory.states import DNCState, LSTMState, NoState, State, reset_state
 
 __all__ = [
     "DNC",

@@ -5,9 +5,8 @@ A sequence that starts at step t is reset to the zero state before that step, in
 first, that comes in and goes out.
 """
 
-from collections.abc import Iterable, Iterator
 from importlib.util import find_spec
-from typing import NamedTuple, TypeAlias, TypeVar
+from typing import NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -15,31 +14,7 @@ from torch.nn import functional as F
 
 from memagent.memory import bank
 from memagent.memory.config import MemoryConfig
-
-
-class DNCState(NamedTuple):
-    """State of B sequences; zero at a start. Without temporal links p is [B, 0] and L is [B, 0, 0]."""
-
-    h: Tensor  # [B, H] controller output, before its layer norm
-    c: Tensor  # [B, H] controller cell
-    r: Tensor  # [B, R*W] reads as the controller sees them, after their layer norm
-    M: Tensor  # [B, N, W] memory
-    u: Tensor  # [B, N] usage
-    p: Tensor  # [B, N] precedence
-    L: Tensor  # [B, N, N] links
-    w_w: Tensor  # [B, N] write weights
-    w_r: Tensor  # [B, R, N] read weights
-
-
-class LSTMState(NamedTuple):
-    """State of B sequences; zero at a start."""
-
-    h: Tensor  # [B, H]
-    c: Tensor  # [B, H]
-
-
-class NoState(NamedTuple):
-    """Nothing is remembered."""
+from memagent.memory.states import DNCState, LSTMState, NoState, reset_state, steps_with_start, zeros
 
 
 class DNCTrace(NamedTuple):
@@ -48,39 +23,6 @@ class DNCTrace(NamedTuple):
     usage: Tensor  # [T, B, N]
     write_weights: Tensor  # [T, B, N]
     read_weights: Tensor  # [T, B, R, N]
-
-
-State: TypeAlias = DNCState | LSTMState | NoState
-StateT = TypeVar("StateT", DNCState, LSTMState)
-
-
-def zeros(
-    shapes: Iterable[tuple[int, ...]],
-    like: Tensor,
-    device: torch.device | str | None,
-    dtype: torch.dtype | None,
-) -> Iterator[Tensor]:
-    """Zero tensors of these shapes, on like's device and of its dtype unless given."""
-    device, dtype = device or like.device, dtype or like.dtype
-    return (torch.zeros(shape, device=device, dtype=dtype) for shape in shapes)
-
-
-def reset_state(state: StateT, start_t: Tensor) -> StateT:
-    """The state with every sequence of start_t [B] (bool) set back to zero."""
-    return type(state)(*(s.masked_fill(start_t.view(-1, *(1,) * (s.dim() - 1)), 0.0) for s in state))
-
-
-def steps_with_start(start: Tensor) -> list[bool]:
-    """For each step, whether a sequence starts there; a step without one needs no reset.
-
-    All True where looking would be wrong or slow: under vmap and compilation, and off the CPU.
-    """
-    if start.device.type != "cpu" or torch.compiler.is_compiling():
-        return [True] * start.shape[0]
-    try:
-        return start.any(dim=1).tolist()
-    except RuntimeError:  # vmap over start: its values are not one list
-        return [True] * start.shape[0]
 
 
 def lstm_parameters(input_dim: int, hidden_size: int) -> tuple[nn.Parameter, nn.Parameter, nn.Parameter]:
@@ -154,7 +96,8 @@ class DNC(nn.Module):
         self.controller_norm = nn.LayerNorm(H) if config.layer_norm else nn.Identity()
         self.interface = nn.Linear(H, bank.interface_size(config))
         self.read_norm = nn.LayerNorm(read_dim) if config.layer_norm else nn.Identity()
-        nn.init.xavier_uniform_(self.interface.weight)
+        # Small: the heads start alike and undecided, and learn to bind sooner than from a gain of 1.
+        nn.init.xavier_uniform_(self.interface.weight, gain=0.1)
         nn.init.zeros_(self.interface.bias)
 
     @property
