@@ -33,6 +33,8 @@ MAY_IMPORT = {
     },
     "memagent.evaluation": set(),
     "memagent.tracking": set(),
+    "memagent.progress": {"memagent.memory"},
+    "memagent.runs": {"memagent.memory", "memagent.replay", "memagent.meta", "memagent.agents"},
 }
 # The order inside the memory: pure maths, one step, the unroll; the fused path stands beside the bank.
 MEMORY_ORDER = ["config", "addressing", "bank", "kernels", "workspace", "fused", "controller"]

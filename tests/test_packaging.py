@@ -2,6 +2,7 @@
 
 import ast
 import re
+import subprocess
 import sys
 import tomllib
 from importlib.metadata import distribution, packages_distributions, version
@@ -81,9 +82,13 @@ def test_the_pinned_versions_satisfy_the_ranges() -> None:
         assert pins()[canonicalize_name(requirement.name)] in requirement.specifier
 
 
-def test_gymnasium_finds_the_environments_without_an_import() -> None:
-    points = distribution("memagent").entry_points.select(group="gymnasium.envs")
-    assert [point.load().__module__ for point in points] == ["envs.catalogue"]
+def test_a_fresh_process_finds_the_environments() -> None:
+    # Gymnasium 1.x loads no entry points any more: the module before the colon registers the ids.
+    make = "import gymnasium; print(gymnasium.make('envs:Drift/CartPole-v0').spec.id)"
+    done = subprocess.run([sys.executable, "-c", make], capture_output=True, text=True, check=True, cwd="/")
+    assert done.stdout.strip() == "Drift/CartPole-v0"
+    (point,) = distribution("memagent").entry_points.select(group="gymnasium.envs")
+    assert point.load().__module__ == "envs.catalogue"
 
 
 def test_the_version_is_that_of_the_metadata() -> None:

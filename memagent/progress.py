@@ -1,0 +1,113 @@
+"""What a person sees of training while it runs, and what is kept of it: a progress bar, one line per episode."""
+
+import csv
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+from stable_baselines3.common.callbacks import BaseCallback
+from tqdm.auto import tqdm
+
+from memagent.memory import DNCState, LSTMState, State
+
+EPISODE_COLUMNS = ("step", "env", "phase", "context_id", "return", "length")
+
+
+class TrainingLog(BaseCallback):
+    """Shows a progress bar with return, phase and speed, and writes every training episode to a CSV file.
+
+    Needs the episode statistics of SB3's Monitor in `info`, and `phase` and `context_id` where the environment
+    drifts. SB3's logger gets the phase and what is in the agent's memory. A context manager: leaving it closes bar and
+    file.
+
+    Args:
+        path: the file, with columns step (over all environments), env, phase, context_id, return, length.
+        total_timesteps: environment steps that the bar counts to.
+        window: newest episodes whose mean return the bar shows.
+    """
+
+    def __init__(self, path: Path, total_timesteps: int, window: int = 100) -> None:
+        super().__init__()
+        self._returns: list[float] = []
+        self._window = window
+        self._file = path.open("w", newline="", buffering=1)
+        self._rows = csv.writer(self._file)
+        self._rows.writerow(EPISODE_COLUMNS)
+        self._bar = tqdm(total=total_timesteps, desc="training", unit="step", dynamic_ncols=True)
+
+    def _on_step(self) -> bool:
+        infos = self.locals["infos"]
+        ended = [(env, info) for env, info in enumerate(infos) if "episode" in info]
+        for env, info in ended:
+            self._add(env, info)
+        if ended:
+            self._report(infos)
+        self._bar.update(min(self.num_timesteps, self._bar.total) - self._bar.n)  # SB3 may overshoot a little
+        return True
+
+    def _add(self, env: int, info: dict[str, Any]) -> None:
+        episode = info["episode"]
+        self._returns = [*self._returns[-self._window + 1 :], episode["r"]]
+        phase, context = info.get("phase", 0), info.get("context_id", 0)
+        self._rows.writerow([self.num_timesteps, env, phase, context, episode["r"], episode["l"]])
+
+    def _report(self, infos: list[dict[str, Any]]) -> None:
+        phase = float(np.mean([info.get("phase", 0) for info in infos]))
+        self.logger.record("rollout/phase", phase)
+        if (acting := getattr(self.model, "acting", None)) is not None:
+            for name, value in memory_statistics(acting.state).items():
+                self.logger.record(f"memory/{name}", value)
+        # The speed is tqdm's own.
+        self._bar.set_postfix(
+            {"return": f"{np.mean(self._returns):.1f}", "phase": f"{phase:.1f}"}, refresh=False
+        )
+
+    def _on_training_end(self) -> None:
+        self.model.dump_logs()  # what came after the last dump
+
+    def close(self) -> None:
+        """Close bar and file."""
+        self._bar.close()
+        self._file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def read_episodes(path: Path) -> dict[str, np.ndarray]:
+    """The columns [n] of the file that TrainingLog wrote, by name."""
+    with path.open(newline="") as file:
+        rows = list(csv.reader(file))[1:]
+    columns = np.array(rows, dtype=np.float64).reshape(len(rows), len(EPISODE_COLUMNS))
+    return dict(zip(EPISODE_COLUMNS, columns.T, strict=True))
+
+
+def phase_changes(episodes: dict[str, np.ndarray]) -> np.ndarray:
+    """Steps, rising, at which the phase of some environment changed: the end of the last episode before."""
+    steps = []
+    for env in np.unique(episodes["env"]):
+        own = episodes["env"] == env
+        (changed,) = np.nonzero(np.diff(episodes["phase"][own]))
+        steps.append(episodes["step"][own][changed])
+    return np.unique(np.concatenate(steps)) if steps else np.empty(0)
+
+
+def memory_statistics(state: State) -> dict[str, float]:
+    """What is in the memories of B sequences, as numbers to chart; empty without memory."""
+    match state:
+        case DNCState():
+            return {
+                "usage": state.u.mean().item(),
+                "content_norm": state.M.norm(dim=-1).mean().item(),
+                "write_peak": state.w_w.amax(-1).mean().item(),  # 1: one slot, 1/N: all of them
+                "read_peak": state.w_r.amax(-1).mean().item(),
+            }
+        case LSTMState():
+            return {"hidden_norm": state.h.norm(dim=-1).mean().item()}
+    return {}
