@@ -14,7 +14,7 @@ import sys
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, is_dataclass
+from dataclasses import asdict, dataclass, field, is_dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_type_hints
@@ -129,7 +129,7 @@ def load_config(run_dir: Path) -> RunConfig:
             f"{run_dir} is not a run folder: there is no config.json; give a folder that train.py made."
         )
     try:
-        return _build(RunConfig, json.loads(path.read_text()) | {"run_dir": run_dir})
+        return replace(_build(RunConfig, json.loads(path.read_text())), run_dir=run_dir)
     except (ValueError, TypeError) as error:  # not JSON, an unknown setting, a value out of its range
         raise RunError(f"{path} does not hold the settings of a run: {error}") from error
 
@@ -197,8 +197,10 @@ def plain_errors(*kinds: type[Exception]) -> Iterator[None]:
         raise SystemExit(130) from None
 
 
-def _build(kind: type[ConfigT], settings: Mapping[str, Any]) -> ConfigT:
+def _build(kind: type[ConfigT], settings: Any) -> ConfigT:
     """A dataclass from nested mappings; settings that are missing have their defaults."""
+    if not isinstance(settings, Mapping):
+        raise TypeError(f"{kind.__name__} is {settings!r}; give its settings by name.")
     types = get_type_hints(kind)
     if unknown := settings.keys() - types.keys():
         raise ValueError(f"{kind.__name__} has no setting {', '.join(sorted(unknown))}.")

@@ -1,0 +1,246 @@
+"""Run folders: settings and weights written and read back, and what is refused on the way."""
+
+import io
+import json
+import pickle
+import zipfile
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
+
+import envs
+from memagent.agents import AdaptConfig, ExplorationConfig, LearnerConfig, MemoryDQN
+from memagent.memory import MemoryConfig
+from memagent.meta import MetaConfig
+from memagent.replay import ReplayConfig
+from memagent.runs import (
+    EvaluationConfig,
+    RunConfig,
+    RunError,
+    load_agent,
+    load_config,
+    make_agent,
+    new_run_dir,
+    plain_errors,
+    save_agent,
+    save_config,
+    settings_of,
+)
+
+SMALL = RunConfig(
+    memory=MemoryConfig(memory_size=5, memory_dim=4, num_read_heads=2, hidden_size=7),
+    replay=ReplayConfig(capacity=200),
+)
+
+
+@pytest.fixture(scope="module")
+def env() -> Iterator[VecEnv]:
+    made = envs.make_vec("Drift/CartPole-v0", 2, seed=0)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def run_dir(tmp_path: Path, env: VecEnv) -> Path:
+    """A run folder with an agent whose weights are not those that its seed gives."""
+    save_config(tmp_path, SMALL)
+    save_agent(make_agent(replace(SMALL, seed=7), env), tmp_path)
+    return tmp_path
+
+
+def weights(agent: MemoryDQN) -> dict[str, torch.Tensor]:
+    return agent.policy.state_dict()
+
+
+def test_every_setting_survives_the_file(tmp_path: Path) -> None:
+    config = RunConfig(
+        env="CartPole-v1",
+        schedule="cycle",
+        phase_steps=250,
+        total_timesteps=123,
+        seed=4,
+        num_envs=3,
+        run_dir=tmp_path / "run",
+        wandb="disabled",
+        device="cpu",
+        memory=MemoryConfig(kind="lstm", hidden_size=9, layer_norm=False),
+        replay=ReplayConfig(capacity=77, alpha=0.1, n_step=2),
+        meta=MetaConfig(num_steps=2, first_order=True, inner_grad_norm=0.5),
+        adapt=AdaptConfig(phase_signal="none", meta_weight=0.25),
+        learner=LearnerConfig(gamma=0.9, memory_scope="lifetime"),
+        exploration=ExplorationConfig(final=0.3),
+        evaluation=EvaluationConfig(contexts=2, seed=9),
+    )
+    default = settings_of(RunConfig())
+    assert all(value != default[name] for name, value in settings_of(config).items())
+    save_config(config.run_dir, config)
+    assert load_config(config.run_dir) == config
+
+
+def test_settings_that_are_missing_have_their_defaults(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"seed": 3, "memory": {"memory_size": 16}}')
+    assert load_config(tmp_path) == RunConfig(seed=3, memory=MemoryConfig(memory_size=16), run_dir=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ('{"seed": 3', "Expecting ',' delimiter"),
+        ('{"sed": 3}', "RunConfig has no setting sed"),
+        ('{"memory": {"slots": 3}}', "MemoryConfig has no setting slots"),
+        ('{"memory": {"memory_size": 0}}', "memory_size is 0"),
+        ('{"memory": 3}', "MemoryConfig is 3; give its settings by name"),
+        ("[1, 2]", "RunConfig is .*; give its settings by name"),
+    ],
+)
+def test_a_broken_config_is_one_sentence(tmp_path: Path, text: str, reason: str) -> None:
+    (tmp_path / "config.json").write_text(text)
+    with pytest.raises(RunError, match=f"config.json does not hold the settings of a run: .*{reason}"):
+        load_config(tmp_path)
+
+
+def test_a_folder_that_is_no_run(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=r"nowhere is not a run folder: there is no config\.json"):
+        load_config(tmp_path / "nowhere")
+
+
+def test_a_run_needs_a_folder_of_its_own(tmp_path: Path) -> None:
+    empty, new = tmp_path / "empty", tmp_path / "new"
+    empty.mkdir()
+    for folder in (empty, new):
+        assert new_run_dir(RunConfig(run_dir=folder)) == folder
+    assert not new.exists()
+    (empty / "notes.txt").write_text("mine")
+    for taken in (empty, empty / "notes.txt"):
+        with pytest.raises(RunError, match="is there already and not empty"):
+            new_run_dir(RunConfig(run_dir=taken))
+
+
+def test_a_run_without_a_folder_gets_one_that_tells_what_it_is() -> None:
+    name = new_run_dir(RunConfig(seed=5, memory=MemoryConfig(kind="lstm")))
+    assert name.parent == Path("runs")
+    assert name.name.startswith("CartPole-v0-lstm-seed5-")
+
+
+def test_the_loaded_agent_has_the_saved_weights_and_acts_the_same(run_dir: Path, env: VecEnv) -> None:
+    saved, loaded = make_agent(replace(SMALL, seed=7), env), load_agent(run_dir, SMALL, env)
+    untrained = weights(make_agent(SMALL, env))
+    assert any(not torch.equal(untrained[name], part) for name, part in weights(saved).items())
+    assert weights(saved).keys() == weights(loaded).keys()
+    assert all(torch.equal(weights(saved)[name], weights(loaded)[name]) for name in weights(saved))
+    obs = np.random.default_rng(0).normal(size=(6, *env.observation_space.shape)).astype(np.float32)
+    assert np.array_equal(saved.predict(obs)[0], loaded.predict(obs)[0])
+
+
+class Touch:
+    """Unpickled, it makes a file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple:
+        return Path.touch, (self.path,)
+
+
+def archive(path: Path, name: str, data: bytes) -> None:
+    with zipfile.ZipFile(path, "w") as made:
+        made.writestr(name, data)
+
+
+def test_no_code_in_a_model_file_is_run(run_dir: Path, env: VecEnv) -> None:
+    buffer, trap = io.BytesIO(), run_dir / "sprung"
+    torch.save({"heads": Touch(trap)}, buffer)
+    archive(run_dir / "model.zip", "policy.pth", buffer.getvalue())
+    with pytest.raises(RunError, match=r"model\.zip does not hold the weights"):
+        load_agent(run_dir, SMALL, env)
+    assert not trap.exists()
+    pickle.loads(pickle.dumps(Touch(trap)))
+    assert trap.exists()  # it would have been
+
+
+def test_broken_model_files_are_one_sentence(run_dir: Path, env: VecEnv) -> None:
+    path = run_dir / "model.zip"
+    good = path.read_bytes()
+    other = replace(SMALL, memory=replace(SMALL.memory, hidden_size=8))
+
+    def refused(config: RunConfig = SMALL) -> str:
+        with pytest.raises(RunError) as caught:
+            load_agent(run_dir, config, env)
+        assert len(str(caught.value).splitlines()) == 1
+        return str(caught.value)
+
+    assert "does not hold the weights that config.json describes" in refused(other)
+    path.write_bytes(good[: len(good) // 2])
+    assert "not a zip file" in refused()
+    path.write_bytes(b"")
+    assert "not a zip file" in refused()
+    archive(path, "data", b"{}")
+    assert "policy.pth" in refused()
+    archive(path, "policy.pth", b"not a tensor")
+    assert "does not hold the weights" in refused()
+    path.unlink()
+    assert "holds no model.zip" in refused()
+
+
+def test_an_interrupted_save_keeps_the_model_that_was_there(
+    run_dir: Path, env: VecEnv, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = (run_dir / "model.zip").read_bytes()
+    agent = make_agent(SMALL, env)
+
+    def save(file: io.BufferedIOBase) -> None:
+        file.write(b"half a mod")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(agent, "save", save)
+    with pytest.raises(KeyboardInterrupt):
+        save_agent(agent, run_dir)
+    assert (run_dir / "model.zip").read_bytes() == before
+
+
+def test_sb3_loads_the_same_file(run_dir: Path, env: VecEnv) -> None:
+    loaded = MemoryDQN.load(run_dir / "model.zip", env=env)
+    ours = load_agent(run_dir, SMALL, env)
+    assert all(torch.equal(weights(ours)[name], weights(loaded)[name]) for name in weights(ours))
+
+
+def test_an_environment_that_no_agent_fits_is_one_sentence() -> None:
+    env = DummyVecEnv([lambda: gym.make("Pendulum-v1")])
+    with pytest.raises(RunError, match=r"No agent can learn in Pendulum-v1: .*action space Box"):
+        make_agent(RunConfig(env="Pendulum-v1"), env)
+    env.close()
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (RunError("No."), 2, "error: No.\n"),
+        (KeyError("x"), 2, "error: 'x'\n"),
+        (KeyboardInterrupt(), 130, ""),
+    ],
+)
+def test_what_a_person_reads_when_it_cannot_be_done(
+    error: BaseException, code: int, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended, plain_errors(KeyError):
+        raise error
+    assert ended.value.code == code
+    assert capsys.readouterr() == ("", said)
+
+
+def test_a_mistake_of_ours_keeps_its_traceback() -> None:
+    with pytest.raises(ZeroDivisionError), plain_errors():
+        raise ZeroDivisionError
+
+
+def test_json_is_plain(tmp_path: Path) -> None:
+    save_config(tmp_path, RunConfig())
+    saved = json.loads((tmp_path / "config.json").read_text())
+    assert saved["memory"]["memory_size"] == 128
+    assert "run_dir" not in saved
