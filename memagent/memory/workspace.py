@@ -1,0 +1,123 @@
+"""The arrays that the fused kernels write, allocated once per shape and lent to one call at a time.
+
+A training call keeps its workspace until its graph is freed or its backward pass is over; a second graph of the same
+shape meanwhile gets a second one. Fresh memory for every call would cost a page fault per 4 KB, more than the
+arithmetic on it.
+"""
+
+import threading
+from collections import defaultdict
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from memagent.memory.kernels import (
+    Array,
+    Bank,
+    BankRecord,
+    Controller,
+    ControllerRecord,
+    Options,
+    StepGradients,
+)
+
+
+class Shape(NamedTuple):
+    """What decides the arrays of a call."""
+
+    T: int
+    B: int
+    I: int  # noqa: E741 - the letter of the memory input
+    N: int
+    W: int
+    R: int
+    H: int
+    S: int  # length of the interface vector
+    dtype: torch.dtype
+    options: Options
+    training: bool
+
+
+def empty(*shape: int, dtype: torch.dtype) -> Array:
+    """An array whose rows start on cache lines where their length allows it."""
+    return torch.empty(shape, dtype=dtype).numpy()
+
+
+def empty_bank(shape: Shape, steps: int) -> Bank:
+    """A bank of this many steps, its numbers not set."""
+    B, N, W, R, P = shape.B, shape.N, shape.W, shape.R, shape.N if shape.options.links else 0
+    shapes = ((N, W), (N,), (P,), (P, P), (N,), (R, N))
+    return Bank(*(empty(steps, B, *s, dtype=shape.dtype) for s in shapes))
+
+
+class Workspace:
+    """Every array of one call. A training call keeps all T steps, any other call the running state."""
+
+    def __init__(self, shape: Shape) -> None:
+        T, B, _, N, W, R, H, S, dtype, options, training = shape
+        steps, P = T if training else 1, N if options.links else 0
+
+        def per_step(*size: int) -> Array:
+            return empty(steps, B, *size, dtype=dtype)
+
+        self.shape = shape
+        # One sequence of zeros, for the steps at which one starts.
+        self.zero = Bank(*(np.zeros_like(a) for a in empty_bank(shape._replace(B=1), 1)))
+        self.initial = empty_bank(shape, 1 if training else 0)
+        self.bank = empty_bank(shape, T if training else 2)
+        self.controller = Controller(*(empty(steps + 1, B, n, dtype=dtype) for n in (H, H, R * W)))
+        self.lstm = ControllerRecord(
+            gates=per_step(4 * H),
+            tanh_c=per_step(H),
+            o=per_step(H),
+            o_hat=per_step(H),
+            o_rstd=per_step(),
+            r_hat=per_step(R * W),
+            r_rstd=per_step(),
+        )
+        self.record = BankRecord(
+            xi=per_step(S),
+            psi=per_step(N),
+            prefix=per_step(N),
+            c_w=per_step(1, N),
+            s_w=per_step(1, N),
+            m_w=per_step(1, N),
+            c_r=per_step(R, N),
+            s_r=per_step(R, N),
+            m_r=per_step(R if options.masking else 1, N),
+            f=per_step(R, P),
+            b=per_step(R, P),
+        )
+        # The gradients of the backward pass: by the running state, and by what every step computed.
+        gradients = 1 if training else 0
+        self.d_bank = empty_bank(shape, gradients)
+        self.d_controller = Controller(*(empty(gradients, B, n, dtype=dtype) for n in (H, H, R * W)))
+        self.d_steps = StepGradients(
+            *(empty(steps * gradients, B, n, dtype=dtype) for n in (4 * H, H, S, R * W))
+        )
+
+
+class WorkspacePool:
+    """Workspaces by shape, each lent to one call at a time."""
+
+    def __init__(self) -> None:
+        self._free: dict[Shape, list[Workspace]] = defaultdict(list)
+        self._lock = threading.Lock()
+
+    def borrow(self, shape: Shape) -> Workspace:
+        """A workspace nobody else holds: one that came back, else a new one."""
+        with self._lock:
+            if self._free[shape]:
+                return self._free[shape].pop()
+        return Workspace(shape)
+
+    def give_back(self, workspace: Workspace) -> None:
+        """Let others have it. The giver must not touch it again."""
+        with self._lock:
+            self._free[workspace.shape].append(workspace)
+
+    def clear(self) -> None:
+        """Free the memory of all workspaces that are not lent."""
+        with self._lock:
+            self._free.clear()
