@@ -5,7 +5,6 @@ A sequence that starts at step t is reset to the zero state before that step, in
 first, that comes in and goes out.
 """
 
-from importlib.util import find_spec
 from typing import NamedTuple, TypeAlias
 
 import torch
@@ -72,7 +71,7 @@ def choose_backend(config: MemoryConfig, weight: Tensor) -> str:
     if config.backend == "reference":
         return "reference"
     supported = weight.device.type == "cpu" and weight.dtype in (torch.float32, torch.float64)
-    fused_can = supported and not config.link_sharpness and find_spec("memagent.memory.fused") is not None
+    fused_can = supported and not config.link_sharpness
     if config.backend == "fused" and not fused_can:
         raise ValueError(
             f'backend is "fused" with {weight.dtype} on {weight.device} and link_sharpness={config.link_sharpness}, '
