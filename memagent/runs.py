@@ -194,6 +194,7 @@ def plain_errors(*kinds: type[Exception]) -> Iterator[None]:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201 a command line talks to a person
         raise SystemExit(2) from None
     except KeyboardInterrupt:
+        print("Interrupted.", file=sys.stderr)  # noqa: T201
         raise SystemExit(130) from None
 
 

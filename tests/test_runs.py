@@ -222,7 +222,7 @@ def test_an_environment_that_no_agent_fits_is_one_sentence() -> None:
     [
         (RunError("No."), 2, "error: No.\n"),
         (KeyError("x"), 2, "error: 'x'\n"),
-        (KeyboardInterrupt(), 130, ""),
+        (KeyboardInterrupt(), 130, "Interrupted.\n"),
     ],
 )
 def test_what_a_person_reads_when_it_cannot_be_done(

@@ -1,0 +1,272 @@
+"""train.py and evaluate.py as a person runs them: what they leave, what they say, how they end."""
+
+import csv
+import json
+import runpy
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import numpy as np
+import pytest
+from offline_run import config as tracked_config
+from offline_run import history, of_kind, read_records
+
+import envs
+from memagent.progress import read_episodes
+from memagent.runs import RunConfig, load_agent, load_config
+
+ROOT = Path(__file__).parents[1]
+PNG = b"\x89PNG"
+SMALL_SETTINGS = {
+    "memory": {"memory-size": 6, "memory-dim": 4, "num-read-heads": 2, "hidden-size": 8},
+    "replay": {"burn-in": 2, "support": 4, "query": 4, "stride": 4, "n-step": 2},
+    "learner": {"batch-size": 4, "learning-starts": 100, "steps-per-update": 32},
+    "adapt": {"support": 8},
+    "meta": {"num-steps": 1},
+    "evaluation": {"contexts": 2, "episodes": 2, "warmup-episodes": 1},
+}
+SMALL = [
+    f"--{part}.{name}={value}" for part, values in SMALL_SETTINGS.items() for name, value in values.items()
+]
+
+
+def start(script: str, *arguments: str, cwd: Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, str(ROOT / script), *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=cwd,
+    )
+
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Runs a script within this process: its exit code, what it printed, what it complained of."""
+
+    def run(script: str, *arguments: str | Path) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", [script, *map(str, arguments)])
+        monkeypatch.syspath_prepend(str(ROOT))
+        code = 0
+        try:
+            runpy.run_path(str(ROOT / script), run_name="__main__")
+        except SystemExit as ended:
+            code = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
+        return code, *capsys.readouterr()
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str, str]:
+    """A short run on drifting CartPole with the DNC: its folder, what it printed, and its progress bars."""
+    folder = tmp_path_factory.mktemp("cli")
+    documented = "--env Drift/CartPole-v0 --total-timesteps 800 --seed 3 --num-envs 2 --run-dir made/run"
+    drift = "--memory.kind dnc --wandb offline --schedule cycle --phase-steps 60"
+    process = start("train.py", *documented.split(), *drift.split(), *SMALL, cwd=folder)
+    out, err = process.communicate()
+    assert process.returncode == 0, err
+    return folder / "made" / "run", out, err
+
+
+def test_a_run_leaves_its_folder(trained: tuple[Path, str, str]) -> None:
+    run_dir, out, _ = trained
+    made = {path.name for path in run_dir.iterdir()}
+    files = {"config.json", "progress.csv", "episodes.csv", "model.zip", "evaluation.json", "report.html"}
+    assert made == files | {"figures", "wandb"}
+    assert "made/run/report.html" in out
+    figures = {path.name: path.read_bytes() for path in (run_dir / "figures").iterdir()}
+    assert figures.keys() == {"stream.png", "contexts.png", "memory.png"}
+    assert all(picture.startswith(PNG) for picture in figures.values())
+    config = load_config(run_dir)
+    assert (config.env, config.seed, config.schedule, config.memory.memory_size) == (
+        "Drift/CartPole-v0",
+        3,
+        "cycle",
+        6,
+    )
+    assert (run_dir / "report.html").read_text().count("data:image/png;base64,") == 3
+
+
+def test_the_bar_shows_return_phase_and_speed(trained: tuple[Path, str, str]) -> None:
+    _, _, err = trained
+    bars = err.replace("\r", "\n")
+    assert "800/800" in bars
+    assert "return=" in bars
+    assert "phase=" in bars
+    assert "step/s" in bars
+    assert "Warning" not in err
+
+
+def test_training_is_logged_over_steps_and_phases(trained: tuple[Path, str, str]) -> None:
+    run_dir, _, _ = trained
+    with (run_dir / "progress.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert int(rows[-1]["time/total_timesteps"]) >= 800
+    assert float(rows[-1]["train/loss"]) > 0
+    episodes = read_episodes(run_dir / "episodes.csv")
+    assert set(episodes["env"]) == {0, 1}
+    assert episodes["phase"].max() >= 3  # 400 steps each, 60 steps a phase and the rest of its last episode
+    assert set(episodes["context_id"]) <= {0, 1, 2, 3}
+    assert (episodes["return"] == episodes["length"]).all()  # CartPole pays 1 a step: returns are native
+
+
+def test_the_evaluation_has_the_documented_form(trained: tuple[Path, str, str]) -> None:
+    run_dir, out, _ = trained
+    evaluation = json.loads((run_dir / "evaluation.json").read_text())
+    records = evaluation["contexts"]
+    played = [(r["context_id"], r["split"], r["adapted"]) for r in records]
+    contexts = [(0, "train"), (1, "train"), (2, "held_out"), (3, "held_out")]
+    assert sorted(played) == sorted((i, split, adapted) for i, split in contexts for adapted in (False, True))
+    for record in records:
+        values = envs.contexts("Drift/CartPole-v0", record["split"], 2)[record["context_id"] % 2]
+        assert record["context"] == values
+        assert (record["episodes"], len(record["warmup_returns"])) == (2, 1)
+        assert record["mean_return"] == pytest.approx(np.mean(record["returns"]))
+        assert record["std_return"] == pytest.approx(np.std(record["returns"]))
+    for split in ("train", "held_out"):
+        for name, adapted in (("adapted", True), ("unadapted", False)):
+            means = [r["mean_return"] for r in records if (r["split"], r["adapted"]) == (split, adapted)]
+            assert evaluation["summary"][split][name] == pytest.approx(np.mean(means))
+    assert "training (2)" in out
+    assert "held out (2)" in out
+
+
+def test_wandb_has_the_run(trained: tuple[Path, str, str]) -> None:
+    run_dir, _, _ = trained
+    records = read_records(run_dir)
+    rows = history(records)
+    keys = {key for row in rows for key in row}
+    logged = ("train/loss", "train/adaptation_gain", "train/grad_norm", "replay/windows", "memory/usage")
+    assert {*logged, "rollout/ep_rew_mean", "rollout/phase", "time/fps", "figures/stream.path"} <= keys
+    steps = [row["global_step"] for row in rows]
+    assert steps == sorted(steps)
+    assert steps[-1] >= 800
+    assert tracked_config(records)["memory"]["memory_size"] == 6
+    assert [artifact.name for artifact in of_kind(records, "artifact")] == ["model"]
+    assert [end.exit_code for end in of_kind(records, "exit")] == [0]
+
+
+def test_evaluate_rebuilds_the_agent_and_finds_the_same(trained: tuple[Path, str, str], run: Run) -> None:
+    run_dir, printed, _ = trained
+    path = run_dir / "evaluation.json"
+    before = json.loads(path.read_text())
+    path.unlink()
+    (run_dir / "report.html").unlink()
+    code, out, _ = run("evaluate.py", run_dir)
+    assert code == 0
+    assert json.loads(path.read_text()) == before
+    assert (run_dir / "report.html").is_file()
+    rows = [line for line in printed.splitlines() if line.startswith(("training", "held out"))]
+    assert len(rows) == 2
+    assert all(row in out for row in rows)
+    code, _, _ = run("evaluate.py", run_dir, "--contexts", "1", "--episodes", "1", "--seed", "5")
+    other = json.loads(path.read_text())
+    assert code == 0
+    assert len(other["contexts"]) == 4
+    assert other["contexts"][0]["context"] != before["contexts"][0]["context"]
+    path.write_text(json.dumps(before))
+
+
+def test_an_environment_that_does_not_drift_is_one_phase(tmp_path: Path, run: Run) -> None:
+    arguments = "--env CartPole-v1 --total-timesteps 300 --num-envs 2 --memory.kind none --wandb disabled --device cpu"
+    code, out, _ = run("train.py", *arguments.split(), "--run-dir", tmp_path / "run", *SMALL)
+    assert code == 0
+    evaluation = json.loads((tmp_path / "run" / "evaluation.json").read_text())
+    assert [(r["split"], r["context"], r["adapted"]) for r in evaluation["contexts"]] == [
+        ("train", {}, False),
+        ("train", {}, True),
+    ]
+    assert evaluation["summary"]["held_out"] == {"adapted": None, "unadapted": None}
+    assert set(read_episodes(tmp_path / "run" / "episodes.csv")["phase"]) == {0}
+    assert "training (1)" in out
+    assert not (tmp_path / "run" / "figures" / "memory.png").exists()  # there is no memory to picture
+    assert not (tmp_path / "run" / "wandb").exists()
+
+
+def test_ctrl_c_saves_the_agent_and_says_where(tmp_path: Path) -> None:
+    process = start("train.py", "--num-envs=2", "--run-dir=run", *SMALL, cwd=tmp_path)
+    episodes = tmp_path / "run" / "episodes.csv"
+    while process.poll() is None and not (episodes.exists() and len(episodes.read_text().splitlines()) > 20):
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate()
+    assert process.returncode == 130, err
+    assert "the agent is saved in run/model.zip" in err
+    assert "Traceback" not in out + err
+    config = load_config(tmp_path / "run")
+    env = envs.make_vec(config.env, 1, seed=0)
+    load_agent(tmp_path / "run", config, env)
+    env.close()
+    assert [end.exit_code for end in of_kind(read_records(tmp_path / "run"), "exit")] == [130]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--env", "Drift/Carpole-v0"], "The environment Drift/Carpole-v0 cannot be made"),
+        (["--env", "nowhere:Thing-v0"], "The environment nowhere:Thing-v0 cannot be made"),
+        (["--env", "Pendulum-v1"], "No agent can learn in Pendulum-v1"),
+        (["--env", "CartPole-v1", "--schedule", "cycle"], "CartPole-v1 takes no schedule"),
+        (["--run-dir", str(ROOT)], f"{ROOT} is there already and not empty"),
+    ],
+)
+def test_what_cannot_be_trained_is_one_sentence(
+    tmp_path: Path, run: Run, arguments: list[str], said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, out, err = run("train.py", *arguments)
+    assert (code, out) == (2, "")
+    assert err.startswith(f"error: {said}")
+    assert len(err.splitlines()) == 1
+    assert not list(tmp_path.iterdir())  # nothing is left of a run that never began
+
+
+def test_what_cannot_be_evaluated_is_one_sentence(tmp_path: Path, run: Run) -> None:
+    code, out, err = run("evaluate.py", tmp_path / "nowhere")
+    assert (code, out) == (2, "")
+    assert err.startswith(f"error: {tmp_path / 'nowhere'} is not a run folder")
+    assert len(err.splitlines()) == 1
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "model.zip").write_bytes(b"not a zip file")
+    code, out, err = run("evaluate.py", tmp_path)
+    assert (code, out) == (2, "")
+    assert err.startswith(f"error: {tmp_path / 'model.zip'} does not hold the weights")
+    assert len(err.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--learner.gamma", "2"], ["--memory.kind", "gru"], ["--no-such-flag"]]
+)
+def test_a_value_out_of_its_range_is_refused(run: Run, arguments: list[str]) -> None:
+    code, out, err = run("train.py", *arguments)
+    assert (code, out) == (2, "")
+    assert arguments[0].lstrip("-").rpartition(".")[2] in err
+
+
+def flags(kind: type, prefix: str = "--") -> list[str]:
+    """The flag of every field of a dataclass, nested ones too."""
+    types: dict[str, Any] = get_type_hints(kind)
+    found = []
+    for field in fields(kind):
+        name = prefix + field.name.replace("_", "-")
+        found += flags(types[field.name], f"{name}.") if is_dataclass(types[field.name]) else [name]
+    return found
+
+
+def test_help_explains_every_field(run: Run) -> None:
+    code, out, _ = run("train.py", "--help")
+    assert code == 0
+    lines = [line.strip("│ ") for line in out.splitlines()]
+    for flag in flags(RunConfig):
+        (at,) = [i for i, line in enumerate(lines) if line.split(" ")[0].rstrip(",") == flag]
+        assert lines[at + 1][:1].isalnum() or lines[at + 1].startswith('"'), f"{flag} is not explained"
