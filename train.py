@@ -3,12 +3,15 @@
 python train.py --env Drift/CartPole-v0 --total-timesteps 100000 --seed 0 --num-envs 16 --memory.kind dnc
 """
 
+import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import tyro
 from stable_baselines3.common.logger import configure
 
+import envs
 from evaluate import evaluate, make_env
 from memagent.agents import MemoryDQN
 from memagent.progress import TrainingLog
@@ -17,6 +20,7 @@ from memagent.runs import (
     make_agent,
     new_run_dir,
     plain_errors,
+    preset_config,
     save_agent,
     save_config,
     settings_of,
@@ -59,6 +63,14 @@ def learn(agent: MemoryDQN, config: RunConfig, run_dir: Path, tracker: Tracker) 
     save_agent(agent, run_dir)
 
 
+def parse(arguments: Sequence[str]) -> RunConfig:
+    """The command line; what it leaves out has the environment's defaults."""
+    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    first.add_argument("--env", default=RunConfig.env)
+    env = first.parse_known_args(arguments)[0].env
+    return tyro.cli(RunConfig, args=arguments, default=preset_config(env, envs.preset(env)), description=__doc__)
+
+
 if __name__ == "__main__":
     with plain_errors(TrackingError):
-        main(tyro.cli(RunConfig, description=__doc__))
+        main(parse(sys.argv[1:]))

@@ -1,6 +1,6 @@
 """Drifting Gymnasium environments: `import envs` registers the `Drift/*` ids."""
 
-from envs.catalogue import CATALOGUE, contexts, default_drift, register
+from envs.catalogue import CATALOGUE, contexts, default_drift, preset, register
 from envs.drift import Clock, Drift, Lifetime
 from envs.recall import RecallEnv
 from envs.state import get_state, set_state
@@ -21,6 +21,7 @@ __all__ = [
     "default_drift",
     "get_state",
     "make_vec",
+    "preset",
     "register",
     "set_state",
 ]

@@ -90,6 +90,11 @@ class RunConfig:
                 raise ValueError(f"{name} is {getattr(self, name)}; give 1 or more.")
 
 
+def preset_config(env: str, preset: Mapping[str, Mapping[str, Any]]) -> RunConfig:
+    """The defaults for an environment: RunConfig's own, and over them the environment's preset, section by section."""
+    return _build(RunConfig, {"env": env, **preset})
+
+
 def new_run_dir(config: RunConfig) -> Path:
     """Where the run's files will go; nothing is made yet.
 
