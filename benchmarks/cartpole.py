@@ -47,7 +47,9 @@ CURVE_BINS = 50
 def base(**changes: Any) -> RunConfig:
     """The catalogue's preset, judged on 16 contexts of each split."""
     evaluation = EvaluationConfig(contexts=16, episodes=5, warmup_episodes=2, seed=1_000)
-    return replace(preset_config(ENV, envs.preset(ENV)), total_timesteps=STEPS, evaluation=evaluation, **changes)
+    return replace(
+        preset_config(ENV, envs.preset(ENV)), total_timesteps=STEPS, evaluation=evaluation, **changes
+    )
 
 
 VARIANTS: dict[str, RunConfig] = {
@@ -78,7 +80,9 @@ class Options:
 def main(options: Options) -> None:
     """Run what is missing, then summarise."""
     if unknown := set(options.only) - set(VARIANTS):
-        raise SystemExit(f"There is no variant {', '.join(sorted(unknown))}; there are: {'; '.join(VARIANTS)}.")
+        raise SystemExit(
+            f"There is no variant {', '.join(sorted(unknown))}; there are: {'; '.join(VARIANTS)}."
+        )
     runs = {} if options.again else {(r["variant"], r["seed"]): r for r in load()["runs"]}
     wanted = [(v, s) for s in range(options.seeds) for v in options.only or VARIANTS]
     missing = [key for key in wanted if key not in runs]
@@ -94,7 +98,7 @@ def main(options: Options) -> None:
 
 def run_apart(key: tuple[str, int]) -> dict[str, Any]:
     """One run in a process of its own, with one thread."""
-    threads = {name: "1" for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")}
+    threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"), "1")
     command = [sys.executable, "-m", "benchmarks.cartpole", "--run", key[0], str(key[1])]
     done = subprocess.run(command, env=os.environ | threads, stdout=subprocess.PIPE, check=True, text=True)
     return json.loads(done.stdout.splitlines()[-1])
@@ -104,12 +108,16 @@ def run(variant: str, seed: int) -> dict[str, Any]:
     """Train one agent and judge it."""
     config = replace(VARIANTS[variant], seed=seed)
     drift = cycle_drift() if variant == CYCLE else None
-    env = envs.make_vec(ENV, config.num_envs, seed, drift=drift) if drift else make_env(config, config.num_envs, seed)
+    env = (
+        envs.make_vec(ENV, config.num_envs, seed, drift=drift)
+        if drift
+        else make_env(config, config.num_envs, seed)
+    )
     agent = make_agent(config, env)
     curve = Curve()
     visits = Visits(cycle_contexts()) if variant == CYCLE else None
     began = time.perf_counter()
-    agent.learn(config.total_timesteps, [curve, visits] if visits else curve, log_interval=None)
+    agent.learn(config.total_timesteps, [curve, visits] if visits else curve)
     seconds = time.perf_counter() - began
     return {
         "variant": variant,
@@ -151,7 +159,9 @@ class Curve(BaseCallback):
         self.episodes: list[tuple[int, float]] = []
 
     def _on_step(self) -> bool:
-        self.episodes += [(self.num_timesteps, i["episode"]["r"]) for i in self.locals["infos"] if "episode" in i]
+        self.episodes += [
+            (self.num_timesteps, i["episode"]["r"]) for i in self.locals["infos"] if "episode" in i
+        ]
         return True
 
     def binned(self) -> list[float | None]:
@@ -159,7 +169,8 @@ class Curve(BaseCallback):
         steps, returns = np.array(self.episodes).T
         part = np.minimum(steps * CURVE_BINS // (steps.max() + 1), CURVE_BINS - 1)
         return [
-            round(float(returns[part == i].mean()), 1) if (part == i).any() else None for i in range(CURVE_BINS)
+            round(float(returns[part == i].mean()), 1) if (part == i).any() else None
+            for i in range(CURVE_BINS)
         ]
 
 
@@ -286,7 +297,9 @@ def save(runs: Sequence[dict[str, Any]]) -> None:
     data = {
         "command": "python -m benchmarks.cartpole",
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, one for each run; torch {torch.__version__}",
-        "settings": {name: {k: v for k, v in asdict(c).items() if k != "run_dir"} for name, c in VARIANTS.items()},
+        "settings": {
+            name: {k: v for k, v in asdict(c).items() if k != "run_dir"} for name, c in VARIANTS.items()
+        },
         "summary": summarise(ordered),
         "runs": ordered,
     }

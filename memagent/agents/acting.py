@@ -161,7 +161,9 @@ class Acting:
         if done.any():
             self._finish(np.flatnonzero(done), infos)
         self.episode_start = done.copy()
-        self.memory_start = {"episode": done.copy(), "phase": changed, "lifetime": np.zeros_like(done)}[self.memory_scope]
+        self.memory_start = {"episode": done.copy(), "phase": changed, "lifetime": np.zeros_like(done)}[
+            self.memory_scope
+        ]
         self._steps += 1
         if self.fit is not None and self._ring is not None and self._steps % self.config.adapt_every == 0:
             self.heads = self.fit(self._ring.newest(self.policy.device))
@@ -186,7 +188,10 @@ class Acting:
         features, final_state = self.policy.advance(obs, np.zeros(len(envs), bool), after)
         if self.memory_scope != "episode":
             self.state = type(self.state)(
-                *(s.index_copy(0, torch.from_numpy(envs), f) for s, f in zip(self.state, final_state, strict=True))
+                *(
+                    s.index_copy(0, torch.from_numpy(envs), f)
+                    for s, f in zip(self.state, final_state, strict=True)
+                )
             )
         if self._ring is not None:
             terminal = np.array([not infos[e].get("TimeLimit.truncated", False) for e in envs])

@@ -11,7 +11,7 @@ import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -24,6 +24,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from memagent.agents.acting import Acting, AdaptConfig, MemoryScope, Support, select
+from memagent.agents.rows import HeadRows, Windows, stored_state
 from memagent.memory import MemoryConfig
 from memagent.meta import MetaConfig
 from memagent.policies import HeadParams, MemoryPolicy
@@ -69,24 +70,9 @@ class LearnerConfig:
                 raise ValueError(f"LearnerConfig got {name}={getattr(self, name)}; give a number above 0.")
         for name in ("gamma", "tau"):
             if not 0.0 <= getattr(self, name) <= 1.0:
-                raise ValueError(f"LearnerConfig got {name}={getattr(self, name)}; give a number from 0 to 1.")
-
-
-class HeadRows(NamedTuple):
-    """What the heads learn from, [T, B] in training and [T] for one task of the inner loop."""
-
-    features: Tensor  # [..., D]
-    action: Tensor  # [..., *A]
-    target: Tensor  # [...]
-    mask: Tensor  # [...] bool, the rows that count
-
-    def tasks(self) -> HeadRows:
-        """Batch first: one task per window or environment."""
-        return HeadRows(*(x.transpose(0, 1) for x in self))
-
-    def time(self, rows: slice) -> HeadRows:
-        """Some of the rows."""
-        return HeadRows(*(x[rows] for x in self))
+                raise ValueError(
+                    f"LearnerConfig got {name}={getattr(self, name)}; give a number from 0 to 1."
+                )
 
 
 class MemoryAlgorithm(OffPolicyAlgorithm, ABC):
@@ -156,7 +142,9 @@ class MemoryAlgorithm(OffPolicyAlgorithm, ABC):
     def _read_environment(self) -> None:
         """Check the spaces, and find where the observation holds what TransitionObservation appends."""
         if not isinstance(self.action_space, self.supported_actions):
-            raise ValueError(f"{type(self).__name__} was given the action space {self.action_space}; {self.advice}")
+            raise ValueError(
+                f"{type(self).__name__} was given the action space {self.action_space}; {self.advice}"
+            )
         shape = self.observation_space.shape
         if not isinstance(self.observation_space, spaces.Box) or shape is None or len(shape) != 1:
             raise ValueError(
@@ -182,7 +170,7 @@ class MemoryAlgorithm(OffPolicyAlgorithm, ABC):
             self.env.seed(int(np.random.SeedSequence(self.seed).generate_state(1)[0]))
         self.generator = np.random.default_rng(self.seed)
         change = self.transition_layout["change"] if self.transition_layout else None
-        self.policy = self.policy_class(
+        policy = self.policy_class(
             self.observation_space,
             self.action_space,
             self.lr_schedule,
@@ -191,12 +179,14 @@ class MemoryAlgorithm(OffPolicyAlgorithm, ABC):
             start_index=self.transition_layout["start"][0] if self.transition_layout else None,
             change_dim=change[1] - change[0] if change else None,
             **self.policy_kwargs,
-        ).to(self.device)
+        )
+        assert isinstance(policy, MemoryPolicy)
+        self.policy = policy.to(self.device)
         updates = max(1, round(self.n_envs / self.learner.steps_per_update))
         self.gradient_steps = updates
         self.train_freq = max(1, round(self.learner.steps_per_update / self.n_envs))
         self._convert_train_freq()
-        if self.replay_buffer is None:
+        if getattr(self, "replay_buffer", None) is None:
             self.replay_buffer = self._make_replay()
         self.acting = self.make_acting(self.n_envs)
         self._episodes = np.zeros(self.n_envs, np.int64)
@@ -210,7 +200,9 @@ class MemoryAlgorithm(OffPolicyAlgorithm, ABC):
             obs_shape=self.observation_space.shape,
             action_shape=self.action_space.shape,
             action_dtype=np.int64 if isinstance(self.action_space, spaces.Discrete) else np.float32,
-            state_spec=[(name, tuple(part.shape[1:])) for name, part in zip(state._fields, state, strict=True)],
+            state_spec=[
+                (name, tuple(part.shape[1:])) for name, part in zip(state._fields, state, strict=True)
+            ],
             seed=self.seed,
         )
 
@@ -286,6 +278,7 @@ class MemoryAlgorithm(OffPolicyAlgorithm, ABC):
         dones: np.ndarray,
         infos: list[dict[str, Any]],
     ) -> None:
+        assert isinstance(self._last_obs, np.ndarray)
         acting, phase = self.acting, np.array([info.get("phase", 0) for info in infos], np.int64)
         self.replay_buffer.add(
             np.arange(self.n_envs),
@@ -321,7 +314,9 @@ class MemoryAlgorithm(OffPolicyAlgorithm, ABC):
 
     # Learning.
 
-    def head_rows(self, features: Tensor, action: Tensor, reward: Tensor, final: Tensor, terminal: Tensor) -> HeadRows:
+    def head_rows(
+        self, features: Tensor, action: Tensor, reward: Tensor, final: Tensor, terminal: Tensor
+    ) -> HeadRows:
         """Rows [T + n, B] with n-step targets from the target heads on the same features -> [T, B]."""
         n = self.replay_config.n_step
         with torch.no_grad():
@@ -364,12 +359,9 @@ class MemoryAlgorithm(OffPolicyAlgorithm, ABC):
 
     def _update(self, batch: SequenceBatch) -> dict[str, float]:
         """One Adam step on TD, prediction and meta loss; new target heads and priorities."""
-        config, policy = self.replay_config, self.policy
-        b = config.burn_in
-        x = _to_device(batch, self.device)
-        features = self._features(x)  # [S + Q + n, B, D]
-        rows = self.head_rows(features, x.action[b:], x.reward[b:], x.final[b:], x.terminal[b:])
-        weights = x.weights
+        policy, weights = self.policy, torch.from_numpy(batch.weights).to(self.device)
+        features, x = self.features(batch)
+        rows = self.head_rows(features, x.action, x.reward, x.final, x.terminal)
         losses, td = self.head_losses(policy.head_params(), rows)
         td_term = masked_mean(weights * losses, rows.mask)
         prediction = self._prediction_loss(features, x, rows.mask)
@@ -380,7 +372,7 @@ class MemoryAlgorithm(OffPolicyAlgorithm, ABC):
         norm = torch.nn.utils.clip_grad_norm_(policy.online_parameters(), self.learner.max_grad_norm)
         policy.optimizer.step()
         polyak_update(policy.heads.parameters(), policy.target_heads.parameters(), self.learner.tau)
-        priorities = sequence_priorities(td.detach(), rows.mask, config.eta)
+        priorities = sequence_priorities(td.detach(), rows.mask, self.replay_config.eta)
         self.replay_buffer.update_priorities(batch, priorities.cpu().numpy())
         return {
             "loss": loss.item(),
@@ -394,41 +386,45 @@ class MemoryAlgorithm(OffPolicyAlgorithm, ABC):
             "priority_mean": priorities.mean().item(),
         }
 
-    def _features(self, x: SequenceBatch) -> Tensor:
-        """Burn-in without gradient from the stored state, then one unroll with gradient."""
+    def features(self, batch: SequenceBatch) -> tuple[Tensor, Windows]:
+        """Burn-in without gradient from the stored state, then one unroll with gradient.
+
+        Returns:
+            Features [support + query + n, B, D], and the windows' rows that they are of.
+        """
+        windows = Windows.of(batch, self.device)
         b = self.replay_config.burn_in
-        empty = self.policy.initial_state(1)
-        state = type(empty)(*(s.to(e.dtype) for s, e in zip(x.state, empty, strict=True)))
+        state = stored_state(batch, self.policy.initial_state(1), self.device)
         if b:
             with torch.no_grad():
-                _, state = self.policy.unroll(x.obs[:b], x.memory_start[:b], state)
-        features, _ = self.policy.unroll(x.obs[b:], x.memory_start[b:], state)
-        return features
+                _, state = self.policy.unroll(windows.obs[:b], windows.memory_start[:b], state)
+        rows = windows.rows(b)
+        features, _ = self.policy.unroll(rows.obs, rows.memory_start, state)
+        return features, rows
 
-    def _prediction_loss(self, features: Tensor, x: SequenceBatch, mask: Tensor) -> Tensor:
+    def _prediction_loss(self, features: Tensor, x: Windows, mask: Tensor) -> Tensor:
         """Squared error of the predicted change of the observation and reward, [T, B] rows."""
-        b, t = self.replay_config.burn_in, len(mask)
-        obs, next_obs = x.obs[b : b + t], x.obs[b + 1 : b + 1 + t]
+        t = len(mask)
         if self.transition_layout is None:
-            change = next_obs - obs
+            change = x.obs[1 : t + 1] - x.obs[:t]
         else:  # the next observation holds its own change, scaled to order one
-            change = next_obs[..., slice(*self.transition_layout["change"])]
-        outcome = torch.cat((change, x.reward[b : b + t, :, None]), -1)
-        action = x.action[b : b + t]
+            change = x.obs[1 : t + 1, :, slice(*self.transition_layout["change"])]
+        outcome = torch.cat((change, x.reward[:t, :, None]), -1)
+        action = x.action[:t]
         if isinstance(self.action_space, spaces.Discrete):
             action = functional.one_hot(action, int(self.action_space.n)).float()
         return prediction_loss(self.policy.prediction(features[:t], action), outcome, mask, x.weights)
 
-    def _meta_loss(self, rows: HeadRows, x: SequenceBatch) -> tuple[Tensor, float]:
+    def _meta_loss(self, rows: HeadRows, x: Windows) -> tuple[Tensor, float]:
         """Loss on the query of heads adapted on the support, over windows of one phase; and what adapting gained.
 
         Under `phase_signal="none"` nobody tells phases apart, so every window counts.
         """
         c = self.replay_config
-        support, query = rows.time(slice(0, c.support)).tasks(), rows.time(slice(c.support, None)).tasks()
+        support, query = rows.rows(0, c.support).tasks(), rows.rows(c.support).tasks()
         valid = query.mask.any(1) & support.mask.any(1)
         if self.adapt_config.phase_signal == "info":
-            valid &= same_phase(x.phase, c.burn_in, c.support, c.query)
+            valid &= same_phase(x.phase, 0, c.support, c.query)
         params = self.policy.head_params()
         adapted = self.policy.meta.adapt(params, self.head_loss, support)
         after = torch.func.vmap(self.head_loss)(adapted, query)
@@ -457,13 +453,3 @@ class MemoryAlgorithm(OffPolicyAlgorithm, ABC):
             self.replay_buffer.load_state_dict(saved)
         if truncate_last_traj:
             self.replay_buffer.seam()
-
-
-def _to_device(batch: SequenceBatch, device: torch.device) -> SequenceBatch:
-    """The batch as tensors."""
-
-    def tensor(array: np.ndarray) -> Tensor:
-        return torch.from_numpy(array).to(device)
-
-    fields = {name: tensor(value) for name, value in batch._asdict().items() if name != "state"}
-    return SequenceBatch(**fields, state=tuple(tensor(part) for part in batch.state))  # type: ignore[arg-type]

@@ -14,7 +14,8 @@ from stable_baselines3.common.utils import LinearSchedule
 from torch import Tensor
 from torch.nn import functional
 
-from memagent.agents.base import HeadRows, MemoryAlgorithm
+from memagent.agents.base import MemoryAlgorithm
+from memagent.agents.rows import HeadRows
 from memagent.policies import MemoryQPolicy
 from memagent.targets import double_q_value, taken_value
 
@@ -81,6 +82,3 @@ class MemoryDQN(MemoryAlgorithm):
         self.logger.record("rollout/exploration_rate", self.exploration_rate)
         chance = self.generator.random(len(greedy)) < self.exploration_rate
         return np.where(chance, self.generator.integers(self.action_space.n, size=len(greedy)), greedy)
-
-
-__all__ = ["ExplorationConfig", "MemoryDQN"]

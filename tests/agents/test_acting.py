@@ -9,7 +9,6 @@ from stable_baselines3.common.vec_env import DummyVecEnv
 from envs import make_vec
 from memagent.agents import Acting
 from memagent.agents.acting import SupportRing
-from memagent.agents.base import _to_device
 
 KINDS = ("dnc", "lstm", "none")
 
@@ -30,7 +29,7 @@ def test_windows_replay_the_features_that_the_agent_acted_on(kind: str) -> None:
         agent.learn(600)
     batch = agent.replay_buffer.sample(32, 1.0)
     with torch.no_grad():
-        features = agent._features(_to_device(batch, agent.device))
+        features, _ = agent.features(batch)
     b, compared = agent.replay_config.burn_in, 0
     assert batch.start[1:].any() and batch.final.any()  # resets inside the windows, or the test shows little
     for t, row in enumerate(batch.obs[b:]):
@@ -73,12 +72,18 @@ def test_support_ring_keeps_the_newest_rows_in_order() -> None:
 def drive(signal: str) -> list[bool]:
     """Whether the heads are adapted after each of 20 steps; the phase changes at step 10."""
     with pytest.warns(UserWarning, match="TransitionObservation"):
-        agent = build(DummyVecEnv([lambda: Corridor(length=5)]), phase_signal=signal, adapt_every=8, support=4)
+        agent = build(
+            DummyVecEnv([lambda: Corridor(length=5)]), phase_signal=signal, adapt_every=8, support=4
+        )
     acting = agent.make_acting(1)
     adapted = []
     for t in range(20):
         acting.act(np.array([[t % 5, t % 5 == 0]], np.float32))
-        info = {"phase": t // 10, "terminal_observation": np.array([5, 0], np.float32), "TimeLimit.truncated": True}
+        info = {
+            "phase": t // 10,
+            "terminal_observation": np.array([5, 0], np.float32),
+            "TimeLimit.truncated": True,
+        }
         acting.observe(np.zeros(1, np.int64), np.ones(1), np.array([t % 5 == 4]), [info])
         heads, meta = acting.heads, agent.policy.head_params()
         adapted.append(heads is not None and any(not torch.equal(heads[k][0], meta[k]) for k in meta))

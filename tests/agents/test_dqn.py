@@ -56,7 +56,9 @@ def test_values_where_every_episode_truncates_or_terminates(terminates: bool) ->
     """Reward 1 for ever is worth 1 / (1 - gamma); until the end, (1 - gamma^(steps left)) / (1 - gamma)."""
     gamma = 0.5
     env = DummyVecEnv([lambda: Corridor(length=4, terminates=terminates) for _ in range(4)])
-    agent = build(env, kind="none", gamma=gamma, reward_scale=1.0, tau=0.05, learning_rate=3e-3, enabled=False)
+    agent = build(
+        env, kind="none", gamma=gamma, reward_scale=1.0, tau=0.05, learning_rate=3e-3, enabled=False
+    )
     agent.learn(8_000)
     steps = np.arange(4)
     obs = torch.tensor(np.stack([steps, steps == 0], 1), dtype=torch.float32)
@@ -73,7 +75,9 @@ def test_predict_carries_memory_and_survives_saving(tmp_path: Path, kind: str) -
     agent.learn(200)
     rng = np.random.default_rng(0)
     obs = rng.normal(size=(6, 2, *env.observation_space.shape)).astype(np.float32)
-    start = np.array([[True, True], [False, False], [False, True], [False, False], [False, False], [True, False]])
+    start = np.array(
+        [[True, True], [False, False], [False, True], [False, False], [False, False], [True, False]]
+    )
 
     def roll(model: MemoryDQN) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
         state, actions = None, []
@@ -133,7 +137,11 @@ def test_no_window_crosses_the_seam_between_two_calls_of_learn() -> None:
 def test_sb3_callbacks_evaluation_and_progress_bar(tmp_path: Path) -> None:
     agent = build(make_vec("Drift/CartPole-v0", 2, seed=0))
     callback = EvalCallback(
-        make_vec("Drift/CartPole-v0", 1, seed=5), n_eval_episodes=2, eval_freq=50, log_path=str(tmp_path), verbose=0
+        make_vec("Drift/CartPole-v0", 1, seed=5),
+        n_eval_episodes=2,
+        eval_freq=50,
+        log_path=str(tmp_path),
+        verbose=0,
     )
     agent.learn(200, callback=callback, progress_bar=True)
     assert len(np.load(tmp_path / "evaluations.npz")["results"]) >= 2
@@ -151,7 +159,9 @@ def test_priorities_follow_the_td_errors() -> None:
 
 
 def test_prediction_loss_falls_on_a_drifting_plant() -> None:
-    agent = build(make_vec("Drift/CartPole-v0", 4, seed=0), kind="lstm", enabled=False, learning_starts=10_000)
+    agent = build(
+        make_vec("Drift/CartPole-v0", 4, seed=0), kind="lstm", enabled=False, learning_starts=10_000
+    )
     agent.learn(1_000)
     losses = []
     for _ in range(150):
@@ -175,8 +185,8 @@ def test_wrong_spaces_and_missing_transition_observation_are_told_in_a_sentence(
 
 def test_updates_keep_step_with_the_environment_whatever_their_number() -> None:
     for envs, every in ((1, 16), (4, 16), (32, 16)):
-        agent = build(make_vec("Drift/CartPole-v0", envs, seed=0), kind="none", learning_starts=0, capacity=8192)
+        agent = build(
+            make_vec("Drift/CartPole-v0", envs, seed=0), kind="none", learning_starts=0, capacity=8192
+        )
         agent.learn(1_024)
         assert agent._n_updates == pytest.approx(1_024 / every, rel=0.25)
-
-

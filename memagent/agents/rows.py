@@ -1,0 +1,55 @@
+"""What the learner sees of the replay: windows as tensors, and the rows that heads are fitted to."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from memagent.replay import SequenceBatch
+
+
+class Windows(NamedTuple):
+    """Windows of L rows from B streams on the learner's device, time first; see `SequenceBatch`."""
+
+    obs: Tensor  # [L, B, O]
+    action: Tensor  # [L, B, *A]
+    reward: Tensor  # [L, B], scaled
+    memory_start: Tensor  # [L, B] bool
+    final: Tensor  # [L, B] bool
+    terminal: Tensor  # [L, B] bool
+    phase: Tensor  # [L, B]
+    weights: Tensor  # [B], importance weights
+
+    @classmethod
+    def of(cls, batch: SequenceBatch, device: torch.device) -> Windows:
+        """The batch's arrays as tensors."""
+        return cls(*(torch.from_numpy(getattr(batch, name)).to(device) for name in cls._fields))
+
+    def rows(self, start: int, stop: int | None = None) -> Windows:
+        """Some of the rows; the importance weights are the windows' own."""
+        return Windows(*(x[start:stop] for x in self[:-1]), self.weights)
+
+
+def stored_state(batch: SequenceBatch, empty: Any, device: torch.device) -> Any:
+    """The memory states from before the windows, in the type and precision of `empty`."""
+    parts = (torch.from_numpy(s).to(device, e.dtype) for s, e in zip(batch.state, empty, strict=True))
+    return type(empty)(*parts)
+
+
+class HeadRows(NamedTuple):
+    """What the heads learn from, [T, B] in training and [T] for one task of the inner loop."""
+
+    features: Tensor  # [..., D]
+    action: Tensor  # [..., *A]
+    target: Tensor  # [...]
+    mask: Tensor  # [...] bool, the rows that count
+
+    def tasks(self) -> HeadRows:
+        """Batch first: one task per window or environment."""
+        return HeadRows(*(x.transpose(0, 1) for x in self))
+
+    def rows(self, start: int, stop: int | None = None) -> HeadRows:
+        """Some of the rows."""
+        return HeadRows(*(x[start:stop] for x in self))
