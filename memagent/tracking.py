@@ -111,7 +111,7 @@ def start_run(
         run = wandb.init(
             project=project,
             name=name or run_dir.resolve().name,
-            dir=run_dir,
+            dir=run_dir.resolve(),  # W&B's background process may have another working directory
             config=dict(config),
             mode=mode,
             settings=wandb.Settings(console="off", quiet=True, silent=mode != "online"),
