@@ -1,6 +1,6 @@
-"""What every off-policy agent with a memory shares: acting with carried memory, storing, the training step.
+"""An SB3 agent with a memory: acting with carried memory, storing rows and states, saving.
 
-A subclass says what its heads are worth: `bootstrap_values` and `head_losses`. Everything else stands here once.
+How it learns is `SequenceLearner`'s, what its heads are worth a subclass's.
 """
 
 from __future__ import annotations
@@ -9,8 +9,6 @@ import io
 import pathlib
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
@@ -19,63 +17,16 @@ from gymnasium import spaces
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback
-from stable_baselines3.common.utils import polyak_update
-from torch import Tensor
-from torch.nn import functional
 
-from memagent.agents.acting import Acting, AdaptConfig, MemoryScope, Support, select
-from memagent.agents.rows import HeadRows, Windows, stored_state
+from memagent.agents.acting import Acting, AdaptConfig, select
+from memagent.agents.learning import LearnerConfig, SequenceLearner
 from memagent.memory import MemoryConfig
 from memagent.meta import MetaConfig
-from memagent.policies import HeadParams, MemoryPolicy
-from memagent.replay import PrioritizedSequenceBuffer, ReplayConfig, SequenceBatch
-from memagent.replay.sequences import same_phase
-from memagent.targets import (
-    beta_schedule,
-    masked_mean,
-    n_step_targets,
-    prediction_loss,
-    sequence_priorities,
-)
+from memagent.policies import MemoryPolicy
+from memagent.replay import PrioritizedSequenceBuffer, ReplayConfig
 
 
-@dataclass(frozen=True)
-class LearnerConfig:
-    """The learner that is the same for every action space and every memory."""
-
-    learning_rate: float = 1e-3
-    """Adam's rate for memory and heads."""
-    batch_size: int = 32
-    """Windows in an update."""
-    steps_per_update: int = 64
-    """Environment steps, over all environments, from one update to the next."""
-    learning_starts: int = 2_000
-    """Environment steps, over all environments, with random actions before the first update."""
-    gamma: float = 0.98
-    """Discount of a step."""
-    tau: float = 0.01
-    """Share of the online heads that moves into the target heads at every update."""
-    max_grad_norm: float = 1.0
-    """Largest L2 norm of the gradient of an update."""
-    reward_scale: float = 0.1
-    """Factor on rewards before they are learned from; values of order one train best. Logs show native rewards."""
-    prediction_weight: float = 1.0
-    """Weight of the prediction loss: the next change of the observation and the reward."""
-    memory_scope: MemoryScope = "episode"
-    """How long memory lives: an episode, a phase or the lifetime."""
-
-    def __post_init__(self) -> None:
-        for name in ("learning_rate", "batch_size", "steps_per_update", "max_grad_norm", "reward_scale"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"LearnerConfig got {name}={getattr(self, name)}; give a number above 0.")
-        for name in ("gamma", "tau"):
-            if not 0.0 <= getattr(self, name) <= 1.0:
-                raise ValueError(
-                    f"LearnerConfig got {name}={getattr(self, name)}; give a number from 0 to 1."
-                )
-
-
-class MemoryAlgorithm(OffPolicyAlgorithm, ABC):
+class MemoryAlgorithm(SequenceLearner, ABC):
     """An off-policy learner with a memory, prioritised sequence replay and heads that adapt.
 
     Args:
@@ -88,9 +39,6 @@ class MemoryAlgorithm(OffPolicyAlgorithm, ABC):
     Raises:
         ValueError: for an action or observation space that the agent cannot take.
     """
-
-    policy: MemoryPolicy
-    replay_buffer: PrioritizedSequenceBuffer  # type: ignore[assignment]  # SB3's base expects its own buffer class
 
     supported_actions: ClassVar[tuple[type[spaces.Space], ...]]
     advice: ClassVar[str]
@@ -152,7 +100,7 @@ class MemoryAlgorithm(OffPolicyAlgorithm, ABC):
                 "one-dimensional Box: wrap the environment in gymnasium.wrappers.FlattenObservation."
             )
         assert self.env is not None
-        self.transition_layout: dict[str, tuple[int, int]] | None = None
+        self.transition_layout = None
         if self.env.has_attr("transition_layout"):
             self.transition_layout = self.env.get_attr("transition_layout", indices=0)[0]
         else:
@@ -205,19 +153,6 @@ class MemoryAlgorithm(OffPolicyAlgorithm, ABC):
             ],
             seed=self.seed,
         )
-
-    # What a subclass says.
-
-    @abstractmethod
-    def bootstrap_values(self, features: Tensor) -> Tensor:
-        """Values [T, B] of features [T, B, D] by the target heads, without gradient."""
-
-    @abstractmethod
-    def head_losses(self, params: Mapping[str, Tensor], rows: HeadRows) -> tuple[Tensor, Tensor]:
-        """The loss of every row under the given head parameters, and its |TD error|; both [...] like `rows.target`.
-
-        Only parameters and features may carry gradient; the function is vmapped over tasks.
-        """
 
     @abstractmethod
     def explore(self, greedy: np.ndarray) -> np.ndarray:
@@ -311,127 +246,6 @@ class MemoryAlgorithm(OffPolicyAlgorithm, ABC):
             self._episodes[ended] += 1
         acting.observe(buffer_action, reward, dones, infos)
         self._last_obs = new_obs
-
-    # Learning.
-
-    def head_rows(
-        self, features: Tensor, action: Tensor, reward: Tensor, final: Tensor, terminal: Tensor
-    ) -> HeadRows:
-        """Rows [T + n, B] with n-step targets from the target heads on the same features -> [T, B]."""
-        n = self.replay_config.n_step
-        with torch.no_grad():
-            value = self.bootstrap_values(features)
-        target = n_step_targets(reward, value, final, terminal, self.learner.gamma, n)
-        t = len(target)
-        return HeadRows(features[:t], action[:t], target, ~final[:t])
-
-    def head_loss(self, params: Mapping[str, Tensor], rows: HeadRows) -> Tensor:
-        """The heads' mean loss over the rows that count: what the inner loop descends."""
-        losses, _ = self.head_losses(params, rows)
-        return masked_mean(losses, rows.mask)
-
-    def fit_heads(self, support: Support) -> HeadParams:
-        """Heads fitted to each environment's support rows, from the meta-parameters; no gradient is kept."""
-        with torch.no_grad():
-            rows = self.head_rows(*support[:5])
-            rows = rows._replace(mask=rows.mask & support.valid[: len(rows.mask)])
-            return self.policy.meta.adapt(self.policy.head_params(), self.head_loss, rows.tasks())
-
-    def train(self, gradient_steps: int, batch_size: int = 32) -> None:
-        """`gradient_steps` updates of `batch_size` windows each."""
-        if len(self.replay_buffer) == 0:
-            return
-        self.policy.set_training_mode(True)
-        rate = self.lr_schedule(self._current_progress_remaining)
-        self.policy.optimizer.param_groups[0]["lr"] = rate  # the inner rates' own rate stays
-        beta = beta_schedule(1.0 - self._current_progress_remaining, self.replay_config.beta)
-        for _ in range(gradient_steps):
-            batch = self.replay_buffer.sample(batch_size, beta)
-            logs = self._update(batch)
-            self._n_updates += 1
-        for name, value in logs.items():
-            self.logger.record(f"train/{name}", value)
-        self.logger.record("train/learning_rate", rate)
-        self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
-        self.logger.record("replay/beta", beta)
-        self.logger.record("replay/windows", len(self.replay_buffer))
-        self.logger.record("replay/transitions", self.replay_buffer.num_transitions)
-
-    def _update(self, batch: SequenceBatch) -> dict[str, float]:
-        """One Adam step on TD, prediction and meta loss; new target heads and priorities."""
-        policy, weights = self.policy, torch.from_numpy(batch.weights).to(self.device)
-        features, x = self.features(batch)
-        rows = self.head_rows(features, x.action, x.reward, x.final, x.terminal)
-        losses, td = self.head_losses(policy.head_params(), rows)
-        td_term = masked_mean(weights * losses, rows.mask)
-        prediction = self._prediction_loss(features, x, rows.mask)
-        meta, gain = self._meta_loss(rows, x) if self.adapt_config.enabled else (features.new_zeros(()), 0.0)
-        loss = td_term + self.learner.prediction_weight * prediction + self.adapt_config.meta_weight * meta
-        policy.optimizer.zero_grad()
-        loss.backward()
-        norm = torch.nn.utils.clip_grad_norm_(policy.online_parameters(), self.learner.max_grad_norm)
-        policy.optimizer.step()
-        polyak_update(policy.heads.parameters(), policy.target_heads.parameters(), self.learner.tau)
-        priorities = sequence_priorities(td.detach(), rows.mask, self.replay_config.eta)
-        self.replay_buffer.update_priorities(batch, priorities.cpu().numpy())
-        return {
-            "loss": loss.item(),
-            "td_loss": td_term.item(),
-            "prediction_loss": prediction.item(),
-            "meta_loss": meta.item(),
-            "adaptation_gain": gain,
-            "inner_rate": torch.cat([r.flatten() for r in policy.meta.parameters()]).mean().exp().item(),
-            "grad_norm": norm.item(),
-            "target_mean": masked_mean(rows.target, rows.mask).item(),
-            "priority_mean": priorities.mean().item(),
-        }
-
-    def features(self, batch: SequenceBatch) -> tuple[Tensor, Windows]:
-        """Burn-in without gradient from the stored state, then one unroll with gradient.
-
-        Returns:
-            Features [support + query + n, B, D], and the windows' rows that they are of.
-        """
-        windows = Windows.of(batch, self.device)
-        b = self.replay_config.burn_in
-        state = stored_state(batch, self.policy.initial_state(1), self.device)
-        if b:
-            with torch.no_grad():
-                _, state = self.policy.unroll(windows.obs[:b], windows.memory_start[:b], state)
-        rows = windows.rows(b)
-        features, _ = self.policy.unroll(rows.obs, rows.memory_start, state)
-        return features, rows
-
-    def _prediction_loss(self, features: Tensor, x: Windows, mask: Tensor) -> Tensor:
-        """Squared error of the predicted change of the observation and reward, [T, B] rows."""
-        t = len(mask)
-        if self.transition_layout is None:
-            change = x.obs[1 : t + 1] - x.obs[:t]
-        else:  # the next observation holds its own change, scaled to order one
-            change = x.obs[1 : t + 1, :, slice(*self.transition_layout["change"])]
-        outcome = torch.cat((change, x.reward[:t, :, None]), -1)
-        action = x.action[:t]
-        if isinstance(self.action_space, spaces.Discrete):
-            action = functional.one_hot(action, int(self.action_space.n)).float()
-        return prediction_loss(self.policy.prediction(features[:t], action), outcome, mask, x.weights)
-
-    def _meta_loss(self, rows: HeadRows, x: Windows) -> tuple[Tensor, float]:
-        """Loss on the query of heads adapted on the support, over windows of one phase; and what adapting gained.
-
-        Under `phase_signal="none"` nobody tells phases apart, so every window counts.
-        """
-        c = self.replay_config
-        support, query = rows.rows(0, c.support).tasks(), rows.rows(c.support).tasks()
-        valid = query.mask.any(1) & support.mask.any(1)
-        if self.adapt_config.phase_signal == "info":
-            valid &= same_phase(x.phase, 0, c.support, c.query)
-        params = self.policy.head_params()
-        adapted = self.policy.meta.adapt(params, self.head_loss, support)
-        after = torch.func.vmap(self.head_loss)(adapted, query)
-        with torch.no_grad():
-            before = torch.func.vmap(self.head_loss, in_dims=(None, 0))(params, query)
-            gain = masked_mean(before - after, valid).item()
-        return masked_mean(x.weights * after, valid), gain
 
     # Saving.
 

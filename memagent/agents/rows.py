@@ -29,7 +29,9 @@ class Windows(NamedTuple):
 
     def rows(self, start: int, stop: int | None = None) -> Windows:
         """Some of the rows; the importance weights are the windows' own."""
-        return Windows(*(x[start:stop] for x in self[:-1]), self.weights)
+        return self._replace(
+            **{name: getattr(self, name)[start:stop] for name in self._fields if name != "weights"}
+        )
 
 
 def stored_state(batch: SequenceBatch, empty: Any, device: torch.device) -> Any:
