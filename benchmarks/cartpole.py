@@ -40,7 +40,7 @@ from memagent.runs import EvaluationConfig, RunConfig, make_agent, preset_config
 
 RESULTS = Path(__file__).parent / "results" / "cartpole.json"
 ENV = "Drift/CartPole-v0"
-STEPS = 100_000
+STEPS = 60_000
 CURVE_BINS = 50
 
 
@@ -116,15 +116,16 @@ def run(variant: str, seed: int) -> dict[str, Any]:
     agent = make_agent(config, env)
     curve = Curve()
     visits = Visits(cycle_contexts()) if variant == CYCLE else None
-    began = time.perf_counter()
+    began, began_cpu = time.perf_counter(), time.process_time()
     agent.learn(config.total_timesteps, [curve, visits] if visits else curve)
-    seconds = time.perf_counter() - began
+    seconds, cpu_seconds = time.perf_counter() - began, time.process_time() - began_cpu
     return {
         "variant": variant,
         "seed": seed,
         "steps": agent.num_timesteps,
         "updates": agent._n_updates,
         "train_seconds": round(seconds, 1),
+        "train_cpu_seconds": round(cpu_seconds, 1),
         "visits": visits.records if visits else None,
         "curve": curve.binned(),
         "contexts": [] if visits else judge(agent, config),
@@ -262,6 +263,7 @@ def summarise(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
             "steps": mine[0]["steps"],
             "updates": mine[0]["updates"],
             "train_seconds": round(float(np.mean([r["train_seconds"] for r in mine]))),
+            "train_cpu_seconds": round(float(np.mean([r["train_cpu_seconds"] for r in mine]))),
         }
         if variant == CYCLE:
             ratios = [resumed(r["visits"]) for r in mine]

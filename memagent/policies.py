@@ -50,7 +50,9 @@ class PredictionHead(nn.Module):
     def __init__(self, features_dim: int, action_dim: int, change_dim: int, hidden_size: int) -> None:
         super().__init__()
         self.net = nn.Sequential(
-            nn.Linear(features_dim + action_dim, hidden_size), nn.ReLU(), nn.Linear(hidden_size, change_dim + 1)
+            nn.Linear(features_dim + action_dim, hidden_size),
+            nn.ReLU(),
+            nn.Linear(hidden_size, change_dim + 1),
         )
 
     def forward(self, features: Tensor, action: Tensor) -> Tensor:
@@ -196,7 +198,9 @@ class MemoryPolicy(BasePolicy, ABC):
         """
         self.set_training_mode(False)
         if isinstance(observation, dict):
-            raise ValueError("predict was given a dict; expected an array [O] or [E, O] (flatten the observation).")
+            raise ValueError(
+                "predict was given a dict; expected an array [O] or [E, O] (flatten the observation)."
+            )
         obs = np.asarray(observation, dtype=np.float32)
         assert self.observation_space.shape is not None
         batched = obs.ndim > len(self.observation_space.shape)
@@ -204,7 +208,9 @@ class MemoryPolicy(BasePolicy, ABC):
         memory = self.initial_state(len(obs))
         if state is not None:
             memory = type(memory)(*(torch.as_tensor(s, device=self.device) for s in state))
-        start = np.zeros(len(obs), bool) if episode_start is None else np.asarray(episode_start, bool).reshape(-1)
+        start = (
+            np.zeros(len(obs), bool) if episode_start is None else np.asarray(episode_start, bool).reshape(-1)
+        )
         features, memory = self.advance(obs, start, memory)
         actions = self.actions(features)
         return actions if batched else actions[0], tuple(s.cpu().numpy() for s in memory)

@@ -116,7 +116,8 @@ class MemoryAlgorithm(SequenceLearner, ABC):
         if self.seed is not None and self.env is not None:
             # SB3 seeds environment i with seed + i, so that runs 0, 1, 2, … would share nearly all their lifetimes.
             self.env.seed(int(np.random.SeedSequence(self.seed).generate_state(1)[0]))
-        self.generator = np.random.default_rng(self.seed)
+        if not hasattr(self, "generator"):  # else `load` has put the saved one here
+            self.generator = np.random.default_rng(self.seed)
         change = self.transition_layout["change"] if self.transition_layout else None
         policy = self.policy_class(
             self.observation_space,
@@ -137,7 +138,8 @@ class MemoryAlgorithm(SequenceLearner, ABC):
         if getattr(self, "replay_buffer", None) is None:
             self.replay_buffer = self._make_replay()
         self.acting = self.make_acting(self.n_envs)
-        self._episodes = np.zeros(self.n_envs, np.int64)
+        if len(getattr(self, "_episodes", ())) != self.n_envs:
+            self._episodes = np.zeros(self.n_envs, np.int64)
 
     def _make_replay(self) -> PrioritizedSequenceBuffer:
         assert self.observation_space.shape is not None and self.action_space.shape is not None

@@ -14,16 +14,21 @@ SMALL = {"memory_size": 6, "memory_dim": 5, "num_read_heads": 2, "hidden_size": 
 
 
 class Corridor(gym.Env):
-    """Every episode is `length` steps of reward 1 and then truncates (or terminates); observation: the step."""
+    """Every episode is `length` steps of reward 1 and then truncates (or terminates).
 
-    def __init__(self, length: int = 4, terminates: bool = False, phase_every: int = 0) -> None:
-        self.length, self.terminates, self.phase_every = length, terminates, phase_every
+    Observation: the step modulo `shown`, and whether it is the first.
+    """
+
+    def __init__(
+        self, length: int = 4, terminates: bool = False, phase_every: int = 0, shown: int = 1_000_000
+    ) -> None:
+        self.length, self.terminates, self.phase_every, self.shown = length, terminates, phase_every, shown
         self.observation_space = spaces.Box(-1.0, 1000.0, (2,), np.float32)
         self.action_space = spaces.Discrete(3)
         self.time, self.total = 0, 0
 
     def _obs(self) -> np.ndarray:
-        return np.array([self.time, self.time == 0], np.float32)
+        return np.array([self.time % self.shown, self.time == 0], np.float32)
 
     def reset(self, *, seed: int | None = None, options: dict | None = None) -> tuple[np.ndarray, dict]:
         super().reset(seed=seed)

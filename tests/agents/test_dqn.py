@@ -55,13 +55,14 @@ def test_recall_is_learned_with_memory_and_not_without(kind: str, recalls: bool)
 def test_values_where_every_episode_truncates_or_terminates(terminates: bool) -> None:
     """Reward 1 for ever is worth 1 / (1 - gamma); until the end, (1 - gamma^(steps left)) / (1 - gamma)."""
     gamma = 0.5
-    env = DummyVecEnv([lambda: Corridor(length=4, terminates=terminates) for _ in range(4)])
+    shown = 4 if terminates else 2  # where episodes truncate, an observation must not tell how long they still run
+    env = DummyVecEnv([lambda: Corridor(4, terminates, shown=shown) for _ in range(4)])
     agent = build(
         env, kind="none", gamma=gamma, reward_scale=1.0, tau=0.05, learning_rate=3e-3, enabled=False
     )
-    agent.learn(8_000)
+    agent.learn(5_000)
     steps = np.arange(4)
-    obs = torch.tensor(np.stack([steps, steps == 0], 1), dtype=torch.float32)
+    obs = torch.tensor(np.stack([steps % shown, steps == 0], 1), dtype=torch.float32)
     features, _ = agent.policy.advance(obs.numpy(), np.zeros(4, bool), agent.policy.initial_state(4))
     value = agent.policy.heads(features).max(-1).values.detach().numpy()
     left = 4 - steps if terminates else np.inf
@@ -134,6 +135,7 @@ def test_no_window_crosses_the_seam_between_two_calls_of_learn() -> None:
     assert (np.diff(obs, axis=0) == 1).all() and obs.max() > 90
 
 
+@pytest.mark.filterwarnings("ignore:rich is experimental")  # SB3's own progress bar
 def test_sb3_callbacks_evaluation_and_progress_bar(tmp_path: Path) -> None:
     agent = build(make_vec("Drift/CartPole-v0", 2, seed=0))
     callback = EvalCallback(
@@ -183,10 +185,10 @@ def test_wrong_spaces_and_missing_transition_observation_are_told_in_a_sentence(
         build(make_vec("Drift/CartPole-v0", 2), capacity=20)
 
 
-def test_updates_keep_step_with_the_environment_whatever_their_number() -> None:
-    for envs, every in ((1, 16), (4, 16), (32, 16)):
-        agent = build(
-            make_vec("Drift/CartPole-v0", envs, seed=0), kind="none", learning_starts=0, capacity=8192
-        )
-        agent.learn(1_024)
-        assert agent._n_updates == pytest.approx(1_024 / every, rel=0.25)
+@pytest.mark.parametrize("envs", [1, 4, 32])
+def test_updates_keep_step_with_the_environment_whatever_their_number(envs: int) -> None:
+    env = make_vec("Drift/CartPole-v0", envs, seed=0)
+    agent = build(env, kind="none", learning_starts=0, capacity=8192, enabled=False, steps_per_update=16)
+    agent.learn(2_048)
+    before_the_first_window = agent.replay_config.window * envs
+    assert agent._n_updates == pytest.approx((2_048 - before_the_first_window) / 16, rel=0.1)
