@@ -2,7 +2,7 @@
 
 The kernels hold no Python lock, so plain Python threads run them side by side. Numba's own thread layers are left
 alone: a second OpenMP runtime beside torch's spins against it on the same cores, its work queue aborts when two
-threads use it, and both abort after a fork.
+threads use it, and neither survives a fork.
 """
 
 import itertools
@@ -22,16 +22,17 @@ class Crew:
         os.register_at_fork(after_in_child=self._forget)
 
     def _forget(self) -> None:
-        # Threads do not survive a fork: the child hires its own.
-        self._size, self._helpers = 0, None
+        # Threads do not survive a fork: a child hires its own.
+        self._size, self._helpers = 0, ThreadPoolExecutor(1)
 
     def _hire(self, size: int) -> ThreadPoolExecutor:
-        if self._helpers is None or self._size < size:
+        if self._size < size:
+            self._helpers.shutdown(wait=False)
             self._size, self._helpers = size, ThreadPoolExecutor(size, "memagent-kernel")
         return self._helpers
 
     def run(self, function: Callable[..., Any], blocks: int, *arguments: Any) -> None:
-        """Call function(block, *arguments) for every block below blocks; the caller's thread works too."""
+        """Call function(block, *arguments) for every block below blocks; the calling thread works too."""
         waiting = itertools.count()
 
         def work() -> None:
@@ -39,11 +40,7 @@ class Crew:
                 function(block, *arguments)
 
         helpers = min(torch.get_num_threads(), blocks) - 1
-        if helpers < 1:
-            return work()
         futures = [self._hire(helpers).submit(work) for _ in range(helpers)]
-        try:
-            work()
-        finally:
-            for future in futures:
-                future.result()
+        work()
+        for future in futures:
+            future.result()

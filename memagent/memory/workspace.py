@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from memagent.memory.kernels import (
+from memagent.memory.records import (
     Array,
     Bank,
     BankRecord,
@@ -46,7 +46,7 @@ def empty(*shape: int, dtype: torch.dtype) -> Array:
 
 def empty_bank(shape: Shape, steps: int) -> Bank:
     """A bank of this many steps, its numbers not set."""
-    B, N, W, R, P = shape.B, shape.N, shape.W, shape.R, shape.N if shape.options.links else 0
+    B, N, W, R, P = (shape.B, shape.N, shape.W, shape.R, shape.N if shape.options.links else 0)
     shapes = ((N, W), (N,), (P,), (P, P), (N,), (R, N))
     return Bank(*(empty(steps, B, *s, dtype=shape.dtype) for s in shapes))
 
@@ -121,3 +121,13 @@ class WorkspacePool:
         """Free the memory of all workspaces that are not lent."""
         with self._lock:
             self._free.clear()
+
+
+class Lease:
+    """Holds a workspace, and gives it back when nobody holds the lease."""
+
+    def __init__(self, pool: WorkspacePool, shape: Shape) -> None:
+        self._pool, self.workspace = pool, pool.borrow(shape)
+
+    def __del__(self) -> None:
+        self._pool.give_back(self.workspace)

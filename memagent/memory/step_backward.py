@@ -1,0 +1,284 @@
+"""The gradients of one memory step of one sequence, derived by hand, in the reverse order of `step_forward`.
+
+`d_x` is the gradient of the loss by x. The bank's gradients are updated in place, from those by the bank after the
+step to those by the bank before it.
+"""
+
+from numba import njit
+
+from memagent.memory.step_forward import ROWS, inverse_norm, link_rows, masked_query, order
+from memagent.memory.vectors import (
+    FAST,
+    add_products,
+    add_rows,
+    add_scaled,
+    copy,
+    dot,
+    fill,
+    fill_rows,
+    oneplus_backward,
+    sigmoid_backward,
+    softmax_backward,
+)
+
+
+@njit(fastmath=FAST, error_model="numpy")
+def _out_of_mask(masks, d_masks, floor):
+    # mask = floor + (1 - floor) s
+    one = masks.dtype.type(1)
+    for i in range(masks.shape[0]):
+        for d in range(masks.shape[1]):
+            s = (masks[i, d] - floor) / (one - floor)
+            d_masks[i, d] *= (one - floor) * s * (one - s)
+
+
+@njit
+def _out_of_range(xi, d_xi, constants):
+    # From the gradient by the parts in their ranges to that by the raw interface, in place.
+    oneplus_backward(xi.beta_r, d_xi.beta_r)
+    oneplus_backward(xi.beta_w, d_xi.beta_w)
+    sigmoid_backward(xi.e, d_xi.e)
+    sigmoid_backward(xi.f, d_xi.f)
+    sigmoid_backward(xi.g, d_xi.g)
+    for i in range(xi.pi.shape[0]):
+        softmax_backward(xi.pi[i], xi.e.dtype.type(1), xi.pi[i], d_xi.pi[i])
+    _out_of_mask(xi.mask_r, d_xi.mask_r, constants.mask_floor)
+    _out_of_mask(xi.mask_w, d_xi.mask_w, constants.mask_floor)
+
+
+@njit(fastmath=FAST)
+def _read_backward(after, pi, record, d_w_r, d_M, d_pi, options, scratch):
+    # 9. r_i = M^T w_r,i;  w_r,i = pi_1 b_i + pi_2 c_r,i + pi_3 f_i
+    d_reads, d_b, d_c, d_f = scratch.reads, scratch.d_b, scratch.d_c, scratch.d_f
+    add_products(d_w_r, d_reads, after.M)
+    add_rows(d_M, after.w_r.T, d_reads)
+    for i in range(d_w_r.shape[0]):
+        copy(d_w_r[i], d_c[i])
+    for i in range(pi.shape[0]):
+        d, pi_1, pi_2, pi_3 = d_w_r[i], pi[i, 0], pi[i, 1], pi[i, 2]
+        d_pi[i, 0], d_pi[i, 1], d_pi[i, 2] = (dot(d, record.b[i]), dot(d, record.c_r[i]), dot(d, record.f[i]))
+        for n in range(d.shape[0]):
+            d_b[i, n] = pi_1 * d[n]
+        for n in range(d.shape[0]):
+            d_c[i, n] = pi_2 * d[n]
+        for n in range(d.shape[0]):
+            d_f[i, n] = pi_3 * d[n]
+
+
+@njit(fastmath=FAST)
+def _mask_backward(M, k, mask, shrink, pull_M, back, d_M, d_mask):
+    # ds/dm = m (2 k sum_n pull_n M_n - |m k|^-2 s k^2 + sum_n back_n M_n^2);  ds/dM_n += back_n m^2 M_n
+    fill(d_mask, M.dtype.type(0))
+    for n in range(M.shape[0]):
+        for d in range(M.shape[1]):
+            d_mask[d] += back[n] * M[n, d] * M[n, d]
+    for n in range(M.shape[0]):
+        for d in range(M.shape[1]):
+            d_M[n, d] += back[n] * M[n, d] * mask[d] * mask[d]
+    for d in range(M.shape[1]):
+        d_mask[d] = mask[d] * (k[d] * (pull_M[d] + pull_M[d] - shrink * k[d]) + d_mask[d])
+
+
+@njit(fastmath=FAST)
+def _cosine_backward(k, query, beta, eps, s, m, c, d_c, pull, back):
+    # c = softmax(beta s), s_n = m^2 k . M_n / (|m k| |m M_n|):  ds/dM_n = pull_n m^2 k + back_n m^2 M_n
+    inverse, d_beta = inverse_norm(k, query, eps), softmax_backward(c, beta, s, d_c)
+    for n in range(s.shape[0]):
+        pull[n] = d_c[n] * inverse * m[n]
+    for n in range(s.shape[0]):
+        back[n] = -d_c[n] * s[n] * m[n] * m[n]
+    # ds/dk = m^2 (sum_n pull_n M_n - shrink k)
+    return d_beta, dot(d_c, s) * inverse * inverse
+
+
+@njit(fastmath=FAST)
+def _content_backward(M, k, masks, beta, eps, s, m, c, d_c, scratch, d_M, d_k, d_masks, d_beta):
+    # c_i = softmax(beta_i cos(m_i k_i, m_i M)); d_c is overwritten
+    K, query = k.shape[0], scratch.query[: k.shape[0]]
+    pull, back, shrink = scratch.pull[:K], scratch.back[:K], scratch.shrink
+    masked_query(k, masks, query)
+    for i in range(K):
+        d_beta[i], shrink[i] = _cosine_backward(
+            k[i], query[i], beta[i], eps, s[i], m[min(i, m.shape[0] - 1)], c[i], d_c[i], pull[i], back[i]
+        )
+    fill_rows(d_k, M.dtype.type(0))
+    add_rows(d_k, pull, M)
+    add_rows(d_M, pull.T, query)
+    for i in range(masks.shape[0]):
+        _mask_backward(M, k[i], masks[i], shrink[i], d_k[i], back[i], d_M, d_masks[i])
+        for d in range(M.shape[1]):
+            d_k[i, d] *= masks[i, d] * masks[i, d]
+    for i in range(K):
+        add_scaled(d_k[i], -shrink[i], query[i])
+    if masks.shape[0] == 0:
+        for i in range(1, K):
+            add_scaled(back[0], k.dtype.type(1), back[i])
+        for n in range(M.shape[0]):
+            back_n = back[0, n]
+            for d in range(M.shape[1]):
+                d_M[n, d] += back_n * M[n, d]
+
+
+@njit(fastmath=FAST)
+def _link_rows_backward(before, w, first, E, d_L, d_w):
+    # 6. L_nm = (1 - w_n - w_m) L_nm[t-1] + w_n p_m[t-1];  E takes L[t-1] dL
+    L_tm1, p_tm1, one = (before.L[first : first + d_L.shape[0]], before.p, w.dtype.type(1))
+    for n in range(d_L.shape[0]):
+        total, rest = w.dtype.type(0), one - w[first + n]
+        for m in range(d_L.shape[1]):
+            d = d_L[n, m]
+            E[n, m] = d * L_tm1[n, m]
+            total += d * p_tm1[m] - d * L_tm1[n, m]
+            d_L[n, m] = (rest - w[m]) * d
+        d_w[0, first + n] += total
+    for n in range(d_L.shape[0]):
+        for m in range(d_L.shape[1]):
+            d_w[0, m] -= E[n, m]
+
+
+@njit(fastmath=FAST)
+def _links_backward(before, w, d_L, d_p, scratch):
+    # Adds to scratch.d_w; sets scratch.d_w_r
+    d_w, d_w_r, d_f, d_b, d_p_tm1 = (scratch.d_w, scratch.d_w_r, scratch.d_f, scratch.d_b, scratch.d_p)
+    zero, N = w.dtype.type(0), w.shape[0]
+    # 7. p = (1 - sum w_w) p[t-1] + w_w
+    total, along = zero, dot(d_p, before.p)
+    for n in range(N):
+        total += w[n]
+    for n in range(N):
+        d_w[0, n] += d_p[n] - along
+    for n in range(N):
+        d_p_tm1[0, n] = d_p[n] - total * d_p[n]
+    for first in range(0, N, ROWS):
+        end = min(first + ROWS, N)
+        rows, d_rows = scratch.rows[: end - first], d_L[first:end]
+        # L again from L[t-1], instead of loading both
+        link_rows(before, w, first, rows)
+        # 8. f_i = L w_r,i[t-1];  b_i = L^T w_r,i[t-1]
+        add_rows(d_rows, d_f[:, first:end].T, before.w_r)
+        add_rows(d_rows, before.w_r[:, first:end].T, d_b)
+        for n in range(first, end):
+            d_L[n, n] = zero
+        add_rows(d_w_r, d_f[:, first:end], rows)
+        add_products(d_w_r[:, first:end], d_b, rows)
+        # 6. L
+        add_rows(d_p_tm1, w.reshape(1, N)[:, first:end], d_rows)
+        _link_rows_backward(before, w, first, rows, d_rows, d_w)
+    copy(d_p_tm1[0], d_p)
+
+
+@njit(fastmath=FAST)
+def _write_backward(before, w, psi, xi, d_xi, deallocation, d_M, d_w, d_psi):
+    # 5. M = psi M[t-1] (1 - w e^T) + w v^T  (psi only with de-allocation)
+    M_tm1, e, v, d_e, d_v = before.M, xi.e, xi.v, d_xi.e, d_xi.v
+    one, zero = e.dtype.type(1), e.dtype.type(0)
+    fill(d_e, zero)
+    fill(d_v, zero)
+    fill(d_psi, zero)
+    add_rows(d_v.reshape(1, d_v.shape[0]), w.reshape(1, w.shape[0]), d_M)
+    for n in range(w.shape[0]):
+        total, keep = zero, psi[n] if deallocation else one
+        erased = w[n] * keep
+        for d in range(e.shape[0]):
+            total += d_M[n, d] * (v[d] - keep * M_tm1[n, d] * e[d])
+            d_e[d] -= erased * M_tm1[n, d] * d_M[n, d]
+        d_w[n] += total
+    for n in range(w.shape[0]):
+        w_n = w[n]
+        for d in range(e.shape[0]):
+            d_M[n, d] *= one - w_n * e[d]
+    if deallocation:
+        for n in range(w.shape[0]):
+            d_psi[n] = dot(d_M[n], M_tm1[n])
+            for d in range(e.shape[0]):
+                d_M[n, d] *= psi[n]
+
+
+@njit(fastmath=FAST)
+def _write_weights_backward(xi, d_xi, c_w, prefix, scratch):
+    # 4. w_w = g_w (g_a a + (1 - g_a) c_w): sets scratch.d_a and the first row of scratch.d_c
+    one, g_a, g_w = xi.e.dtype.type(1), xi.g[0], xi.g[1]
+    clamped, d_w, d_a, d_c_w = (scratch.clamped, scratch.d_w[0], scratch.d_a, scratch.d_c[0])
+    along_a, along_c = xi.e.dtype.type(0), dot(d_w, c_w)
+    for n in range(d_w.shape[0]):
+        along_a += d_w[n] * (one - clamped[n]) * prefix[n]
+    d_xi.g[0] = g_w * (along_a - along_c)
+    d_xi.g[1] = g_a * along_a + (one - g_a) * along_c
+    for n in range(d_w.shape[0]):
+        d_a[n] = g_w * g_a * d_w[n]
+    for n in range(d_w.shape[0]):
+        d_c_w[n] = g_w * (one - g_a) * d_w[n]
+
+
+@njit(fastmath=FAST, error_model="numpy")
+def _allocation_backward(u, prefix, constants, scratch, d_u):
+    # 3. a_n = (1 - u_n) prod of the freer u_j;  the clamp passes gradients inside [eps, 1]
+    one, zero, lowest = u.dtype.type(1), u.dtype.type(0), constants.usage_eps
+    clamped, rank, d_a, later = (scratch.clamped, scratch.rank, scratch.d_a, scratch.d_p[0])
+    for n in range(u.shape[0]):
+        later[n] = d_a[n] * (one - clamped[n]) * prefix[n]
+    for j in range(u.shape[0]):
+        total, rank_j = zero, rank[j]
+        for n in range(u.shape[0]):
+            total += later[n] if rank[n] > rank_j else zero
+        if u[j] >= lowest and u[j] <= one:
+            d_u[j] += total / clamped[j] - d_a[j] * prefix[j]
+
+
+@njit(fastmath=FAST)
+def _usage_backward(before, f, psi, d_psi, d_u, d_w_w, d_w_r, d_f, others):
+    one, u_tm1, w_tm1 = d_u.dtype.type(1), before.u, before.w_w
+    # 2. u = (u[t-1] + w_w[t-1] - u[t-1] w_w[t-1]) psi
+    for n in range(d_u.shape[0]):
+        d_psi[n] += d_u[n] * (u_tm1[n] + w_tm1[n] - u_tm1[n] * w_tm1[n])
+    for n in range(d_u.shape[0]):
+        d_u[n] *= psi[n]
+    for n in range(d_u.shape[0]):
+        d_w_w[n] = d_u[n] * (one - u_tm1[n])
+    for n in range(d_u.shape[0]):
+        d_u[n] *= one - w_tm1[n]
+    # 1. psi = prod_i (1 - f_i w_r,i[t-1])
+    for i in range(f.shape[0]):
+        copy(d_psi, others)
+        for j in range(f.shape[0]):
+            if j != i:
+                f_j, w_r = f[j], before.w_r[j]
+                for n in range(others.shape[0]):
+                    others[n] *= one - f_j * w_r[n]
+        d_f[i] = -dot(others, before.w_r[i])
+        add_scaled(d_w_r[i], -f[i], others)
+
+
+@njit(fastmath=FAST)
+def step_backward(before, after, xi, record, d_bank, d_xi, constants, options, scratch):
+    """The gradients of one memory step, from those by its reads (in scratch) and by the bank after it.
+
+    d_bank becomes the gradient by the bank before; d_xi is set to that by the raw interface.
+    """
+    d_w, d_w_r, d_M, d_c, eps = (scratch.d_w, scratch.d_w_r, d_bank.M, scratch.d_c, constants.cosine_eps)
+    copy(d_bank.w_w, d_w[0])
+    fill_rows(d_w_r, xi.e.dtype.type(0))
+    # 9. r, w_r, c_r
+    _read_backward(after, xi.pi, record, d_bank.w_r, d_M, d_xi.pi, options, scratch)
+    _content_backward(
+        after.M, xi.k_r, xi.mask_r, xi.beta_r, eps, record.s_r, record.m_r, record.c_r,
+        d_c, scratch, d_M, d_xi.k_r, d_xi.mask_r, d_xi.beta_r,
+    )  # fmt: skip
+    # 8, 7, 6. f, b, p, L
+    if options.links:
+        _links_backward(before, after.w_w, d_bank.L, d_bank.p, scratch)
+    # 5. M
+    _write_backward(before, after.w_w, record.psi, xi, d_xi, options.deallocation, d_M, d_w[0], scratch.d_psi)
+    # 4. w_w, c_w
+    order(after.u, constants, scratch.clamped, scratch.rank)
+    _write_weights_backward(xi, d_xi, record.c_w[0], record.prefix, scratch)
+    _content_backward(
+        before.M, xi.k_w, xi.mask_w, xi.beta_w, eps, record.s_w, record.m_w, record.c_w,
+        d_c, scratch, d_M, d_xi.k_w, d_xi.mask_w, d_xi.beta_w,
+    )  # fmt: skip
+    # 3, 2, 1. a, u, psi
+    _allocation_backward(after.u, record.prefix, constants, scratch, d_bank.u)
+    _usage_backward(before, xi.f, record.psi, scratch.d_psi, d_bank.u, d_bank.w_w, d_w_r, d_xi.f, scratch.d_a)
+    for i in range(d_w_r.shape[0]):
+        copy(d_w_r[i], d_bank.w_r[i])
+    _out_of_range(xi, d_xi, constants)

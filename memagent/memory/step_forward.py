@@ -1,0 +1,238 @@
+"""One step of the DNC's memory for one sequence, compiled: the equations of `addressing`, in the order of `bank`.
+
+Names are those of the equations; `_tm1` is last step's. Every function takes views of one sequence.
+"""
+
+import numpy as np
+from numba import njit
+
+from memagent.memory.records import Interface
+from memagent.memory.vectors import FAST, add_products, add_rows, fill, fill_rows, oneplus, sigmoid, softmax
+
+ROWS = 8
+"""Rows of L that are updated and multiplied while they are in the first cache."""
+
+
+@njit
+def cut(xi, R, W, options):
+    """Views of k_r | beta_r | k_w | beta_w | e | v | f | g_a | g_w | pi | masks."""
+    strengths = R * W
+    write = strengths + R
+    erase = write + W + 1
+    gates = erase + 2 * W
+    modes = gates + R + 2
+    R_pi, R_mask, K_mask = (
+        R if options.links else 0,
+        R if options.masking else 0,
+        1 if options.masking else 0,
+    )
+    masks = modes + 3 * R_pi
+    write_mask = masks + R_mask * W
+    return Interface(
+        xi[:strengths].reshape(R, W),
+        xi[strengths:write],
+        xi[write : write + W].reshape(1, W),
+        xi[write + W : erase],
+        xi[erase : erase + W],
+        xi[erase + W : gates],
+        xi[gates : gates + R],
+        xi[gates + R : modes],
+        xi[modes:masks].reshape(R_pi, 3),
+        xi[masks:write_mask].reshape(R_mask, W),
+        xi[write_mask : write_mask + K_mask * W].reshape(K_mask, W),
+    )
+
+
+@njit
+def _into_mask(masks, floor):
+    # mask = floor + (1 - floor) sigmoid
+    for i in range(masks.shape[0]):
+        sigmoid(masks[i])
+        for d in range(masks.shape[1]):
+            masks[i, d] = floor + (masks.dtype.type(1) - floor) * masks[i, d]
+
+
+@njit
+def into_range(xi, constants):
+    """Bring every part of the raw interface into its range, in place."""
+    oneplus(xi.beta_r, constants.strength_bias)
+    oneplus(xi.beta_w, constants.strength_bias)
+    sigmoid(xi.e)
+    sigmoid(xi.f)
+    sigmoid(xi.g)
+    for i in range(xi.pi.shape[0]):
+        softmax(xi.pi[i], xi.e.dtype.type(1), xi.pi[i])
+    _into_mask(xi.mask_r, constants.mask_floor)
+    _into_mask(xi.mask_w, constants.mask_floor)
+
+
+@njit(error_model="numpy")
+def _usage(f, before, psi, u):
+    # No fused operations here: usages are ordered, and the reference rounds every product.
+    one, u_tm1, w_tm1 = u.dtype.type(1), before.u, before.w_w
+    # 1. psi = prod_i (1 - f_i w_r,i[t-1])
+    fill(psi, one)
+    for i in range(f.shape[0]):
+        f_i, w_r = f[i], before.w_r[i]
+        for n in range(u.shape[0]):
+            psi[n] *= one - f_i * w_r[n]
+    # 2. u = (u[t-1] + w_w[t-1] - u[t-1] w_w[t-1]) psi
+    for n in range(u.shape[0]):
+        u[n] = (u_tm1[n] + w_tm1[n]) - u_tm1[n] * w_tm1[n]
+    for n in range(u.shape[0]):
+        u[n] *= psi[n]
+
+
+@njit(error_model="numpy")
+def order(u, constants, clamped, rank):
+    """Slots are taken by usage, rounded to 2^-16, then by index: rank says so in one number."""
+    lowest, one, size = constants.usage_eps, u.dtype.type(1), np.int32(u.shape[0])
+    for n in range(u.shape[0]):
+        clamped[n] = min(max(u[n], lowest), one)
+    for n in range(u.shape[0]):
+        rank[n] = np.int32(np.rint(clamped[n] * constants.usage_levels)) * size + np.int32(n)
+
+
+@njit(fastmath=FAST)
+def _prefix(clamped, rank, prefix):
+    # prefix[phi_j] = prod_{i<j} u[phi_i], without a sort
+    one = clamped.dtype.type(1)
+    for n in range(clamped.shape[0]):
+        product, rank_n = one, rank[n]
+        for j in range(clamped.shape[0]):
+            product *= clamped[j] if rank[j] < rank_n else one
+        prefix[n] = product
+
+
+@njit(fastmath=FAST)
+def masked_query(k, masks, query):
+    """query = m^2 k; without masks, k."""
+    for i in range(k.shape[0]):
+        for d in range(k.shape[1]):
+            query[i, d] = k[i, d]
+    for i in range(masks.shape[0]):
+        for d in range(k.shape[1]):
+            query[i, d] *= masks[i, d] * masks[i, d]
+
+
+@njit(fastmath=FAST, error_model="numpy")
+def inverse_norm(k, query, eps):
+    """1 / |m k|, from k . m^2 k."""
+    total = eps
+    for d in range(k.shape[0]):
+        total += k[d] * query[d]
+    return k.dtype.type(1) / np.sqrt(total)
+
+
+@njit(fastmath=FAST, error_model="numpy")
+def _inverse_norms(M, masks, eps, m):
+    # m_in = 1 / |mask_i M_n|
+    one = M.dtype.type(1)
+    for i in range(m.shape[0]):
+        for n in range(M.shape[0]):
+            total = eps
+            if masks.shape[0] == 0:
+                for d in range(M.shape[1]):
+                    total += M[n, d] * M[n, d]
+            else:
+                for d in range(M.shape[1]):
+                    total += M[n, d] * M[n, d] * masks[i, d] * masks[i, d]
+            m[i, n] = total
+    for i in range(m.shape[0]):
+        for n in range(M.shape[0]):
+            m[i, n] = one / np.sqrt(m[i, n])
+
+
+@njit(fastmath=FAST)
+def _content(M, k, masks, beta, eps, query, s, m, c):
+    # c_i = softmax(beta_i s_i),  s_i = cos(m_i k_i, m_i M)
+    K = k.shape[0]
+    masked_query(k, masks, query)
+    _inverse_norms(M, masks, eps, m)
+    fill_rows(s, M.dtype.type(0))
+    add_products(s, query[:K], M)
+    for i in range(K):
+        inverse, norms, s_i = (inverse_norm(k[i], query[i], eps), m[min(i, m.shape[0] - 1)], s[i])
+        for n in range(M.shape[0]):
+            s_i[n] *= inverse * norms[n]
+        softmax(s_i, beta[i], c[i])
+
+
+@njit(fastmath=FAST)
+def _write(before, after, psi, e, v, deallocation):
+    # 5. M = M[t-1] (1 - w_w e^T) + w_w v^T;  with de-allocation M[t-1] is scaled by psi first
+    M_tm1, M, w, one = before.M, after.M, after.w_w, v.dtype.type(1)
+    for n in range(M.shape[0]):
+        w_n, keep = w[n], psi[n] if deallocation else one
+        for d in range(M.shape[1]):
+            M[n, d] = keep * M_tm1[n, d] * (one - w_n * e[d]) + w_n * v[d]
+
+
+@njit(fastmath=FAST)
+def link_rows(before, w, first, L):
+    """Rows first, first + 1, ... of the new links, into L."""
+    # 6. L_nm = (1 - w_n - w_m) L_nm[t-1] + w_n p_m[t-1], L_nn = 0
+    L_tm1, p_tm1 = before.L[first : first + L.shape[0]], before.p
+    for n in range(L.shape[0]):
+        w_n, rest = w[first + n], w.dtype.type(1) - w[first + n]
+        for m in range(L.shape[1]):
+            L[n, m] = (rest - w[m]) * L_tm1[n, m] + w_n * p_tm1[m]
+    for n in range(L.shape[0]):
+        L[n, first + n] = w.dtype.type(0)
+
+
+@njit(fastmath=FAST)
+def _links(before, after, f, b):
+    w, p, p_tm1, total = after.w_w, after.p, before.p, f.dtype.type(0)
+    fill_rows(f, total)
+    fill_rows(b, total)
+    for first in range(0, w.shape[0], ROWS):
+        end = min(first + ROWS, w.shape[0])
+        rows = after.L[first:end]
+        link_rows(before, w, first, rows)
+        # 8. f_i = L w_r,i[t-1];  b_i = L^T w_r,i[t-1]
+        add_products(f[:, first:end], before.w_r, rows)
+        add_rows(b, before.w_r[:, first:end], rows)
+    # 7. p = (1 - sum w_w) p[t-1] + w_w
+    for n in range(w.shape[0]):
+        total += w[n]
+    for n in range(w.shape[0]):
+        p[n] = p_tm1[n] - total * p_tm1[n] + w[n]
+
+
+@njit(fastmath=FAST)
+def step(before, after, xi, record, constants, options, scratch):
+    """One memory step of one sequence: from the bank before it, the bank after it, the record, the reads (scratch)."""
+    one, N, R, eps = (xi.e.dtype.type(1), after.w_w.shape[0], after.w_r.shape[0], constants.cosine_eps)
+    clamped, query, reads = scratch.clamped, scratch.query, scratch.reads
+    into_range(xi, constants)
+    # 1, 2. psi, u
+    _usage(xi.f, before, record.psi, after.u)
+    # 3. a[phi_j] = (1 - u[phi_j]) prod_{i<j} u[phi_i]
+    order(after.u, constants, clamped, scratch.rank)
+    _prefix(clamped, scratch.rank, record.prefix)
+    # 4. c_w = softmax(beta_w cos(k_w, M[t-1]));  w_w = g_w (g_a a + (1 - g_a) c_w)
+    _content(before.M, xi.k_w, xi.mask_w, xi.beta_w, eps, query, record.s_w, record.m_w, record.c_w)
+    g_a, g_w, c_w, prefix, w_w = (xi.g[0], xi.g[1], record.c_w[0], record.prefix, after.w_w)
+    for n in range(N):
+        w_w[n] = g_w * (g_a * (one - clamped[n]) * prefix[n] + (one - g_a) * c_w[n])
+    # 5. M
+    _write(before, after, record.psi, xi.e, xi.v, options.deallocation)
+    # 6, 7, 8. L, p, f, b
+    if options.links:
+        _links(before, after, record.f, record.b)
+    # 9. c_r,i = softmax(beta_r,i cos(k_r,i, M)) on the new M;  w_r,i = pi_1 b_i + pi_2 c_r,i + pi_3 f_i
+    _content(after.M, xi.k_r, xi.mask_r, xi.beta_r, eps, query, record.s_r, record.m_r, record.c_r)
+    for i in range(R):
+        w_r, c = after.w_r[i], record.c_r[i]
+        content_mode = xi.pi[i, 1] if options.links else one
+        for n in range(N):
+            w_r[n] = content_mode * c[n]
+    if options.links:
+        for i in range(R):
+            w_r, b, f, pi_1, pi_3 = (after.w_r[i], record.b[i], record.f[i], xi.pi[i, 0], xi.pi[i, 2])
+            for n in range(N):
+                w_r[n] += pi_1 * b[n] + pi_3 * f[n]
+    # r_i = M^T w_r,i
+    fill_rows(reads, xi.e.dtype.type(0))
+    add_rows(reads, after.w_r, after.M)

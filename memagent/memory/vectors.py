@@ -1,0 +1,250 @@
+"""Arithmetic on rows, for the fused kernels: exponentials, softmax, products, layer norm, and their derivatives.
+
+LLVM turns a loop into vector code when it sums into scalars, or writes one array and reads a few others, so that
+few pairs need a check for overlap. An inner loop that runs along contiguous rows inside a second loop pays for that
+check once. Literals take the arrays' type: a Python float would promote all to float64.
+"""
+
+import math
+
+import numpy as np
+from numba import njit, types
+from numba.extending import overload
+
+# Sums may be reordered (for vector lanes) and a*b + c fused; NaN and infinity keep their meaning.
+FAST = {"reassoc", "contract", "nsz"}
+
+
+def exp(x):
+    """e^x; in float32 by a polynomial that vectorises, good to one unit in the last place."""
+    raise NotImplementedError("exp is for compiled code alone: call it from a function under njit.")
+
+
+@overload(exp, jit_options={"fastmath": {"contract"}})
+def _exp_of(x):
+    if x != types.float32:
+        return lambda x: math.exp(x)  # noqa: PLW0108 - Numba needs a Python function
+    lowest, highest, one = np.float32(-87.0), np.float32(88.0), np.float32(1.0)
+    log2_e, ln2_high, ln2_low = (np.float32(1.44269504), np.float32(0.693359375), np.float32(-2.12194440e-4))
+    rounder, exponent_of_rounder = np.float32(12582912.0), np.int32(0x4B400000 - 127)
+    a2, a3, a4 = (np.float32(5.0000001201e-1), np.float32(1.6666665459e-1), np.float32(4.1665795894e-2))
+    a5, a6, a7 = (np.float32(8.3334519073e-3), np.float32(1.3981999507e-3), np.float32(1.9875691500e-4))
+
+    def polynomial(x):
+        # x = n ln 2 + y, |y| <= ln 2 / 2;  e^x = 2^n (1 + y + y^2 P(y)), P as in Cephes' expf
+        x = min(max(x, lowest), highest)
+        shifted = x * log2_e + rounder
+        n = shifted - rounder
+        y = (x - n * ln2_high) - n * ln2_low
+        p = ((((a7 * y + a6) * y + a5) * y + a4) * y + a3) * y + a2
+        exponent = np.int32((np.float32(shifted).view(np.int32) - exponent_of_rounder) << np.int32(23))
+        return (p * y * y + y + one) * exponent.view(np.float32)
+
+    return polynomial
+
+
+@njit
+def fill(out, value):
+    """out_j = value."""
+    for j in range(out.shape[0]):
+        out[j] = value
+
+
+@njit
+def fill_rows(out, value):
+    """out_ij = value."""
+    for i in range(out.shape[0]):
+        for j in range(out.shape[1]):
+            out[i, j] = value
+
+
+@njit
+def copy(a, out):
+    """out_j = a_j."""
+    for j in range(out.shape[0]):
+        out[j] = a[j]
+
+
+@njit(fastmath=FAST)
+def dot(a, b):
+    """sum_j a_j b_j."""
+    total = a.dtype.type(0)
+    for j in range(a.shape[0]):
+        total += a[j] * b[j]
+    return total
+
+
+@njit(fastmath=FAST)
+def add_scaled(out, scale, a):
+    """out_j += scale a_j."""
+    for j in range(out.shape[0]):
+        out[j] += scale * a[j]
+
+
+@njit(fastmath=FAST)
+def add_rows(out, w, A):
+    """out_ij += sum_k w_ik A_kj, four k at a time."""
+    last = A.shape[0] // 4 * 4
+    for k in range(0, last, 4):
+        for i in range(out.shape[0]):
+            w0, w1, w2, w3 = w[i, k], w[i, k + 1], w[i, k + 2], w[i, k + 3]
+            for j in range(out.shape[1]):
+                out[i, j] += (w0 * A[k, j] + w1 * A[k + 1, j]) + (w2 * A[k + 2, j] + w3 * A[k + 3, j])
+    for k in range(last, A.shape[0]):
+        for i in range(out.shape[0]):
+            w0 = w[i, k]
+            for j in range(out.shape[1]):
+                out[i, j] += w0 * A[k, j]
+
+
+@njit(fastmath=FAST)
+def add_products(out, A, C, first=0):
+    """out_mn += sum_j A_mj C_n,first+j: two rows of A by four of C at a time."""
+    zero = A.dtype.type(0)
+    rows, columns, end = A.shape[0] // 2 * 2, C.shape[0] // 4 * 4, first + A.shape[1]
+    for n in range(0, columns, 4):
+        C0, C1, C2, C3 = (C[n, first:end], C[n + 1, first:end], C[n + 2, first:end], C[n + 3, first:end])
+        for m in range(0, rows, 2):
+            A0, A1 = A[m], A[m + 1]
+            s00 = s01 = s02 = s03 = s10 = s11 = s12 = s13 = zero
+            for j in range(A.shape[1]):
+                a0, a1 = A0[j], A1[j]
+                s00 += a0 * C0[j]
+                s01 += a0 * C1[j]
+                s02 += a0 * C2[j]
+                s03 += a0 * C3[j]
+                s10 += a1 * C0[j]
+                s11 += a1 * C1[j]
+                s12 += a1 * C2[j]
+                s13 += a1 * C3[j]
+            out[m, n] += s00
+            out[m, n + 1] += s01
+            out[m, n + 2] += s02
+            out[m, n + 3] += s03
+            out[m + 1, n] += s10
+            out[m + 1, n + 1] += s11
+            out[m + 1, n + 2] += s12
+            out[m + 1, n + 3] += s13
+        for m in range(rows, A.shape[0]):
+            A0 = A[m]
+            s00 = s01 = s02 = s03 = zero
+            for j in range(A.shape[1]):
+                a0 = A0[j]
+                s00 += a0 * C0[j]
+                s01 += a0 * C1[j]
+                s02 += a0 * C2[j]
+                s03 += a0 * C3[j]
+            out[m, n] += s00
+            out[m, n + 1] += s01
+            out[m, n + 2] += s02
+            out[m, n + 3] += s03
+    for n in range(columns, C.shape[0]):
+        for m in range(A.shape[0]):
+            out[m, n] += dot(A[m], C[n, first:end])
+
+
+@njit(fastmath=FAST, error_model="numpy")
+def sigmoid(x):
+    """x_j = 1 / (1 + e^-x_j), in place."""
+    one = x.dtype.type(1)
+    for j in range(x.shape[0]):
+        x[j] = one / (one + exp(-x[j]))
+
+
+@njit(fastmath=FAST)
+def sigmoid_backward(s, d):
+    """The gradient d by s = sigmoid(x) becomes that by x."""
+    one = s.dtype.type(1)
+    for j in range(s.shape[0]):
+        d[j] *= s[j] * (one - s[j])
+
+
+@njit(fastmath=FAST, error_model="numpy")
+def tanh(x, out):
+    """out_j = tanh x_j = 2 sigmoid(2 x_j) - 1."""
+    one, two = x.dtype.type(1), x.dtype.type(2)
+    for j in range(x.shape[0]):
+        out[j] = two / (one + exp(-two * x[j])) - one
+
+
+@njit(fastmath=FAST)
+def oneplus(x, bias):
+    """x_j = 1 + log(1 + e^(x_j + bias)), in place."""
+    one, zero = x.dtype.type(1), x.dtype.type(0)
+    for j in range(x.shape[0]):
+        z = x[j] + bias
+        x[j] = one + max(z, zero) + x.dtype.type(math.log1p(math.exp(-abs(z))))
+
+
+@njit(fastmath=FAST)
+def oneplus_backward(y, d):
+    """The gradient d by y = oneplus(x) becomes that by x: dy/dx = 1 - e^(1 - y)."""
+    one = y.dtype.type(1)
+    for j in range(y.shape[0]):
+        d[j] *= -y.dtype.type(math.expm1(one - y[j]))
+
+
+@njit(fastmath={"reassoc", "nsz", "nnan"})
+def _largest(x):
+    largest = x[0]
+    for j in range(x.shape[0]):
+        largest = x[j] if x[j] > largest else largest  # noqa: FURB136 - max does not vectorise
+    return largest
+
+
+@njit(fastmath=FAST, error_model="numpy")
+def softmax(x, strength, out):
+    """The softmax of strength x (strength > 0), into out."""
+    largest, total = _largest(x), x.dtype.type(0)
+    for j in range(x.shape[0]):
+        out[j] = exp(strength * (x[j] - largest))
+    for j in range(x.shape[0]):
+        total += out[j]
+    scale = x.dtype.type(1) / total
+    for j in range(x.shape[0]):
+        out[j] *= scale
+
+
+@njit(fastmath=FAST)
+def softmax_backward(y, strength, x, d):
+    """The gradient d by y = softmax(strength x) becomes that by x. Returns the one by the strength."""
+    # d_x = strength y (d - y . d)
+    total, d_strength = dot(y, d), y.dtype.type(0)
+    for j in range(y.shape[0]):
+        d[j] = y[j] * (d[j] - total)
+    for j in range(y.shape[0]):
+        d_strength += d[j] * x[j]
+    for j in range(y.shape[0]):
+        d[j] *= strength
+    return d_strength
+
+
+@njit(fastmath=FAST, error_model="numpy")
+def layer_norm(x, scale, shift, eps, hat, out):
+    """hat = (x - mean) rstd, out = scale hat + shift. Returns rstd."""
+    one, size = x.dtype.type(1), x.dtype.type(x.shape[0])
+    mean, variance = x.dtype.type(0), x.dtype.type(0)
+    for j in range(x.shape[0]):
+        mean += x[j]
+    mean /= size
+    for j in range(x.shape[0]):
+        variance += (x[j] - mean) * (x[j] - mean)
+    rstd = one / np.sqrt(variance / size + eps)
+    for j in range(x.shape[0]):
+        hat[j] = (x[j] - mean) * rstd
+    for j in range(x.shape[0]):
+        out[j] = scale[j] * hat[j] + shift[j]
+    return rstd
+
+
+@njit(fastmath=FAST, error_model="numpy")
+def layer_norm_backward(d_out, scale, hat, rstd, d_x):
+    """d_x = rstd (d_hat - mean d_hat - hat mean(d_hat hat)), d_hat = scale d_out."""
+    size, mean, mean_hat = (hat.dtype.type(hat.shape[0]), hat.dtype.type(0), hat.dtype.type(0))
+    for j in range(hat.shape[0]):
+        mean += d_out[j] * scale[j]
+        mean_hat += d_out[j] * scale[j] * hat[j]
+    mean /= size
+    mean_hat /= size
+    for j in range(hat.shape[0]):
+        d_x[j] = rstd * (d_out[j] * scale[j] - mean - hat[j] * mean_hat)
