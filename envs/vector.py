@@ -79,6 +79,8 @@ def make_env(name: str, seed: int | None, transition_observation: bool, kwargs: 
         env = gym.make(name, transition_observation=transition_observation, **kwargs)
     else:
         env = gym.make(name, **kwargs)
+        if not isinstance(env.observation_space, spaces.Box):
+            env = gym.wrappers.FlattenObservation(env)
         if transition_observation and _showable(env):
             env = TransitionObservation(env)
     if seed is not None:

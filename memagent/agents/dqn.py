@@ -49,7 +49,7 @@ class MemoryDQN(MemoryAlgorithm):
 
     policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {"MemoryPolicy": MemoryQPolicy}
     supported_actions = (spaces.Discrete,)
-    advice = "it learns Discrete actions; for a Box use MemorySAC, or make the actions discrete."
+    advice = "it learns Discrete actions: make them discrete with a gymnasium.ActionWrapper."
 
     policy: MemoryQPolicy
 

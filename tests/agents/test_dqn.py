@@ -173,7 +173,7 @@ def test_prediction_loss_falls_on_a_drifting_plant() -> None:
 
 
 def test_wrong_spaces_and_missing_transition_observation_are_told_in_a_sentence() -> None:
-    with pytest.raises(ValueError, match=r"Box.*MemorySAC"):
+    with pytest.raises(ValueError, match=r"Box.*Discrete actions"):
         MemoryDQN("MemoryPolicy", make_vec("Drift/Pendulum-v0", 1))
     with pytest.raises(ValueError, match="FlattenObservation"):
         MemoryDQN("MemoryPolicy", gym.make("FrozenLake-v1"))
