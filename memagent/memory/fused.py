@@ -100,7 +100,7 @@ class Call:
             self.shape.T, self.shape.B, self.shape.H + self.shape.R * self.shape.W, dtype=self.x.dtype
         )
         weights, w = Weights(*map(array, self.parameters)), workspace
-        with _telling_of_compilation():
+        with telling_of_compilation():
             crew.run(
                 kernels.forward_block, self.blocks, array(self.x), self.start, weights, w.controller, initial,
                 w.zero, bank, w.lstm, w.record, array(y), self.constants, self.options,
@@ -115,7 +115,7 @@ class Call:
             interface=array(weights.interface.t()),
         )
         w = workspace
-        with _telling_of_compilation():
+        with telling_of_compilation():
             crew.run(
                 kernels.backward_block, self.blocks, self.start, array(d_y), transposed, w.controller, w.initial,
                 w.zero, w.bank, w.lstm, w.record, w.d_controller, w.d_bank, w.d_steps, self.constants, self.options,
@@ -221,14 +221,13 @@ def gradients(
         r_shift=d_r.sum(0) if norms else None,
     )
     d_x = (d_gates @ weights.weight_ih[:, :I]).view_as(call.x) if needed[0] else None
-    d_initial = (
-        torch.from_numpy(d[0].copy()) if wanted else None for d, wanted in zip(d_state, needed[1:10])
-    )
+    wanted = zip(d_state, needed[1:10], strict=True)
+    d_initial = (torch.from_numpy(d[0].copy()) if want else None for d, want in wanted)
     return [d_x, *d_initial, *d_weights]
 
 
 @contextmanager
-def _telling_of_compilation() -> Iterator[None]:
+def telling_of_compilation() -> Iterator[None]:
     """Log, once, that Numba compiles a kernel rather than loading it."""
     listener = _CompilationListener()
     with event.install_listener("numba:compile", listener):

@@ -75,11 +75,13 @@ def _lstm(gates, c_tm1, c, tanh_c, h):
     H = h.shape[0]
     i, f, g, o = gates[:H], gates[H : 2 * H], gates[2 * H : 3 * H], gates[3 * H :]
     sigmoid(gates[: 2 * H])
-    tanh(g, g)
     sigmoid(o)
     for j in range(H):
+        g[j] = tanh(g[j])
+    for j in range(H):
         c[j] = f[j] * c_tm1[j] + i[j] * g[j]
-    tanh(c, tanh_c)
+    for j in range(H):
+        tanh_c[j] = tanh(c[j])
     for j in range(H):
         h[j] = o[j] * tanh_c[j]
 
@@ -165,7 +167,7 @@ def _forget(d_state, d_bank, b, zero):
         fill_rows(d[0, b], zero)
 
 
-def _forward_entry(sources: str):
+def _forward_entry(digest: str):
     @njit(fastmath=FAST, cache=True, nogil=True)
     def forward_block(
         block, x, start, weights, controller, initial, zero, bank, lstm, record, y, constants, options
@@ -176,7 +178,7 @@ def _forward_entry(sources: str):
         zeros). Slot 0 of controller holds h, c and r before the first step. Writes y [T, B, H + R*W], controller,
         bank and both records; those with fewer than T steps are written in turn, the last step staying.
         """
-        sources  # noqa: B018 - closed over, so that the cache on disk sees an edit of the other files
+        digest  # noqa: B018 - closed over, so that the cache on disk sees an edit of the other files
         (T, B), (N, W), R, H = (start.shape, initial.M.shape[2:], initial.w_r.shape[2], lstm.o.shape[2])
         begin, end = block * BLOCK, min((block + 1) * BLOCK, B)
         steps, slots = bank.M.shape[0], controller.h.shape[0]
@@ -206,7 +208,7 @@ def _forward_entry(sources: str):
     return forward_block
 
 
-def _backward_entry(sources: str):
+def _backward_entry(digest: str):
     @njit(fastmath=FAST, cache=True, nogil=True)
     def backward_block(
         block, start, d_y, weights, controller, initial, zero, bank, lstm, record, d_state, d_bank, d_steps, constants,
@@ -218,7 +220,7 @@ def _backward_entry(sources: str):
         state before the first. weights are transposed: weight_ih [R*W, 4H] (the reads' columns), weight_hh [H, 4H],
         interface [H, S]. Writes d_steps.
         """
-        sources  # noqa: B018 - closed over, as above
+        digest  # noqa: B018 - closed over, as above
         (T, B), (N, W), R, H = (start.shape, initial.M.shape[2:], initial.w_r.shape[2], lstm.o.shape[2])
         begin, end, one = (block * BLOCK, min((block + 1) * BLOCK, B), weights.bias.dtype.type(1))
         scratch, fresh = _scratch(N, W, R, H, weights.bias.dtype), _bank_at(zero, 0, 0)
@@ -256,10 +258,8 @@ def _backward_entry(sources: str):
     return backward_block
 
 
-def _sources() -> str:
-    """A digest of the files whose functions are compiled into the entries."""
-    files = (records.__file__, vectors.__file__, step_forward.__file__, step_backward.__file__)
-    return hashlib.sha256(b"".join(Path(file).read_bytes() for file in files)).hexdigest()
+COMPILED_FILES = (records.__file__, vectors.__file__, step_forward.__file__, step_backward.__file__)
+"""The files whose functions and layouts are compiled into the two entries."""
 
-
-forward_block, backward_block = _forward_entry(_sources()), _backward_entry(_sources())
+_digest = hashlib.sha256(b"".join(Path(file).read_bytes() for file in COMPILED_FILES)).hexdigest()
+forward_block, backward_block = _forward_entry(_digest), _backward_entry(_digest)

@@ -117,6 +117,10 @@ class WorkspacePool:
         with self._lock:
             self._free[workspace.shape].append(workspace)
 
+    def __len__(self) -> int:
+        """How many workspaces wait to be borrowed."""
+        return sum(map(len, self._free.values()))
+
     def clear(self) -> None:
         """Free the memory of all workspaces that are not lent."""
         with self._lock:

@@ -1,0 +1,130 @@
+import hashlib
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from kernel_cases import make_case, unroll
+from numba.core.registry import CPUDispatcher
+
+from memagent.memory import kernels
+from memagent.memory.crew import Crew
+from memagent.memory.fused import fused_unroll
+
+
+@pytest.fixture
+def threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("threads")
+def test_results_do_not_depend_on_the_number_of_threads() -> None:
+    case, results = make_case("random", resets=0.2), []
+    for count in (1, 2, 5):
+        torch.set_num_threads(count)
+        results.append(unroll(case, fused=True))
+    for other in results[1:]:
+        # What the kernels compute; gradients by weights and inputs end in PyTorch's own product of matrices.
+        assert torch.equal(other.y, results[0].y)
+        assert all(torch.equal(a, b) for a, b in zip(other.state, results[0].state, strict=True))
+        assert all(torch.equal(a, b) for a, b in zip(other.d_state, results[0].d_state, strict=True))
+
+
+@pytest.mark.usefixtures("threads")
+def test_a_sequence_does_not_depend_on_its_neighbours() -> None:
+    case = make_case("random", resets=0.2)
+    changed = case.x.clone()
+    changed[:, 1:] += 1.0
+    with torch.no_grad():
+        y, _ = fused_unroll(case.dnc, case.x, case.start, case.state)
+        other, _ = fused_unroll(case.dnc, changed, case.start, case.state)
+    assert torch.equal(y[:, 0], other[:, 0]) and not torch.equal(y[:, 1], other[:, 1])
+
+
+@pytest.mark.usefixtures("threads")
+@pytest.mark.parametrize("count", [1, 2, 7])
+def test_a_crew_does_every_block_once(count: int) -> None:
+    torch.set_num_threads(count)
+    crew, done, lock = Crew(), [], threading.Lock()
+
+    def work(block: int, offset: int) -> None:
+        with lock:
+            done.append(block + offset)
+
+    for blocks in (0, 1, 5, 3):
+        done.clear()
+        crew.run(work, blocks, 10)
+        assert sorted(done) == list(range(10, 10 + blocks))
+
+
+@pytest.mark.usefixtures("threads")
+def test_a_crew_passes_errors_on() -> None:
+    torch.set_num_threads(2)
+    barrier = threading.Barrier(2, timeout=30)
+
+    def work(block: int) -> None:
+        barrier.wait()
+        if block == 1:
+            raise ValueError("block 1")
+
+    with pytest.raises(ValueError, match="block 1"):
+        Crew().run(work, 2)
+
+
+@pytest.mark.usefixtures("threads")
+def test_two_python_threads_may_unroll_at_once() -> None:
+    torch.set_num_threads(2)
+    cases = [make_case("random", seed=seed) for seed in range(4)]
+    expected, results = [unroll(case, fused=True).named() for case in cases], [None] * len(cases)
+
+    def work(i: int) -> None:
+        results[i] = unroll(cases[i], fused=True).named()
+
+    workers = [threading.Thread(target=work, args=(i,)) for i in range(len(cases))]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    for given, wanted in zip(results, expected, strict=True):
+        of_kernels = [name for name in wanted if name != "d_x" and "parameter" not in name]
+        assert all(torch.equal(given[name], wanted[name]) for name in of_kernels)
+
+
+FORK = """
+import os, torch
+from memagent.memory import DNC, MemoryConfig
+torch.set_num_threads(2)
+dnc = DNC(MemoryConfig(memory_size=9, memory_dim=4, num_read_heads=2, hidden_size=6), 3).requires_grad_(False)
+x, start = torch.randn(2, 20, 3), torch.zeros(2, 20, dtype=torch.bool)
+y, _ = dnc(x, start, dnc.initial_state(20))
+child = os.fork()
+if child == 0:
+    other, _ = dnc(x, start, dnc.initial_state(20))
+    os._exit(0 if torch.equal(y, other) else 1)
+assert os.waitpid(child, 0)[1] == 0
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+def test_a_forked_process_unrolls_too() -> None:
+    subprocess.run([sys.executable, "-W", "ignore", "-c", FORK], check=True, timeout=300)
+
+
+def test_the_cache_on_disk_sees_an_edit_of_every_file_that_is_compiled() -> None:
+    seen, waiting = {kernels}, [kernels]
+    while waiting:
+        for value in vars(waiting.pop()).values():
+            if isinstance(value, CPUDispatcher) and value.__module__.startswith("memagent"):
+                module = sys.modules[value.__module__]
+                waiting += [module] if module not in seen else []
+                seen.add(module)
+    assert len(seen) > 1 and {m.__file__ for m in seen - {kernels}} <= set(kernels.COMPILED_FILES)
+    digest = hashlib.sha256(b"".join(Path(f).read_bytes() for f in kernels.COMPILED_FILES)).hexdigest()
+    for entry in (kernels.forward_block, kernels.backward_block):
+        assert digest in [cell.cell_contents for cell in entry.py_func.__closure__]
