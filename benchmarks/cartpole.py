@@ -39,6 +39,7 @@ from memagent.memory import MemoryConfig
 from memagent.runs import EvaluationConfig, RunConfig, make_agent, preset_config
 
 RESULTS = Path(__file__).parent / "results" / "cartpole.json"
+WEIGHTS = Path("runs/benchmarks/cartpole")
 ENV = "Drift/CartPole-v0"
 STEPS = 60_000
 CURVE_BINS = 50
@@ -54,10 +55,10 @@ def base(**changes: Any) -> RunConfig:
 
 VARIANTS: dict[str, RunConfig] = {
     "dnc": base(),
-    "dnc, nobody tells of phases": base(adapt=AdaptConfig(phase_signal="none")),
-    "dnc, no meta loss": base(adapt=AdaptConfig(enabled=False)),
     "lstm": base(memory=MemoryConfig(kind="lstm")),
     "none, no adaptation": base(memory=MemoryConfig(kind="none"), adapt=AdaptConfig(enabled=False)),
+    "dnc, nobody tells of phases": base(adapt=AdaptConfig(phase_signal="none")),
+    "dnc, no meta loss": base(adapt=AdaptConfig(enabled=False)),
     "dnc, four contexts in a cycle": base(num_envs=8),
 }
 CYCLE = "dnc, four contexts in a cycle"
@@ -84,7 +85,7 @@ def main(options: Options) -> None:
             f"There is no variant {', '.join(sorted(unknown))}; there are: {'; '.join(VARIANTS)}."
         )
     runs = {} if options.again else {(r["variant"], r["seed"]): r for r in load()["runs"]}
-    wanted = [(v, s) for s in range(options.seeds) for v in options.only or VARIANTS]
+    wanted = [(v, s) for v in options.only or VARIANTS for s in range(options.seeds)]
     missing = [key for key in wanted if key not in runs]
     print(f"{len(missing)} of {len(wanted)} runs to do, {options.workers} at a time.")
     with ThreadPoolExecutor(options.workers) as pool:
@@ -119,6 +120,8 @@ def run(variant: str, seed: int) -> dict[str, Any]:
     began, began_cpu = time.perf_counter(), time.process_time()
     agent.learn(config.total_timesteps, [curve, visits] if visits else curve)
     seconds, cpu_seconds = time.perf_counter() - began, time.process_time() - began_cpu
+    WEIGHTS.mkdir(parents=True, exist_ok=True)
+    agent.save(WEIGHTS / f"{variant.replace(', ', '-').replace(' ', '-')}-{seed}.zip")
     return {
         "variant": variant,
         "seed": seed,
@@ -314,10 +317,12 @@ def curves_figure(runs: Sequence[dict[str, Any]]) -> Figure:
     figure = Figure(figsize=(8, 4.2), layout="constrained")
     axes = figure.subplots()
     for i, variant in enumerate(v for v in VARIANTS if v != CYCLE and any(r["variant"] == v for r in runs)):
-        curves = np.array([r["curve"] for r in runs if r["variant"] == variant], dtype=float)
+        curves = np.ma.masked_invalid(
+            np.array([r["curve"] for r in runs if r["variant"] == variant], dtype=float)
+        )
         steps = (np.arange(CURVE_BINS) + 0.5) * STEPS / CURVE_BINS
         axes.plot(steps, curves.T, color=f"C{i}", alpha=0.25, linewidth=0.8)
-        axes.plot(steps, np.nanmean(curves, 0), color=f"C{i}", linewidth=2, label=variant)
+        axes.plot(steps, curves.mean(0), color=f"C{i}", linewidth=2, label=variant)
     axes.set(xlabel="environment steps", ylabel="return of training episodes", ylim=(0, 510))
     axes.set_title("Drift/CartPole-v0, a new hidden context every 1,000 steps of an environment", fontsize=11)
     axes.legend(frameon=False)

@@ -15,10 +15,12 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args
 
 import gymnasium as gym
+from gymnasium import spaces
 
 from envs.drift import ChangeAt, Context, Drift
 from envs.recall import RecallEnv
 from envs.schedules import Choice, Geometric, Periodic, Source, Uniform
+from envs.sensors import Sensors
 from envs.wrappers import DriftingEnv, TransitionObservation
 
 Schedule = Literal["draw", "random", "cycle"]
@@ -34,6 +36,9 @@ class Entry:
         summary: one sentence.
         train: where the values of each drifting parameter come from in training.
         held_out: the same for judging: outside the training range, except signs and what is constant.
+        sensors: which entries of the base environment's observation are seen; None: all. Where one clean transition
+            tells the context, no memory is needed, so defaults leave out velocities or have sensor noise, as real
+            plants do.
         change_scale: scale of the change in TransitionObservation, which makes it of order one.
         source: where the ranges come from.
         preset: settings of the learner that do better here than its defaults, nested by the name of their section.
@@ -43,6 +48,7 @@ class Entry:
     summary: str
     train: Mapping[str, Choice | Uniform]
     held_out: Mapping[str, Choice | Uniform]
+    sensors: tuple[int, ...] | None = None
     change_scale: float | tuple[float, ...] = 10.0
     source: str = ""
     preset: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -53,24 +59,28 @@ def _range(*intervals: tuple[float, float]) -> Uniform:
 
 
 SIGNS = Choice((-1.0, 1.0))
+ENCODER_NOISE = Choice((0.005,))  # m and rad
 
 CATALOGUE: dict[str, Entry] = {
     "Drift/CartPole-v0": Entry(
         base="CartPole-v1",
-        summary="Balance a pole on a cart whose push may be reversed, weak or strong, under a short or long pole.",
+        summary="Balance a short or long pole on a cart whose push may be reversed, weak or strong, by encoders alone.",
         train={
             "action_sign": SIGNS,
             "force": _range((5.0, 15.0)),
             "half_length": _range((0.25, 1.0)),
             "gravity": _range((6.0, 14.0)),
+            "sensor_noise": ENCODER_NOISE,
         },
         held_out={
             "action_sign": SIGNS,
             "force": _range((2.0, 3.5), (16.5, 20.0)),
             "half_length": _range((0.12, 0.2), (1.2, 1.5)),
             "gravity": _range((3.0, 5.0), (16.0, 20.0)),
+            "sensor_noise": ENCODER_NOISE,
         },
-        change_scale=(10.0, 5.0, 10.0, 2.0),
+        sensors=(0, 2),  # encoders: position of the cart (m) and angle of the pole (rad), no velocities
+        change_scale=50.0,  # a step is 0.02 s: the change is the velocity
         source="force and lengths after CaDM (Lee et al. 2020), widened, with a hidden action sign",
         preset={
             # The pole falls within 50 steps, the cart leaves its track after some 200: keeping it there takes a long
@@ -155,12 +165,13 @@ def make(
     if drift is None:
         drift = default_drift(name, schedule, phase_steps, num_contexts, change_at)
     base = gym.make(entry.base, render_mode=render_mode, disable_env_checker=True).unwrapped
-    env = DriftingEnv(base, drift, seed, observe_context=observe_context)
+    env: gym.Env = DriftingEnv(base, drift, seed, observe_context=observe_context)
+    if entry.sensors is not None:
+        told = range(spaces.flatdim(base.observation_space), spaces.flatdim(env.observation_space))
+        env = Sensors(env, (*entry.sensors, *told))
     if not transition_observation:
         return env
     scale = entry.change_scale if change_scale is None else change_scale
-    if observe_context and not isinstance(scale, int | float):
-        scale = (*scale, *[1.0] * len(env.drift.moving))
     return TransitionObservation(env, scale)
 
 

@@ -42,8 +42,8 @@ class Corridor(gym.Env):
         return self._obs(), 1.0, over and self.terminates, over and not self.terminates, {"phase": phase}
 
 
-def build(env: Any, *, kind: str = "dnc", seed: int = 0, **changes: Any) -> MemoryDQN:
-    """A MemoryDQN small enough for a test; `changes` are fields of its configs."""
+def build(env: Any, *, kind: str = "dnc", seed: int = 0, width: int = 12, **changes: Any) -> MemoryDQN:
+    """A MemoryDQN small enough for a test: features and heads `width` wide; `changes` are fields of its configs."""
     learner = {"learning_starts": 64, "steps_per_update": 16, "batch_size": 8}
     replay = {"capacity": 4096, "burn_in": 2, "support": 6, "query": 4, "stride": 4, "n_step": 2}
     adapt = {"adapt_every": 4, "support": 6}
@@ -59,7 +59,7 @@ def build(env: Any, *, kind: str = "dnc", seed: int = 0, **changes: Any) -> Memo
         learner=pick(LearnerConfig, learner),
         replay=pick(ReplayConfig, replay),
         adapt=pick(AdaptConfig, adapt),
-        policy_kwargs={"features_dim": 12, "head_size": 10},
+        policy_kwargs={"features_dim": width, "head_size": width - 2},
         seed=seed,
         device="cpu",
     )

@@ -31,6 +31,7 @@ def test_recall_is_learned_with_memory_and_not_without(kind: str, recalls: bool)
         memory_dim=8,
         num_read_heads=1,
         hidden_size=32,
+        width=32,
         learning_rate=3e-3,
         learning_starts=500,
         steps_per_update=32,
