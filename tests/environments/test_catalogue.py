@@ -100,7 +100,8 @@ def test_the_truth_is_in_info_alone_unless_asked_for(name):
     plain, oracle = gym.make(name), gym.make(name, observe_context=True)
     moving = plain.get_wrapper_attr("drift").moving
     layout, wider = (e.get_wrapper_attr("transition_layout") for e in (plain, oracle))
-    assert layout["observation"][1] == gym.make(CATALOGUE[name].base).observation_space.shape[0]
+    sensors = CATALOGUE[name].sensors or range(gym.make(CATALOGUE[name].base).observation_space.shape[0])
+    assert layout["observation"][1] == len(sensors)
     assert wider["observation"][1] == layout["observation"][1] + len(moving)
     assert plain.observation_space.shape == (layout["start"][1],)
     told = oracle.reset(seed=0)[0][layout["observation"][1] : wider["observation"][1]]
@@ -179,11 +180,11 @@ def test_the_contexts_of_a_cycle_have_both_signs_equally_often(name, seed):
 
 def balance(env, context, told):
     """The return of a bang-bang controller that is told the sign of its actuator, or believes in +1."""
-    observation, _ = env.reset(seed=0, options={"context": context, "frozen": True})
+    env.reset(seed=0, options={"context": context, "frozen": True})
     sign, total, over = context["action_sign"] if told else 1.0, 0.0, False
     while not over:
-        push = sign * (observation[:4] @ [0.05, 0.2, 1.0, 0.3])
-        observation, reward, terminated, truncated, _ = env.step(int(push > 0))
+        push = sign * (env.unwrapped.state @ np.array([0.05, 0.2, 1.0, 0.3]))
+        _, reward, terminated, truncated, _ = env.step(int(push > 0))
         total, over = total + reward, terminated or truncated
     return total
 
@@ -193,6 +194,19 @@ def test_training_cartpoles_can_be_held_by_who_is_told_the_sign_alone():
     drawn = contexts("Drift/CartPole-v0", "train", 8)
     assert np.mean([balance(env, context, told=True) for context in drawn]) == 500
     assert np.mean([balance(env, context, told=False) for context in drawn]) < 300
+
+
+def test_cartpole_is_seen_by_noisy_encoders_alone():
+    """With velocities one clean transition would tell the sign, and no memory would be needed."""
+    env = gym.make("Drift/CartPole-v0", transition_observation=False)
+    seen = []
+    for seed in range(300):
+        observation, _ = env.reset(seed=seed)
+        seen.append(observation - env.unwrapped.state[[0, 2]])
+    np.testing.assert_allclose(np.std(seen, axis=0), 0.005, rtol=0.15)
+    oracle = gym.make("Drift/CartPole-v0", transition_observation=False, observe_context=True)
+    observation, info = oracle.reset(seed=1)
+    assert observation.shape == (6,) and observation[2] == info["context"]["action_sign"]
 
 
 def test_a_drift_of_ones_own_replaces_the_default():
@@ -216,7 +230,7 @@ def test_a_spec_in_json_makes_the_same_environment():
         ({"change_at": "noon"}, 'expected "episode_end" or "step"'),
         ({"phase_steps": 0}, "at least 1 step"),
         ({"schedule": "cycle", "num_contexts": 0}, "at least 1 value"),
-        ({"change_scale": [1.0, 2.0]}, "expected a number or 4 of them"),
+        ({"change_scale": [1.0, 2.0, 3.0]}, "expected a number or 2 of them"),
         ({"drift": {"mass": 1}}, "keys parameters"),
     ],
 )

@@ -144,7 +144,7 @@ def test_gymnasiums_own_make_vec_finds_the_ids_in_its_workers():
     vec = gym.make_vec(CARTPOLE, 2, vectorization_mode="async", schedule="cycle")
     try:
         observations, info = vec.reset(seed=0)
-        assert observations.shape == (2, 12) and info["phase"].tolist() == [0, 0]
+        assert observations.shape == (2, 8) and info["phase"].tolist() == [0, 0]
     finally:
         vec.close()
 
