@@ -68,7 +68,9 @@ def parse(arguments: Sequence[str]) -> RunConfig:
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     first.add_argument("--env", default=RunConfig.env)
     env = first.parse_known_args(arguments)[0].env
-    return tyro.cli(RunConfig, args=arguments, default=preset_config(env, envs.preset(env)), description=__doc__)
+    return tyro.cli(
+        RunConfig, args=arguments, default=preset_config(env, envs.preset(env)), description=__doc__
+    )
 
 
 if __name__ == "__main__":

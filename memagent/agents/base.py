@@ -17,6 +17,7 @@ from gymnasium import spaces
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback
+from stable_baselines3.common.utils import LinearSchedule
 
 from memagent.agents.acting import Acting, AdaptConfig, select
 from memagent.agents.learning import LearnerConfig, SequenceLearner
@@ -64,10 +65,11 @@ class MemoryAlgorithm(SequenceLearner, ABC):
         self.memory_config, self.replay_config = memory or MemoryConfig(), replay or ReplayConfig()
         self.meta_config, self.adapt_config = meta or MetaConfig(), adapt or AdaptConfig()
         self.learner = learner or LearnerConfig()
+        rate = self.learner.learning_rate
         super().__init__(
             policy,
             env,  # type: ignore[arg-type]  # None is how `load` builds an agent without environment
-            learning_rate=self.learner.learning_rate,
+            learning_rate=LinearSchedule(rate, self.learner.final_learning_rate or rate, 1.0),
             buffer_size=self.replay_config.capacity,
             learning_starts=self.learner.learning_starts,
             batch_size=self.learner.batch_size,

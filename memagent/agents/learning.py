@@ -38,6 +38,8 @@ class LearnerConfig:
 
     learning_rate: float = 1e-3
     """Adam's rate for memory and heads."""
+    final_learning_rate: float | None = None
+    """Where that rate has fallen to, linearly, at the end of training. None: it stays."""
     batch_size: int = 32
     """Windows in an update."""
     steps_per_update: int = 64
@@ -61,6 +63,11 @@ class LearnerConfig:
         for name in ("learning_rate", "batch_size", "steps_per_update", "max_grad_norm", "reward_scale"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"LearnerConfig got {name}={getattr(self, name)}; give a number above 0.")
+        if self.final_learning_rate is not None and not 0.0 < self.final_learning_rate <= self.learning_rate:
+            raise ValueError(
+                f"LearnerConfig got final_learning_rate={self.final_learning_rate}; give a number above 0 and not above "
+                f"learning_rate={self.learning_rate}, or None."
+            )
         for name in ("gamma", "tau"):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise ValueError(
