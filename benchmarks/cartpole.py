@@ -146,7 +146,12 @@ def judge(agent: MemoryDQN, config: RunConfig) -> list[dict[str, Any]]:
         return agent.make_acting(num_envs, adapt=adapted)
 
     records = play_contexts(
-        choose_contexts(config), make_held_env, make_player, settings.episodes, settings.warmup_episodes
+        choose_contexts(config),
+        make_held_env,
+        make_player,
+        settings.episodes,
+        settings.warmup_episodes,
+        (False, True) if config.adapt.enabled else (False,),
     )
     keys = ("context_id", "split", "adapted", "mean_return", "std_return")
     return [
@@ -278,14 +283,15 @@ def summarise(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
         else:
             for split in ("train", "held_out"):
                 plain, adapted = (scores(runs, variant, split, a) for a in (False, True))
-                entry[split] = {
-                    "unadapted": rounded(interval(plain)),
-                    "adapted": rounded(interval(adapted)),
-                    "adaptation_gain": {
-                        "over_contexts": rounded(paired_difference(adapted, plain, over="contexts")),
-                        "over_runs": rounded(paired_difference(adapted, plain, over="runs")),
-                    },
-                }
+                entry[split] = {"unadapted": rounded(interval(plain))}
+                if VARIANTS[variant].adapt.enabled:
+                    entry[split] |= {
+                        "adapted": rounded(interval(adapted)),
+                        "adaptation_gain": {
+                            "over_contexts": rounded(paired_difference(adapted, plain, over="contexts")),
+                            "over_runs": rounded(paired_difference(adapted, plain, over="runs")),
+                        },
+                    }
         summary[variant] = entry
     return summary
 

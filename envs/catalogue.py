@@ -89,10 +89,11 @@ CATALOGUE: dict[str, Entry] = {
                 "gamma": 0.995,
                 "reward_scale": 0.02,
                 "tau": 0.02,
-                "batch_size": 16,
+                "batch_size": 8,
                 "steps_per_update": 16,
+                "final_learning_rate": 5e-5,
             },
-            # Everything seen is kept, so that old contexts stay alive; short windows buy more updates.
+            # Everything seen is kept, so that old contexts stay alive; few and short windows buy more updates.
             "replay": {"capacity": 200_000, "support": 16, "query": 16, "n_step": 8},
         },
     ),

@@ -75,6 +75,7 @@ def play_contexts(
     make_player: Callable[[int, bool], Player],
     episodes: int = 5,
     warmup_episodes: int = 2,
+    settings: Sequence[bool] = (False, True),
     progress: bool = False,
 ) -> list[ContextRecord]:
     """Score every context frozen, from empty memory, without adaptation and with it, from the same seeds.
@@ -85,15 +86,16 @@ def play_contexts(
         make_player: a fresh player of C environments; the flag says whether it adapts.
         episodes: scored episodes of each context.
         warmup_episodes: episodes before them, reported apart, in which adaptation gathers its first transitions.
+        settings: whether heads adapt, in turn.
         progress: show a bar.
 
     Returns:
-        Two records a context, unadapted and adapted.
+        A record of every context for each setting.
     """
     records: list[ContextRecord] = []
-    total = 2 * len(contexts) * (episodes + warmup_episodes)
+    total = len(settings) * len(contexts) * (episodes + warmup_episodes)
     with tqdm(total=total, desc="evaluating", unit="episode", disable=not progress) as bar:
-        for adapted in (False, True):
+        for adapted in settings:
             env = make_env(contexts)
             try:
                 returns = play(env, make_player(len(contexts), adapted), warmup_episodes + episodes, bar)
