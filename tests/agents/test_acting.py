@@ -31,11 +31,14 @@ def test_windows_replay_the_features_that_the_agent_acted_on(kind: str) -> None:
     with torch.no_grad():
         features, _ = agent.features(batch)
     b, compared = agent.replay_config.burn_in, 0
+    tolerance = 1e-2 if kind == "dnc" else 1e-5  # M and L are stored in half precision
     assert batch.start[1:].any() and batch.final.any()  # resets inside the windows, or the test shows little
     for t, row in enumerate(batch.obs[b:]):
         for column, obs in enumerate(row):
             if not batch.final[b + t, column]:
-                torch.testing.assert_close(features[t, column], acted[obs.tobytes()], atol=2e-3, rtol=2e-3)
+                torch.testing.assert_close(
+                    features[t, column], acted[obs.tobytes()], atol=tolerance, rtol=tolerance
+                )
                 compared += 1
     assert compared > 200
 
