@@ -175,7 +175,7 @@ def test_prediction_loss_falls_on_a_drifting_plant() -> None:
     for _ in range(150):
         agent.train(gradient_steps=1, batch_size=8)
         losses.append(agent.logger.name_to_value["train/prediction_loss"])
-    assert np.mean(losses[-20:]) < 0.3 * np.mean(losses[:5])
+    assert np.mean(losses[-20:]) < 0.5 * np.mean(losses[:5])
 
 
 def test_wrong_spaces_and_missing_transition_observation_are_told_in_a_sentence() -> None:
