@@ -5,7 +5,6 @@ alone: a second OpenMP runtime beside torch's spins against it on the same cores
 threads use it, and neither survives a fork.
 """
 
-import itertools
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -13,9 +12,12 @@ from typing import Any
 
 import torch
 
+MAX_SPAN = 8
+"""Sequences that share one read of the weights; more of them leave no cache for their states."""
+
 
 class Crew:
-    """Runs one function on every block of a batch."""
+    """Runs one function on all sequences of a batch."""
 
     def __init__(self) -> None:
         self._forget()
@@ -31,15 +33,20 @@ class Crew:
             self._size, self._helpers = size, ThreadPoolExecutor(size, "memagent-kernel")
         return self._helpers
 
-    def run(self, function: Callable[..., Any], blocks: int, *arguments: Any) -> None:
-        """Call function(block, *arguments) for every block below blocks; the calling thread works too."""
-        waiting = itertools.count()
+    def run(self, function: Callable[..., Any], size: int, longest: int, *arguments: Any) -> None:
+        """Call function(begin, end, *arguments) on spans that cover range(size); the calling thread works too.
+
+        Spans begin at even numbers and are no longer than longest, nor than needed to give every thread one.
+        """
+        threads = torch.get_num_threads()
+        span = max(2, min(longest, -(-size // (2 * threads)) * 2))
+        begins = iter(range(0, size, span))
 
         def work() -> None:
-            while (block := next(waiting)) < blocks:
-                function(block, *arguments)
+            for begin in begins:  # shared: every span goes to one thread
+                function(begin, min(begin + span, size), *arguments)
 
-        helpers = min(torch.get_num_threads(), blocks) - 1
+        helpers = min(threads, -(-size // span)) - 1
         futures = [self._hire(helpers).submit(work) for _ in range(helpers)]
         work()
         for future in futures:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from memagent.memory import addressing, kernels
 from memagent.memory.crew import Crew
-from memagent.memory.records import Array, Bank, Constants, Options, Weights
+from memagent.memory.records import Array, Bank, Constants, Controller, Options, Weights
 from memagent.memory.workspace import Lease, Shape, Workspace, WorkspacePool, empty_bank
 
 if TYPE_CHECKING:
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from memagent.memory.states import DNCState
 
 logger = logging.getLogger(__name__)
+FORWARD_SPAN, BACKWARD_SPAN = 16, 8
+"""Sequences that share one read of the weights, at most: more of them leave less cache to their states."""
+
 workspaces, crew = WorkspacePool(), Crew()
 
 FIRST_DERIVATIVE_ONLY = (
@@ -58,7 +61,7 @@ def fused_unroll(dnc: "DNC", x: Tensor, start: Tensor, state: "DNCState") -> tup
     if not (torch.is_grad_enabled() and any(i.requires_grad for i in inputs)):
         y, *final = act(call, state)
     else:
-        lease = Lease(workspaces, call.shape._replace(training=True))
+        lease = Lease(workspaces, workspaces.borrow(call.shape._replace(training=True)))
         # What a node saves is freed with its graph: the lease rides along, and its workspace comes back.
         with torch.autograd.graph.saved_tensors_hooks(lambda saved: (saved, lease), lambda packed: packed[0]):
             y, *final = Unroll.apply(call, weakref.ref(lease), *inputs)
@@ -90,7 +93,6 @@ class Call:
         numbers = (config.strength_bias, addressing.COSINE_EPS, addressing.USAGE_EPS, addressing.USAGE_LEVELS)
         numbers += (addressing.MASK_FLOOR, getattr(dnc.controller_norm, "eps", 0.0))
         self.constants = Constants(*map(np.float32 if x.dtype == torch.float32 else np.float64, numbers))
-        self.blocks = -(-x.shape[1] // kernels.BLOCK)
 
     def forward(self, workspace: Workspace, h_c_r: tuple[Tensor, ...], initial: Bank, bank: Bank) -> Tensor:
         """Run the forward kernel, which writes the workspace's records and the bank: y [T, B, H + R*W]."""
@@ -102,8 +104,8 @@ class Call:
         weights, w = Weights(*map(array, self.parameters)), workspace
         with telling_of_compilation():
             crew.run(
-                kernels.forward_block, self.blocks, array(self.x), self.start, weights, w.controller, initial,
-                w.zero, bank, w.lstm, w.record, array(y), self.constants, self.options,
+                kernels.forward_span, self.shape.B, FORWARD_SPAN, array(self.x), self.start, weights,
+                w.controller, initial, w.zero, bank, w.lstm, w.record, array(y), self.constants, self.options,
             )  # fmt: skip
         return y
 
@@ -117,8 +119,9 @@ class Call:
         w = workspace
         with telling_of_compilation():
             crew.run(
-                kernels.backward_block, self.blocks, self.start, array(d_y), transposed, w.controller, w.initial,
-                w.zero, w.bank, w.lstm, w.record, w.d_controller, w.d_bank, w.d_steps, self.constants, self.options,
+                kernels.backward_span, self.shape.B, BACKWARD_SPAN, self.start, array(d_y), transposed,
+                w.controller, w.initial, w.zero, w.bank, w.lstm, w.record, w.replay, w.d_controller, w.d_bank,
+                w.d_steps, self.constants, self.options,
             )  # fmt: skip
 
 
@@ -132,13 +135,19 @@ def act(call: Call, state: "DNCState") -> list[Tensor]:
     T = call.shape.T
     workspace = workspaces.borrow(call.shape)
     # One step writes the caller's new state; several write two banks in turn.
-    bank = empty_bank(call.shape, 1) if T == 1 else workspace.bank
+    bank = empty_bank(call.shape, 1, 1) if T == 1 else workspace.bank
     y = call.forward(workspace, state[:3], Bank(*(array(s)[None] for s in state[3:])), bank)
-    last = (T - 1) % len(bank.M)
-    final = [torch.from_numpy(a[T % len(a)].copy()) for a in workspace.controller]
-    final += [torch.from_numpy(a[last] if T == 1 else a[last].copy()) for a in bank]
+    final = final_state(workspace.controller, bank, T)
     workspaces.give_back(workspace)
-    return [y, *final]
+    return [y, *(final if T > 1 else [*final[:3], *(torch.from_numpy(a[0]) for a in bank)])]
+
+
+def final_state(controller: Controller, bank: Bank, T: int) -> list[Tensor]:
+    """Copies of the nine tensors of the state after step T - 1."""
+    content, step = kernels.content_slot.py_func(T - 1, len(bank.M)), (T - 1) % len(bank.u)
+    last = [a[T % len(a)] for a in controller]
+    last += [bank.M[content], bank.u[step], bank.p[step], bank.L[content], bank.w_w[step], bank.w_r[step]]
+    return [torch.from_numpy(a.copy()) for a in last]
 
 
 class Unroll(torch.autograd.Function):
@@ -149,13 +158,11 @@ class Unroll(torch.autograd.Function):
         ctx.call, ctx.lease = call, lease
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(*inputs)
-        workspace, state, T = lease().workspace, inputs[1:10], call.shape.T
+        workspace, state = lease().workspace, inputs[1:10]
         for slots, first in zip(workspace.initial, state[3:], strict=True):
             slots[0] = array(first)
         y = call.forward(workspace, state[:3], workspace.initial, workspace.bank)
-        final = [torch.from_numpy(a[T].copy()) for a in workspace.controller]
-        final += [torch.from_numpy(a[T - 1].copy()) for a in workspace.bank]
-        return y, *final
+        return y, *final_state(workspace.controller, workspace.bank, call.shape.T)
 
     @staticmethod
     def backward(ctx: Any, *d_outputs: Tensor | None) -> tuple[Tensor | None, ...]:
@@ -208,22 +215,29 @@ def gradients(
     d_gates, d_o, d_xi, d_r = map(rows, workspace.d_steps)
     h_tm1, r_tm1 = (rows(steps[:-1]) for steps in (workspace.controller.h, workspace.controller.r))
     # What every step shares: one product over all T*B of them each.
-    norms = shape.options.layer_norm
+    norms, d_gates_t = shape.options.layer_norm, d_gates.t().contiguous()
     d_weights = Weights(
-        weight_ih=torch.cat([d_gates.t() @ call.x.flatten(0, 1), d_gates.t() @ r_tm1], 1),
-        weight_hh=d_gates.t() @ h_tm1,
+        weight_ih=products(d_gates_t, torch.cat([call.x.flatten(0, 1), r_tm1], 1).t()),
+        weight_hh=products(d_gates_t, h_tm1.t()),
         bias=d_gates.sum(0),
         o_scale=(d_o * rows(lstm.o_hat)).sum(0) if norms else None,
         o_shift=d_o.sum(0) if norms else None,
-        interface=d_xi.t() @ rows(lstm.o),
+        interface=products(d_xi.t(), rows(lstm.o).t()),
         interface_bias=d_xi.sum(0),
         r_scale=(d_r * rows(lstm.r_hat)).sum(0) if norms else None,
         r_shift=d_r.sum(0) if norms else None,
     )
-    d_x = (d_gates @ weights.weight_ih[:, :I]).view_as(call.x) if needed[0] else None
+    d_x = products(d_gates, weights.weight_ih[:, :I].t()).view_as(call.x) if needed[0] else None
     wanted = zip(d_state, needed[1:10], strict=True)
     d_initial = (torch.from_numpy(d[0].copy()) if want else None for d, want in wanted)
     return [d_x, *d_initial, *d_weights]
+
+
+def products(A: Tensor, C: Tensor) -> Tensor:
+    """A C^T, by the kernels."""
+    out = torch.empty(len(A), len(C), dtype=A.dtype)
+    crew.run(kernels.products_span, len(A), FORWARD_SPAN, array(out), array(A), array(C))
+    return out
 
 
 @contextmanager

@@ -135,7 +135,7 @@ class Scratch(NamedTuple):
     d_f: Array  # [R, N]
     d_w_r: Array  # [R, N]
     d_w: Array  # [1, N]
-    d_p: Array  # [1, N]
+    d_p: Array  # [N]
     d_a: Array  # [N]
     d_psi: Array  # [N]
     d_h: Array  # [H]

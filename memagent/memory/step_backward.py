@@ -120,40 +120,52 @@ def _content_backward(M, k, masks, beta, eps, s, m, c, d_c, scratch, d_M, d_k, d
 
 
 @njit(fastmath=FAST)
-def _link_rows_backward(before, w, first, E, d_L, d_w):
-    # 6. L_nm = (1 - w_n - w_m) L_nm[t-1] + w_n p_m[t-1];  E takes L[t-1] dL
-    L_tm1, p_tm1, one = (before.L[first : first + d_L.shape[0]], before.p, w.dtype.type(1))
-    for n in range(d_L.shape[0]):
-        total, rest = w.dtype.type(0), one - w[first + n]
+def _link_rows_backward(L, p, w, first, d_L, d_w, d_p):
+    # 6. L_nm = (1 - w_n - w_m) L_nm[t-1] + w_n p_m[t-1];  adds to d_w and d_p, d_L becomes that by L[t-1]
+    one, zero, pairs = w.dtype.type(1), w.dtype.type(0), d_L.shape[0] // 2 * 2
+    for n in range(0, pairs, 2):
+        w_0, w_1, rest_0, rest_1 = w[first + n], w[first + n + 1], one - w[first + n], one - w[first + n + 1]
+        total_0 = total_1 = zero
         for m in range(d_L.shape[1]):
-            d = d_L[n, m]
-            E[n, m] = d * L_tm1[n, m]
-            total += d * p_tm1[m] - d * L_tm1[n, m]
-            d_L[n, m] = (rest - w[m]) * d
-        d_w[0, first + n] += total
-    for n in range(d_L.shape[0]):
+            d_0, d_1 = d_L[n, m], d_L[n + 1, m]
+            ld_0, ld_1 = L[n, m] * d_0, L[n + 1, m] * d_1
+            total_0 += p[m] * d_0 - ld_0
+            total_1 += p[m] * d_1 - ld_1
+            d_w[m] -= ld_0 + ld_1
+            d_p[m] += w_0 * d_0 + w_1 * d_1
+            d_L[n, m] = (rest_0 - w[m]) * d_0
+            d_L[n + 1, m] = (rest_1 - w[m]) * d_1
+        d_w[first + n] += total_0
+        d_w[first + n + 1] += total_1
+    for n in range(pairs, d_L.shape[0]):
+        total_0, w_0, rest_0 = zero, w[first + n], one - w[first + n]
         for m in range(d_L.shape[1]):
-            d_w[0, m] -= E[n, m]
+            d_0, ld_0 = d_L[n, m], L[n, m] * d_L[n, m]
+            total_0 += p[m] * d_0 - ld_0
+            d_w[m] -= ld_0
+            d_p[m] += w_0 * d_0
+            d_L[n, m] = (rest_0 - w[m]) * d_0
+        d_w[first + n] += total_0
 
 
 @njit(fastmath=FAST)
 def _links_backward(before, w, d_L, d_p, scratch):
     # Adds to scratch.d_w; sets scratch.d_w_r
-    d_w, d_w_r, d_f, d_b, d_p_tm1 = (scratch.d_w, scratch.d_w_r, scratch.d_f, scratch.d_b, scratch.d_p)
+    d_w, d_w_r, d_f, d_b, d_p_tm1 = (scratch.d_w[0], scratch.d_w_r, scratch.d_f, scratch.d_b, scratch.d_p)
     zero, N = w.dtype.type(0), w.shape[0]
     # 7. p = (1 - sum w_w) p[t-1] + w_w
     total, along = zero, dot(d_p, before.p)
     for n in range(N):
         total += w[n]
     for n in range(N):
-        d_w[0, n] += d_p[n] - along
+        d_w[n] += d_p[n] - along
     for n in range(N):
-        d_p_tm1[0, n] = d_p[n] - total * d_p[n]
+        d_p_tm1[n] = d_p[n] - total * d_p[n]
     for first in range(0, N, ROWS):
         end = min(first + ROWS, N)
-        rows, d_rows = scratch.rows[: end - first], d_L[first:end]
+        rows, d_rows, L_tm1 = scratch.rows[: end - first], d_L[first:end], before.L[first:end]
         # L again from L[t-1], instead of loading both
-        link_rows(before, w, first, rows)
+        link_rows(L_tm1, before.p, w, first, rows)
         # 8. f_i = L w_r,i[t-1];  b_i = L^T w_r,i[t-1]
         add_rows(d_rows, d_f[:, first:end].T, before.w_r)
         add_rows(d_rows, before.w_r[:, first:end].T, d_b)
@@ -161,10 +173,8 @@ def _links_backward(before, w, d_L, d_p, scratch):
             d_L[n, n] = zero
         add_rows(d_w_r, d_f[:, first:end], rows)
         add_products(d_w_r[:, first:end], d_b, rows)
-        # 6. L
-        add_rows(d_p_tm1, w.reshape(1, N)[:, first:end], d_rows)
-        _link_rows_backward(before, w, first, rows, d_rows, d_w)
-    copy(d_p_tm1[0], d_p)
+        _link_rows_backward(L_tm1, before.p, w, first, d_rows, d_w, d_p_tm1)
+    copy(d_p_tm1, d_p)
 
 
 @njit(fastmath=FAST)
@@ -214,7 +224,7 @@ def _write_weights_backward(xi, d_xi, c_w, prefix, scratch):
 def _allocation_backward(u, prefix, constants, scratch, d_u):
     # 3. a_n = (1 - u_n) prod of the freer u_j;  the clamp passes gradients inside [eps, 1]
     one, zero, lowest = u.dtype.type(1), u.dtype.type(0), constants.usage_eps
-    clamped, rank, d_a, later = (scratch.clamped, scratch.rank, scratch.d_a, scratch.d_p[0])
+    clamped, rank, d_a, later = (scratch.clamped, scratch.rank, scratch.d_a, scratch.d_p)
     for n in range(u.shape[0]):
         later[n] = d_a[n] * (one - clamped[n]) * prefix[n]
     for j in range(u.shape[0]):

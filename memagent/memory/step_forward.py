@@ -95,13 +95,23 @@ def order(u, constants, clamped, rank):
 
 @njit(fastmath=FAST)
 def _prefix(clamped, rank, prefix):
-    # prefix[phi_j] = prod_{i<j} u[phi_i], without a sort
-    one = clamped.dtype.type(1)
-    for n in range(clamped.shape[0]):
-        product, rank_n = one, rank[n]
+    # prefix[phi_j] = prod_{i<j} u[phi_i], without a sort; four slots at a time
+    one, last = clamped.dtype.type(1), clamped.shape[0] // 4 * 4
+    for n in range(0, last, 4):
+        rank_0, rank_1, rank_2, rank_3 = rank[n], rank[n + 1], rank[n + 2], rank[n + 3]
+        u_0 = u_1 = u_2 = u_3 = one
         for j in range(clamped.shape[0]):
-            product *= clamped[j] if rank[j] < rank_n else one
-        prefix[n] = product
+            u_j, rank_j = clamped[j], rank[j]
+            u_0 *= u_j if rank_j < rank_0 else one
+            u_1 *= u_j if rank_j < rank_1 else one
+            u_2 *= u_j if rank_j < rank_2 else one
+            u_3 *= u_j if rank_j < rank_3 else one
+        prefix[n], prefix[n + 1], prefix[n + 2], prefix[n + 3] = u_0, u_1, u_2, u_3
+    for n in range(last, clamped.shape[0]):
+        u_0, rank_0 = one, rank[n]
+        for j in range(clamped.shape[0]):
+            u_0 *= clamped[j] if rank[j] < rank_0 else one
+        prefix[n] = u_0
 
 
 @njit(fastmath=FAST)
@@ -159,9 +169,10 @@ def _content(M, k, masks, beta, eps, query, s, m, c):
 
 
 @njit(fastmath=FAST)
-def _write(before, after, psi, e, v, deallocation):
+def write(M_tm1, w, psi, e, v, deallocation, M):
+    """The memory after a write, into M."""
     # 5. M = M[t-1] (1 - w_w e^T) + w_w v^T;  with de-allocation M[t-1] is scaled by psi first
-    M_tm1, M, w, one = before.M, after.M, after.w_w, v.dtype.type(1)
+    one = v.dtype.type(1)
     for n in range(M.shape[0]):
         w_n, keep = w[n], psi[n] if deallocation else one
         for d in range(M.shape[1]):
@@ -169,16 +180,16 @@ def _write(before, after, psi, e, v, deallocation):
 
 
 @njit(fastmath=FAST)
-def link_rows(before, w, first, L):
-    """Rows first, first + 1, ... of the new links, into L."""
+def link_rows(L_tm1, p_tm1, w, first, L):
+    """Rows first, first + 1, ... of the new links, from those of t-1, into L."""
     # 6. L_nm = (1 - w_n - w_m) L_nm[t-1] + w_n p_m[t-1], L_nn = 0
-    L_tm1, p_tm1 = before.L[first : first + L.shape[0]], before.p
+    one, zero = w.dtype.type(1), w.dtype.type(0)
     for n in range(L.shape[0]):
-        w_n, rest = w[first + n], w.dtype.type(1) - w[first + n]
+        w_n, rest = w[first + n], one - w[first + n]
         for m in range(L.shape[1]):
             L[n, m] = (rest - w[m]) * L_tm1[n, m] + w_n * p_tm1[m]
     for n in range(L.shape[0]):
-        L[n, first + n] = w.dtype.type(0)
+        L[n, first + n] = zero
 
 
 @njit(fastmath=FAST)
@@ -189,7 +200,7 @@ def _links(before, after, f, b):
     for first in range(0, w.shape[0], ROWS):
         end = min(first + ROWS, w.shape[0])
         rows = after.L[first:end]
-        link_rows(before, w, first, rows)
+        link_rows(before.L[first:end], p_tm1, w, first, rows)
         # 8. f_i = L w_r,i[t-1];  b_i = L^T w_r,i[t-1]
         add_products(f[:, first:end], before.w_r, rows)
         add_rows(b, before.w_r[:, first:end], rows)
@@ -217,7 +228,7 @@ def step(before, after, xi, record, constants, options, scratch):
     for n in range(N):
         w_w[n] = g_w * (g_a * (one - clamped[n]) * prefix[n] + (one - g_a) * c_w[n])
     # 5. M
-    _write(before, after, record.psi, xi.e, xi.v, options.deallocation)
+    write(before.M, after.w_w, record.psi, xi.e, xi.v, options.deallocation, after.M)
     # 6, 7, 8. L, p, f, b
     if options.links:
         _links(before, after, record.f, record.b)

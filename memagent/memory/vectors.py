@@ -1,8 +1,7 @@
 """Arithmetic on rows, for the fused kernels: exponentials, softmax, products, layer norm, and their derivatives.
 
 LLVM turns a loop into vector code when it sums into scalars, or writes one array and reads a few others, so that
-few pairs need a check for overlap. An inner loop that runs along contiguous rows inside a second loop pays for that
-check once. Literals take the arrays' type: a Python float would promote all to float64.
+few pairs need a check for overlap. Literals take the arrays' type: a Python float would promote all to float64.
 """
 
 import math
@@ -106,14 +105,21 @@ def add_scaled(out, scale, a):
 
 @njit(fastmath=FAST)
 def add_rows(out, w, A):
-    """out_ij += sum_k w_ik A_kj, four k at a time."""
-    last = A.shape[0] // 4 * 4
-    for k in range(0, last, 4):
-        for i in range(out.shape[0]):
+    """out_ij += sum_k w_ik A_kj: two rows of out and four of A at a time."""
+    rows, depth = out.shape[0] // 2 * 2, A.shape[0] // 4 * 4
+    for k in range(0, depth, 4):
+        for i in range(0, rows, 2):
+            v0, v1, v2, v3 = w[i, k], w[i, k + 1], w[i, k + 2], w[i, k + 3]
+            w0, w1, w2, w3 = w[i + 1, k], w[i + 1, k + 1], w[i + 1, k + 2], w[i + 1, k + 3]
+            for j in range(out.shape[1]):
+                a0, a1, a2, a3 = A[k, j], A[k + 1, j], A[k + 2, j], A[k + 3, j]
+                out[i, j] += (v0 * a0 + v1 * a1) + (v2 * a2 + v3 * a3)
+                out[i + 1, j] += (w0 * a0 + w1 * a1) + (w2 * a2 + w3 * a3)
+        for i in range(rows, out.shape[0]):
             w0, w1, w2, w3 = w[i, k], w[i, k + 1], w[i, k + 2], w[i, k + 3]
             for j in range(out.shape[1]):
                 out[i, j] += (w0 * A[k, j] + w1 * A[k + 1, j]) + (w2 * A[k + 2, j] + w3 * A[k + 3, j])
-    for k in range(last, A.shape[0]):
+    for k in range(depth, A.shape[0]):
         for i in range(out.shape[0]):
             w0 = w[i, k]
             for j in range(out.shape[1]):

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from memagent.memory.kernels import SEGMENT
 from memagent.memory.records import (
     Array,
     Bank,
@@ -44,11 +45,24 @@ def empty(*shape: int, dtype: torch.dtype) -> Array:
     return torch.empty(shape, dtype=dtype).numpy()
 
 
-def empty_bank(shape: Shape, steps: int) -> Bank:
-    """A bank of this many steps, its numbers not set."""
-    B, N, W, R, P = (shape.B, shape.N, shape.W, shape.R, shape.N if shape.options.links else 0)
-    shapes = ((N, W), (N,), (P,), (P, P), (N,), (R, N))
-    return Bank(*(empty(steps, B, *s, dtype=shape.dtype) for s in shapes))
+def empty_bank(shape: Shape, steps: int, contents: int) -> Bank:
+    """A bank of this many steps, with M and L after this many of them; its numbers are not set."""
+    B, N, W, R, P, dtype = (
+        shape.B,
+        shape.N,
+        shape.W,
+        shape.R,
+        shape.N if shape.options.links else 0,
+        shape.dtype,
+    )
+    return Bank(
+        M=empty(contents, B, N, W, dtype=dtype),
+        u=empty(steps, B, N, dtype=dtype),
+        p=empty(steps, B, P, dtype=dtype),
+        L=empty(contents, B, P, P, dtype=dtype),
+        w_w=empty(steps, B, N, dtype=dtype),
+        w_r=empty(steps, B, R, N, dtype=dtype),
+    )
 
 
 class Workspace:
@@ -56,16 +70,18 @@ class Workspace:
 
     def __init__(self, shape: Shape) -> None:
         T, B, _, N, W, R, H, S, dtype, options, training = shape
-        steps, P = T if training else 1, N if options.links else 0
+        steps, P, once = T if training else 1, N if options.links else 0, int(training)
 
         def per_step(*size: int) -> Array:
             return empty(steps, B, *size, dtype=dtype)
 
         self.shape = shape
         # One sequence of zeros, for the steps at which one starts.
-        self.zero = Bank(*(np.zeros_like(a) for a in empty_bank(shape._replace(B=1), 1)))
-        self.initial = empty_bank(shape, 1 if training else 0)
-        self.bank = empty_bank(shape, T if training else 2)
+        self.zero = Bank(*(np.zeros_like(a) for a in empty_bank(shape._replace(B=1), 1, 1)))
+        # M and L: two in turn, and in training those before every SEGMENT-th step, to replay the steps between.
+        self.initial = empty_bank(shape, once, once)
+        self.bank = empty_bank(shape, T if training else 2, 2 + once * (T // SEGMENT))
+        self.replay = empty_bank(shape, 0, once * min(T, SEGMENT))
         self.controller = Controller(*(empty(steps + 1, B, n, dtype=dtype) for n in (H, H, R * W)))
         self.lstm = ControllerRecord(
             gates=per_step(4 * H),
@@ -90,12 +106,9 @@ class Workspace:
             b=per_step(R, P),
         )
         # The gradients of the backward pass: by the running state, and by what every step computed.
-        gradients = 1 if training else 0
-        self.d_bank = empty_bank(shape, gradients)
-        self.d_controller = Controller(*(empty(gradients, B, n, dtype=dtype) for n in (H, H, R * W)))
-        self.d_steps = StepGradients(
-            *(empty(steps * gradients, B, n, dtype=dtype) for n in (4 * H, H, S, R * W))
-        )
+        self.d_bank = empty_bank(shape, once, once)
+        self.d_controller = Controller(*(empty(once, B, n, dtype=dtype) for n in (H, H, R * W)))
+        self.d_steps = StepGradients(*(empty(T * once, B, n, dtype=dtype) for n in (4 * H, H, S, R * W)))
 
 
 class WorkspacePool:
@@ -130,8 +143,8 @@ class WorkspacePool:
 class Lease:
     """Holds a workspace, and gives it back when nobody holds the lease."""
 
-    def __init__(self, pool: WorkspacePool, shape: Shape) -> None:
-        self._pool, self.workspace = pool, pool.borrow(shape)
+    def __init__(self, pool: WorkspacePool, workspace: Workspace) -> None:
+        self._pool, self.workspace = pool, workspace
 
     def __del__(self) -> None:
         self._pool.give_back(self.workspace)

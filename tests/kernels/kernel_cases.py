@@ -8,7 +8,7 @@ from torch import Tensor
 from memagent.memory import DNC, DNCState, MemoryConfig
 from memagent.memory.fused import fused_unroll
 
-# More sequences than a block holds and not a multiple of it; N no multiple of the rows that are handled at once.
+# More sequences than a span holds, and sizes that are no multiples of what is handled at once.
 T, B, N, W, R, H, IN = 5, 11, 29, 18, 3, 23, 7
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-9}
 OPTIONS: dict[str, dict[str, Any]] = {
@@ -42,6 +42,7 @@ def make_case(
     dtype: torch.dtype = torch.float32,
     seed: int = 3,
     resets: float = 0.0,
+    steps: int = T,
     **options: Any,
 ) -> Case:
     """A case in general position; resets is the share of steps at which a sequence starts."""
@@ -52,8 +53,8 @@ def make_case(
     with torch.no_grad():
         for parameter in dnc.parameters():
             parameter += 0.05 * torch.randn(parameter.shape, generator=g, dtype=torch.float64)
-    x = torch.randn(T, B, IN, generator=g, dtype=torch.float64)
-    start = torch.rand(T, B, generator=g) < resets
+    x = torch.randn(steps, B, IN, generator=g, dtype=torch.float64)
+    start = torch.rand(steps, B, generator=g) < resets
     make = {"random": random_state, "zero": zero_state, "saturated": saturated_state, "tied": tied_state}[
         state
     ]

@@ -3,6 +3,7 @@ import torch
 from kernel_cases import OPTIONS, STATES, TOLERANCE, Case, R, W, difference, make_case, unroll
 
 from memagent.memory.fused import fused_unroll
+from memagent.memory.kernels import SEGMENT
 
 DTYPES = (torch.float32, torch.float64)
 
@@ -29,6 +30,11 @@ def test_resets_inside_equal_the_reference(options: dict, dtype: torch.dtype) ->
     assert_parity(case)
 
 
+@pytest.mark.parametrize("steps", [SEGMENT - 1, SEGMENT, SEGMENT + 1, 2 * SEGMENT, 3 * SEGMENT - 2])
+def test_segments_of_a_long_sequence_are_replayed_as_they_were(steps: int) -> None:
+    assert_parity(make_case("random", torch.float64, steps=steps, resets=0.1, deallocation=True))
+
+
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 def test_one_step_of_one_sequence_equals_the_reference(dtype: torch.dtype) -> None:
     case = make_case("random", dtype)
@@ -37,7 +43,7 @@ def test_one_step_of_one_sequence_equals_the_reference(dtype: torch.dtype) -> No
 
 
 def test_acting_equals_training_to_the_bit() -> None:
-    case = make_case("random", resets=0.2)
+    case = make_case("random", resets=0.2, steps=11)
     with torch.no_grad():
         acted = fused_unroll(case.dnc, case.x, case.start, case.state)
     trained = fused_unroll(case.dnc, case.x, case.start, case.state)
@@ -48,7 +54,7 @@ def test_acting_equals_training_to_the_bit() -> None:
 
 @pytest.mark.parametrize("no_grad", [True, False])
 def test_one_call_equals_as_many_calls_as_steps_to_the_bit(no_grad: bool) -> None:
-    case, outputs = make_case("random", resets=0.2), []
+    case, outputs = make_case("random", resets=0.2, steps=11), []
     with torch.set_grad_enabled(not no_grad):
         y, final = fused_unroll(case.dnc, case.x, case.start, case.state)
         state = case.state
