@@ -262,7 +262,7 @@ def rounded(x: Interval) -> dict[str, Any]:
 def summarise(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Scores of every variant, what adaptation gains with the same weights, and how old ground is resumed."""
     summary: dict[str, Any] = {}
-    for variant in VARIANTS:
+    for variant, config in VARIANTS.items():
         mine = [r for r in runs if r["variant"] == variant]
         if not mine:
             continue
@@ -284,7 +284,7 @@ def summarise(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
             for split in ("train", "held_out"):
                 plain, adapted = (scores(runs, variant, split, a) for a in (False, True))
                 entry[split] = {"unadapted": rounded(interval(plain))}
-                if VARIANTS[variant].adapt.enabled:
+                if config.adapt.enabled:
                     entry[split] |= {
                         "adapted": rounded(interval(adapted)),
                         "adaptation_gain": {

@@ -65,7 +65,7 @@ class LearnerConfig:
                 raise ValueError(f"LearnerConfig got {name}={getattr(self, name)}; give a number above 0.")
         if self.final_learning_rate is not None and not 0.0 < self.final_learning_rate <= self.learning_rate:
             raise ValueError(
-                f"LearnerConfig got final_learning_rate={self.final_learning_rate}; give a number above 0 and not above "
+                f"LearnerConfig got final_learning_rate={self.final_learning_rate}; give a number above 0 and at most "
                 f"learning_rate={self.learning_rate}, or None."
             )
         for name in ("gamma", "tau"):
