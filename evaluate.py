@@ -58,6 +58,7 @@ def main(options: Options) -> None:
     for run_dir in options.run_dirs:
         config = load_config(run_dir)
         config = replace(config, evaluation=replace(config.evaluation, **given))
+        torch.set_num_threads(config.threads)
         agent = load_agent(run_dir, config, make_env(config, num_envs=1, seed=config.evaluation.seed))
         evaluate(agent, config, run_dir)
 

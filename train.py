@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
 import tyro
 from stable_baselines3.common.logger import configure
 
@@ -30,6 +31,7 @@ from memagent.tracking import Tracker, TrackingCallback, TrackingError, start_ru
 
 def main(config: RunConfig) -> None:
     """Config → environments → agent → learn → evaluate."""
+    torch.set_num_threads(config.threads)
     run_dir = new_run_dir(config)
     env = make_env(config, config.num_envs, config.seed)
     agent = make_agent(config, env)

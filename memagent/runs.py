@@ -76,6 +76,9 @@ class RunConfig:
     """Track the run in Weights & Biases: in files only, uploaded too (needs an account), or not at all."""
     device: str = "auto"
     """Where the agent learns: "cpu", "cuda", or "auto" for a GPU where there is one."""
+    threads: int = 1
+    """Threads of PyTorch and of the memory's kernels. The networks are small: more threads wait for each other more
+    than they compute, many times so where other programs run; two runs side by side use two cores better."""
     memory: MemoryConfig = field(default_factory=MemoryConfig)
     replay: ReplayConfig = field(default_factory=ReplayConfig)
     meta: MetaConfig = field(default_factory=MetaConfig)
@@ -85,7 +88,7 @@ class RunConfig:
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
 
     def __post_init__(self) -> None:
-        for name in ("total_timesteps", "num_envs"):
+        for name in ("total_timesteps", "num_envs", "threads"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; give 1 or more.")
 
