@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from numba.core import event
-from torch import Tensor
+from torch import Tensor, nn
 
 from memagent.memory import addressing, kernels
 from memagent.memory.crew import Crew
@@ -72,27 +72,39 @@ class Call:
     """What one call of the kernels is made of, beside the state."""
 
     def __init__(self, dnc: "DNC", x: Tensor, start: Tensor) -> None:
-        config, none = dnc.config, dnc.bias[:0]
-        norms = [none] * 4
-        if config.layer_norm:
-            o_norm, r_norm = dnc.controller_norm, dnc.read_norm
-            norms = [o_norm.weight, o_norm.bias, r_norm.weight, r_norm.bias]
-        interface = dnc.interface
-        controller = (dnc.weight_ih, dnc.weight_hh, dnc.bias)
-        self.parameters = (
-            *controller,
-            *norms[:2],
-            interface.weight,
-            interface.bias,
-            *norms[2:],
-        )  # as in Weights
+        config, interface = dnc.config, dnc.interface
+        norms, eps = [dnc.bias[:0]] * 4, 0.0
+        if isinstance(dnc.controller_norm, nn.LayerNorm) and isinstance(dnc.read_norm, nn.LayerNorm):
+            norms = [p for norm in (dnc.controller_norm, dnc.read_norm) for p in (norm.weight, norm.bias)]
+            eps = dnc.controller_norm.eps
+        self.parameters = (  # as in Weights
+            *(dnc.weight_ih, dnc.weight_hh, dnc.bias, *norms[:2]),
+            *(interface.weight, interface.bias, *norms[2:]),
+        )
         self.x, self.start = x.detach().contiguous(), start.contiguous().numpy()
         self.options = Options(config.temporal_links, config.masking, config.deallocation, config.layer_norm)
-        sizes = (config.memory_size, config.memory_dim, config.num_read_heads, config.hidden_size)
-        self.shape = Shape(*x.shape, *sizes, interface.out_features, x.dtype, self.options, training=False)
-        numbers = (config.strength_bias, addressing.COSINE_EPS, addressing.USAGE_EPS, addressing.USAGE_LEVELS)
-        numbers += (addressing.MASK_FLOOR, getattr(dnc.controller_norm, "eps", 0.0))
-        self.constants = Constants(*map(np.float32 if x.dtype == torch.float32 else np.float64, numbers))
+        self.shape = Shape(
+            T=x.shape[0],
+            B=x.shape[1],
+            I=x.shape[2],
+            N=config.memory_size,
+            W=config.memory_dim,
+            R=config.num_read_heads,
+            H=config.hidden_size,
+            S=interface.out_features,
+            dtype=x.dtype,
+            options=self.options,
+            training=False,
+        )
+        real = np.float32 if x.dtype == torch.float32 else np.float64
+        self.constants = Constants(
+            strength_bias=real(config.strength_bias),
+            cosine_eps=real(addressing.COSINE_EPS),
+            usage_eps=real(addressing.USAGE_EPS),
+            usage_levels=real(addressing.USAGE_LEVELS),
+            mask_floor=real(addressing.MASK_FLOOR),
+            norm_eps=real(eps),
+        )
 
     def forward(self, workspace: Workspace, h_c_r: tuple[Tensor, ...], initial: Bank, bank: Bank) -> Tensor:
         """Run the forward kernel, which writes the workspace's records and the bank: y [T, B, H + R*W]."""
@@ -109,7 +121,7 @@ class Call:
             )  # fmt: skip
         return y
 
-    def backward(self, workspace: Workspace, d_y: Tensor, weights: Weights) -> None:
+    def backward(self, workspace: Workspace, d_y: Tensor, weights: Weights[Tensor]) -> None:
         """Run the backward kernel, which writes the workspace's gradients."""
         transposed = Weights(*map(array, weights))._replace(
             weight_ih=array(weights.weight_ih[:, self.shape.I :].t()),
@@ -121,7 +133,7 @@ class Call:
             crew.run(
                 kernels.backward_span, self.shape.B, BACKWARD_SPAN, self.start, array(d_y), transposed,
                 w.controller, w.initial, w.zero, w.bank, w.lstm, w.record, w.replay, w.d_controller, w.d_bank,
-                w.d_steps, self.constants, self.options,
+                w.d_steps, w.d_vectors, self.constants, self.options,
             )  # fmt: skip
 
 
@@ -138,16 +150,18 @@ def act(call: Call, state: "DNCState") -> list[Tensor]:
     bank = empty_bank(call.shape, 1, 1) if T == 1 else workspace.bank
     y = call.forward(workspace, state[:3], Bank(*(array(s)[None] for s in state[3:])), bank)
     final = final_state(workspace.controller, bank, T)
+    state_t = [torch.from_numpy(a if T == 1 and i > 2 else a.copy()) for i, a in enumerate(final)]
     workspaces.give_back(workspace)
-    return [y, *(final if T > 1 else [*final[:3], *(torch.from_numpy(a[0]) for a in bank)])]
+    return [y, *state_t]
 
 
-def final_state(controller: Controller, bank: Bank, T: int) -> list[Tensor]:
-    """Copies of the nine tensors of the state after step T - 1."""
+def final_state(controller: Controller, bank: Bank, T: int) -> list[Array]:
+    """Where the nine arrays of the state after step T - 1 are: (h, c, r) and (M, u, p, L, w_w, w_r)."""
     content, step = kernels.content_slot.py_func(T - 1, len(bank.M)), (T - 1) % len(bank.u)
-    last = [a[T % len(a)] for a in controller]
-    last += [bank.M[content], bank.u[step], bank.p[step], bank.L[content], bank.w_w[step], bank.w_r[step]]
-    return [torch.from_numpy(a.copy()) for a in last]
+    contents = {"M": content, "L": content}
+    return [a[T % len(a)] for a in controller] + [
+        a[contents.get(name, step)] for name, a in zip(Bank._fields, bank, strict=True)
+    ]
 
 
 class Unroll(torch.autograd.Function):
@@ -158,11 +172,12 @@ class Unroll(torch.autograd.Function):
         ctx.call, ctx.lease = call, lease
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(*inputs)
-        workspace, state = lease().workspace, inputs[1:10]
+        workspace, state = ctx.lease().workspace, inputs[1:10]
         for slots, first in zip(workspace.initial, state[3:], strict=True):
             slots[0] = array(first)
         y = call.forward(workspace, state[:3], workspace.initial, workspace.bank)
-        return y, *final_state(workspace.controller, workspace.bank, call.shape.T)
+        final = final_state(workspace.controller, workspace.bank, call.shape.T)
+        return y, *(torch.from_numpy(a.copy()) for a in final)
 
     @staticmethod
     def backward(ctx: Any, *d_outputs: Tensor | None) -> tuple[Tensor | None, ...]:
@@ -199,38 +214,56 @@ def gradients(
     needed: tuple[bool, ...],
 ) -> list[Tensor | None]:
     """The gradients by x, state and parameters, from those by y and the final state (None is zero)."""
-    shape, lstm, weights = call.shape, workspace.lstm, Weights(*inputs[10:])
-    I, d_y = shape.I, d_outputs[0]  # noqa: E741
+    shape, d_y, weights = call.shape, d_outputs[0], Weights(*inputs[10:])
     # (h, c, r) and (M, u, p, L, w_w, w_r) together are the state.
     d_state = (*workspace.d_controller, *workspace.d_bank)
     for running, d_final in zip(d_state, d_outputs[1:], strict=True):
         running[0] = 0.0 if d_final is None else array(d_final)
     if d_y is None:
         d_y = torch.zeros(shape.T, shape.B, shape.H + shape.R * shape.W, dtype=shape.dtype)
+    for d in workspace.d_vectors:
+        d.fill(0.0)
     call.backward(workspace, d_y, weights)
 
-    def rows(steps: Array) -> Tensor:
-        return torch.from_numpy(steps).flatten(0, 1)  # [T, B, size] -> [T*B, size]
-
-    d_gates, d_o, d_xi, d_r = map(rows, workspace.d_steps)
-    h_tm1, r_tm1 = (rows(steps[:-1]) for steps in (workspace.controller.h, workspace.controller.r))
-    # What every step shares: one product over all T*B of them each.
-    norms, d_gates_t = shape.options.layer_norm, d_gates.t().contiguous()
-    d_weights = Weights(
-        weight_ih=products(d_gates_t, torch.cat([call.x.flatten(0, 1), r_tm1], 1).t()),
-        weight_hh=products(d_gates_t, h_tm1.t()),
-        bias=d_gates.sum(0),
-        o_scale=(d_o * rows(lstm.o_hat)).sum(0) if norms else None,
-        o_shift=d_o.sum(0) if norms else None,
-        interface=products(d_xi.t(), rows(lstm.o).t()),
-        interface_bias=d_xi.sum(0),
-        r_scale=(d_r * rows(lstm.r_hat)).sum(0) if norms else None,
-        r_shift=d_r.sum(0) if norms else None,
-    )
-    d_x = products(d_gates, weights.weight_ih[:, :I].t()).view_as(call.x) if needed[0] else None
+    d_x, d_weights = shared_gradients(call, workspace, weights)
     wanted = zip(d_state, needed[1:10], strict=True)
-    d_initial = (torch.from_numpy(d[0].copy()) if want else None for d, want in wanted)
-    return [d_x, *d_initial, *d_weights]
+    return [d_x, *(torch.from_numpy(d[0].copy()) if want else None for d, want in wanted), *d_weights]
+
+
+def shared_gradients(
+    call: Call, workspace: Workspace, weights: Weights[Tensor]
+) -> tuple[Tensor, Weights[Tensor | None]]:
+    """By x and by the parameters: products over all T*B steps, and sums over the sequences."""
+    h_tm1, r_tm1 = workspace.controller.h[:-1], workspace.controller.r[:-1]
+    with _one_torch_thread():
+        d_gates, d_xi, h, r, o = (
+            torch.from_numpy(steps).flatten(0, 1)
+            for steps in (*workspace.d_steps, h_tm1, r_tm1, workspace.lstm.o)
+        )  # [T*B, size]
+        x_r = torch.cat([call.x.flatten(0, 1), r], 1)
+        d_gates_t, d_xi_t, x_r_t, h_t, o_t = (m.t().contiguous() for m in (d_gates, d_xi, x_r, h, o))
+        weight_x_t = weights.weight_ih[:, : call.shape.I].t().contiguous()
+        d_vectors = {
+            name: torch.from_numpy(d).sum(0) if call.options.layer_norm or "bias" in name else None
+            for name, d in workspace.d_vectors._asdict().items()
+        }
+    return products(d_gates, weight_x_t).view_as(call.x), Weights(
+        weight_ih=products(d_gates_t, x_r_t),
+        weight_hh=products(d_gates_t, h_t),
+        interface=products(d_xi_t, o_t),
+        **d_vectors,
+    )
+
+
+@contextmanager
+def _one_torch_thread() -> Iterator[None]:
+    """Small copies are not worth waking PyTorch's threads, which would then spin beside ours for a while."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def products(A: Tensor, C: Tensor) -> Tensor:

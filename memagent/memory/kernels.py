@@ -77,6 +77,7 @@ def _scratch(N, W, R, H, dtype):
         d_a=np.empty(N, dtype),
         d_psi=np.empty(N, dtype),
         d_h=np.empty(H, dtype),
+        d_r=np.empty(R * W, dtype),
     )
 
 
@@ -162,19 +163,24 @@ def _backward_entry(digest: str):
     @njit(fastmath=FAST, cache=True, nogil=True)
     def backward_span(
         begin, end, start, d_y, weights, controller, initial, zero, bank, lstm, record, replay, d_state, d_bank,
-        d_steps, constants, options,
+        d_steps, d_vectors, constants, options,
     ):  # fmt: skip
         """The gradients of all T steps of sequences begin to end, the last step first.
 
         d_state and d_bank [1, B, ...] hold the gradients by the state after the last step and become those by the
         state before the first. weights are transposed: weight_ih [R*W, 4H] (the reads' columns), weight_hh [H, 4H],
-        interface [H, S]. Writes d_steps, and M and L of one segment after another to replay [SEGMENT, B, ...].
+        interface [H, S]. Writes d_steps, adds to d_vectors, and writes M and L of one segment after another to replay
+        [SEGMENT, B, ...].
         """
         digest  # noqa: B018 - closed over, as above
         T, (N, W), R, H = start.shape[0], initial.M.shape[2:], initial.w_r.shape[2], lstm.o.shape[2]
         one, first = weights.bias.dtype.type(1), T
         scratch, fresh = _scratch(N, W, R, H, weights.bias.dtype), _bank_at(zero, 0, zero, 0, 0)
-        d_reads = scratch.reads.reshape(R * W)
+        d_reads, d_r, d_o = (
+            scratch.reads.reshape(R * W),
+            scratch.d_r,
+            np.empty((end - begin, H), scratch.d_r.dtype),
+        )
         for t in range(T - 1, -1, -1):
             if t < first:
                 first = t // SEGMENT * SEGMENT
@@ -182,11 +188,13 @@ def _backward_entry(digest: str):
                     _replay(first, t + 1, b, start, fresh, initial, bank, record, replay, R, W, options)
             for b in range(begin, end):
                 # 10. y = [o ; r], r = norm(reads)
-                d_r = d_steps.r[t, b]
                 copy(d_state.r[0, b], d_r)
                 add_scaled(d_r, one, d_y[t, b, H:])
                 if options.layer_norm:
-                    layer_norm_backward(d_r, weights.r_scale, lstm.r_hat[t, b], lstm.r_rstd[t, b], d_reads)
+                    scale, d_scale, d_shift = weights.r_scale, d_vectors.r_scale[b], d_vectors.r_shift[b]
+                    layer_norm_backward(
+                        d_r, scale, lstm.r_hat[t, b], lstm.r_rstd[t, b], d_reads, d_scale, d_shift
+                    )
                 else:
                     copy(d_r, d_reads)
                 before = _before(t, b, first, start, fresh, initial, bank, replay)
@@ -195,7 +203,19 @@ def _backward_entry(digest: str):
                 xi = cut(saved.xi, R, W, options)
                 memory_step_backward(before, after, xi, saved, d_bank_b, d_xi, constants, options, scratch)
             controller_step_backward(
-                t, begin, end, d_y, weights, controller, lstm, d_state, d_steps, options, scratch.d_h
+                t,
+                begin,
+                end,
+                d_y,
+                weights,
+                controller,
+                lstm,
+                d_state,
+                d_steps,
+                d_vectors,
+                options,
+                d_o,
+                scratch.d_h,
             )
             for b in range(begin, end):
                 if start[t, b]:
@@ -215,7 +235,9 @@ def _products_entry(digest: str):
     return products_span
 
 
-COMPILED_FILES = tuple(m.__file__ for m in (records, vectors, step_controller, step_forward, step_backward))
+COMPILED_FILES = tuple(
+    str(m.__file__) for m in (records, vectors, step_controller, step_forward, step_backward)
+)
 """The files whose functions and layouts are compiled into the entries."""
 
 _digest = hashlib.sha256(b"".join(Path(file).read_bytes() for file in COMPILED_FILES)).hexdigest()

@@ -5,23 +5,24 @@ K distinct norms of a slot (R with key masks, else 1). "steps" is T where all st
 last is.
 """
 
-from typing import NamedTuple
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[np.floating]
+Array = NDArray[np.floating[Any]]
+T = TypeVar("T")
 
 
 class Constants(NamedTuple):
     """Numbers of `addressing` and of the config, in the kernels' precision."""
 
-    strength_bias: np.floating
-    cosine_eps: np.floating
-    usage_eps: np.floating
-    usage_levels: np.floating
-    mask_floor: np.floating
-    norm_eps: np.floating
+    strength_bias: np.floating[Any]
+    cosine_eps: np.floating[Any]
+    usage_eps: np.floating[Any]
+    usage_levels: np.floating[Any]
+    mask_floor: np.floating[Any]
+    norm_eps: np.floating[Any]
 
 
 class Options(NamedTuple):
@@ -33,18 +34,18 @@ class Options(NamedTuple):
     layer_norm: bool
 
 
-class Weights(NamedTuple):
+class Weights(NamedTuple, Generic[T]):
     """The parameters of a DNC; scales and shifts of a layer norm that is off have length 0."""
 
-    weight_ih: Array  # [4H, I + R*W]
-    weight_hh: Array  # [4H, H]
-    bias: Array  # [4H]
-    o_scale: Array  # [H]
-    o_shift: Array  # [H]
-    interface: Array  # [S, H]
-    interface_bias: Array  # [S]
-    r_scale: Array  # [R*W]
-    r_shift: Array  # [R*W]
+    weight_ih: T  # [4H, I + R*W]
+    weight_hh: T  # [4H, H]
+    bias: T  # [4H]
+    o_scale: T  # [H]
+    o_shift: T  # [H]
+    interface: T  # [S, H]
+    interface_bias: T  # [S]
+    r_scale: T  # [R*W]
+    r_shift: T  # [R*W]
 
 
 class Bank(NamedTuple):
@@ -98,9 +99,18 @@ class StepGradients(NamedTuple):
     """Gradients by what every step computed."""
 
     gates: Array  # [steps, B, 4H] the gates before their functions
-    o: Array  # [steps, B, H] the controller's output after its norm
     xi: Array  # [steps, B, S] the raw interface
-    r: Array  # [steps, B, R*W] the reads after their norm
+
+
+class SequenceGradients(NamedTuple):
+    """Gradients by the parameters that are vectors, of each sequence by itself."""
+
+    bias: Array  # [B, 4H]
+    o_scale: Array  # [B, H]
+    o_shift: Array  # [B, H]
+    interface_bias: Array  # [B, S]
+    r_scale: Array  # [B, R*W]
+    r_shift: Array  # [B, R*W]
 
 
 class Interface(NamedTuple):
@@ -139,3 +149,4 @@ class Scratch(NamedTuple):
     d_a: Array  # [N]
     d_psi: Array  # [N]
     d_h: Array  # [H]
+    d_r: Array  # [R*W]

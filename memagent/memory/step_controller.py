@@ -83,21 +83,27 @@ def controller_step(t, begin, end, x, start, weights, controller, lstm, xi, y, c
 
 
 @njit(fastmath=FAST)
-def controller_step_backward(t, begin, end, d_y, weights, controller, lstm, d_state, d_steps, options, d_h):
-    """From the gradients by xi, y and the state after step t of a block to those by o, the gates, h, c and r before."""
+def controller_step_backward(
+    t, begin, end, d_y, weights, controller, lstm, d_state, d_steps, d_vectors, options, d_o, d_h
+):  # fmt: skip
+    """From the gradients by xi, y and the state after step t to those by the gates and by h, c and r before it."""
     H, zero, one = lstm.o.shape[2], d_h.dtype.type(0), d_h.dtype.type(1)
     for b in range(begin, end):
-        copy(d_y[t, b, :H], d_steps.o[t, b])
-    add_products(d_steps.o[t, begin:end], d_steps.xi[t, begin:end], weights.interface)
+        copy(d_y[t, b, :H], d_o[b - begin])
+        add_scaled(d_vectors.interface_bias[b], one, d_steps.xi[t, b])
+    add_products(d_o, d_steps.xi[t, begin:end], weights.interface)
     for b in range(begin, end):
+        d_o_b, d_gates = d_o[b - begin], d_steps.gates[t, b]
         if options.layer_norm:
-            layer_norm_backward(d_steps.o[t, b], weights.o_scale, lstm.o_hat[t, b], lstm.o_rstd[t, b], d_h)
+            d_scale, d_shift = d_vectors.o_scale[b], d_vectors.o_shift[b]
+            layer_norm_backward(
+                d_o_b, weights.o_scale, lstm.o_hat[t, b], lstm.o_rstd[t, b], d_h, d_scale, d_shift
+            )
         else:
-            copy(d_steps.o[t, b], d_h)
+            copy(d_o_b, d_h)
         add_scaled(d_h, one, d_state.h[0, b])
-        lstm_backward(
-            lstm.gates[t, b], controller.c[t, b], lstm.tanh_c[t, b], d_h, d_state.c[0, b], d_steps.gates[t, b]
-        )
+        lstm_backward(lstm.gates[t, b], controller.c[t, b], lstm.tanh_c[t, b], d_h, d_state.c[0, b], d_gates)
+        add_scaled(d_vectors.bias[b], one, d_gates)
     fill_rows(d_state.r[0, begin:end], zero)
     fill_rows(d_state.h[0, begin:end], zero)
     add_products(d_state.r[0, begin:end], d_steps.gates[t, begin:end], weights.weight_ih)

@@ -259,9 +259,9 @@ def layer_norm(x, scale, shift, eps, hat, out):
 
 
 @njit(fastmath=FAST, error_model="numpy")
-def layer_norm_backward(d_out, scale, hat, rstd, d_x):
-    """d_x = rstd (d_hat - mean d_hat - hat mean(d_hat hat)), d_hat = scale d_out."""
-    size, mean, mean_hat = (hat.dtype.type(hat.shape[0]), hat.dtype.type(0), hat.dtype.type(0))
+def layer_norm_backward(d_out, scale, hat, rstd, d_x, d_scale, d_shift):
+    """d_x = rstd (d_hat - mean d_hat - hat mean(d_hat hat)), d_hat = scale d_out; adds to d_scale and d_shift."""
+    size, mean, mean_hat = hat.dtype.type(hat.shape[0]), hat.dtype.type(0), hat.dtype.type(0)
     for j in range(hat.shape[0]):
         mean += d_out[j] * scale[j]
         mean_hat += d_out[j] * scale[j] * hat[j]
@@ -269,3 +269,7 @@ def layer_norm_backward(d_out, scale, hat, rstd, d_x):
     mean_hat /= size
     for j in range(hat.shape[0]):
         d_x[j] = rstd * (d_out[j] * scale[j] - mean - hat[j] * mean_hat)
+    for j in range(hat.shape[0]):
+        d_scale[j] += d_out[j] * hat[j]
+    for j in range(hat.shape[0]):
+        d_shift[j] += d_out[j]

@@ -20,6 +20,7 @@ from memagent.memory.records import (
     Controller,
     ControllerRecord,
     Options,
+    SequenceGradients,
     StepGradients,
 )
 
@@ -47,14 +48,8 @@ def empty(*shape: int, dtype: torch.dtype) -> Array:
 
 def empty_bank(shape: Shape, steps: int, contents: int) -> Bank:
     """A bank of this many steps, with M and L after this many of them; its numbers are not set."""
-    B, N, W, R, P, dtype = (
-        shape.B,
-        shape.N,
-        shape.W,
-        shape.R,
-        shape.N if shape.options.links else 0,
-        shape.dtype,
-    )
+    B, N, W, R, dtype = shape.B, shape.N, shape.W, shape.R, shape.dtype
+    P = N if shape.options.links else 0
     return Bank(
         M=empty(contents, B, N, W, dtype=dtype),
         u=empty(steps, B, N, dtype=dtype),
@@ -108,7 +103,9 @@ class Workspace:
         # The gradients of the backward pass: by the running state, and by what every step computed.
         self.d_bank = empty_bank(shape, once, once)
         self.d_controller = Controller(*(empty(once, B, n, dtype=dtype) for n in (H, H, R * W)))
-        self.d_steps = StepGradients(*(empty(T * once, B, n, dtype=dtype) for n in (4 * H, H, S, R * W)))
+        self.d_steps = StepGradients(*(empty(T * once, B, n, dtype=dtype) for n in (4 * H, S)))
+        sizes = (4 * H, H, H, S, R * W, R * W)
+        self.d_vectors = SequenceGradients(*(empty(B * once, n, dtype=dtype) for n in sizes))
 
 
 class WorkspacePool:
