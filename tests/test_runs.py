@@ -69,6 +69,7 @@ def test_every_setting_survives_the_file(tmp_path: Path) -> None:
         run_dir=tmp_path / "run",
         wandb="disabled",
         device="cpu",
+        threads=2,
         memory=MemoryConfig(kind="lstm", hidden_size=9, layer_norm=False),
         replay=ReplayConfig(capacity=77, alpha=0.1, n_step=2),
         meta=MetaConfig(num_steps=2, first_order=True, inner_grad_norm=0.5),
