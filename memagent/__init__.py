@@ -1,6 +1,6 @@
 """memagent: agents that remember and adapt, for control tasks that drift."""
 
-from memagent.agents import AdaptConfig, ExplorationConfig, LearnerConfig, MemoryDQN
+from memagent.agents import AdaptConfig, EntropyConfig, ExplorationConfig, LearnerConfig, MemoryDQN, MemorySAC
 from memagent.extractor import MemoryExtractor
 from memagent.memory import MemoryConfig
 from memagent.meta import MetaConfig, MetaLearner
@@ -8,11 +8,13 @@ from memagent.replay import PrioritizedSequenceBuffer, ReplayConfig
 
 __all__ = [
     "AdaptConfig",
+    "EntropyConfig",
     "ExplorationConfig",
     "LearnerConfig",
     "MemoryConfig",
     "MemoryDQN",
     "MemoryExtractor",
+    "MemorySAC",
     "MetaConfig",
     "MetaLearner",
     "PrioritizedSequenceBuffer",

@@ -6,6 +6,7 @@ parameters, where an agent has them, are passed in.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any
@@ -19,45 +20,12 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
 from memagent.extractor import MemoryExtractor
+from memagent.heads import ActorCriticHeads, DuelingHead, PredictionHead
 from memagent.memory import MemoryConfig
 from memagent.meta import MetaConfig, MetaLearner
+from memagent.targets import squashed_sample
 
 HeadParams = dict[str, Tensor]
-
-
-class DuelingHead(nn.Module):
-    """Q(features, ·) as value plus centred advantages (Wang et al. 2016, eq. 9)."""
-
-    def __init__(self, features_dim: int, num_actions: int, hidden_size: int) -> None:
-        super().__init__()
-        self.hidden = nn.Linear(features_dim, hidden_size)
-        self.value = nn.Linear(hidden_size, 1)
-        self.advantage = nn.Linear(hidden_size, num_actions)
-
-    def forward(self, features: Tensor) -> Tensor:
-        """[..., D] -> [..., A]."""
-        z = torch.relu(self.hidden(features))
-        advantage = self.advantage(z)
-        return self.value(z) + advantage - advantage.mean(-1, keepdim=True)
-
-
-class PredictionHead(nn.Module):
-    """What the step does to the observation and what it pays, from features and action.
-
-    Its loss is what makes the memory identify the plant: without it the value loss alone rarely does.
-    """
-
-    def __init__(self, features_dim: int, action_dim: int, change_dim: int, hidden_size: int) -> None:
-        super().__init__()
-        self.net = nn.Sequential(
-            nn.Linear(features_dim + action_dim, hidden_size),
-            nn.ReLU(),
-            nn.Linear(hidden_size, change_dim + 1),
-        )
-
-    def forward(self, features: Tensor, action: Tensor) -> Tensor:
-        """Features [..., D] and actions as vectors [..., A] -> change of the observation and reward [..., C + 1]."""
-        return self.net(torch.cat((features, action), -1))
 
 
 class MemoryPolicy(BasePolicy, ABC):
@@ -124,6 +92,11 @@ class MemoryPolicy(BasePolicy, ABC):
     def make_heads(self) -> nn.Module:
         """The heads on the features: one module, whose parameters are what adapts."""
 
+    @property
+    def noise_dim(self) -> int:
+        """How many standard normal numbers a sampled action is made of; 0 where none is sampled."""
+        return 0
+
     @abstractmethod
     def greedy(self, heads_output: Any) -> Tensor:
         """The best action by the heads' output [B, ...] -> [B, *action shape], scaled to [-1, 1] in a Box."""
@@ -162,9 +135,16 @@ class MemoryPolicy(BasePolicy, ABC):
     def actions(self, features: Tensor, params: Mapping[str, Tensor] | None = None) -> np.ndarray:
         """Greedy actions [E, ...] in the units of the action space; `params` [E, ...]: heads of each environment."""
         with torch.no_grad():
-            output = self.heads(features) if params is None else self.apply_heads_each(params, features)
-            actions = self.greedy(output).cpu().numpy()
-        return self.unscale_action(actions) if isinstance(self.action_space, spaces.Box) else actions
+            return self.unscaled(self.greedy(self.heads_output(features, params)))
+
+    def heads_output(self, features: Tensor, params: Mapping[str, Tensor] | None = None) -> Any:
+        """The heads' output for features [E, D]; `params` [E, ...]: heads of each environment."""
+        return self.heads(features) if params is None else self.apply_heads_each(params, features)
+
+    def unscaled(self, actions: Tensor) -> np.ndarray:
+        """The heads' actions in the units of the action space."""
+        plain = actions.cpu().numpy()
+        return self.unscale_action(plain) if isinstance(self.action_space, spaces.Box) else plain
 
     def scaled(self, actions: np.ndarray) -> np.ndarray:
         """Actions in the units of the action space as the heads take them: a Box in [-1, 1], indices as they are."""
@@ -228,3 +208,57 @@ class MemoryQPolicy(MemoryPolicy):
     def greedy(self, heads_output: Tensor) -> Tensor:
         """argmax over the Q values [B, A] -> [B]."""
         return heads_output.argmax(-1)
+
+
+class MemoryActorCriticPolicy(MemoryPolicy):
+    """A squashed Gaussian actor and twin critics for a bounded Box of actions, and the temperature between them.
+
+    Args:
+        temperature: what the temperature starts from.
+        temperature_rate: Adam's rate for its logarithm.
+        args, kwargs: as in `MemoryPolicy`.
+    """
+
+    action_space: spaces.Box
+    heads: ActorCriticHeads
+    target_heads: ActorCriticHeads
+
+    def __init__(
+        self, *args: Any, temperature: float = 0.1, temperature_rate: float = 1e-3, **kwargs: Any
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        self.log_temperature = nn.Parameter(torch.tensor(math.log(temperature)))
+        self.optimizer.add_param_group({"params": [self.log_temperature], "lr": temperature_rate})
+
+    @property
+    def noise_dim(self) -> int:
+        return spaces.flatdim(self.action_space)
+
+    def make_heads(self) -> ActorCriticHeads:
+        """An actor, [..., D] -> twice [..., A], and critics beside it."""
+        return ActorCriticHeads(self.features_dim, self.noise_dim, self.head_size)
+
+    def greedy(self, heads_output: tuple[Tensor, Tensor]) -> Tensor:
+        """The squashed mean of the actor's output."""
+        mean, _ = heads_output
+        return mean.tanh().reshape(-1, *self.action_space.shape)
+
+    def sample(self, features: Tensor, params: Mapping[str, Tensor] | None, noise: Tensor) -> np.ndarray:
+        """Actions [E, ...] in the units of the action space, drawn with `noise` [E, A] from N(0, 1)."""
+        with torch.no_grad():
+            mean, log_std = self.heads_output(features, params)
+            actions, _ = squashed_sample(mean, log_std, noise)
+        return self.unscaled(actions.reshape(-1, *self.action_space.shape))
+
+    def actor(self, params: Mapping[str, Tensor], features: Tensor) -> tuple[Tensor, Tensor]:
+        """The actor with the given head parameters: features [..., D] -> mean and log-std [..., A]."""
+        return functional_call(self.heads.actor, _part(params, "actor"), (features,))
+
+    def critics(self, params: Mapping[str, Tensor], features: Tensor, action: Tensor) -> Tensor:
+        """The critics with the given head parameters: features [..., D], actions [..., A] -> [..., 2]."""
+        return functional_call(self.heads.critics, _part(params, "critics"), (features, action))
+
+
+def _part(params: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
+    """The parameters of one submodule, under the names it knows them by."""
+    return {k.removeprefix(f"{name}."): p for k, p in params.items() if k.startswith(f"{name}.")}

@@ -5,8 +5,11 @@ holds the last observation of an episode and neither. T time, B batch, A actions
 Suffix _t: of row t; `mask` says which rows count, and is False at final rows.
 """
 
+import math
+
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 
 def n_step_targets(
@@ -56,19 +59,47 @@ def masked_mean(x_t: Tensor, mask_t: Tensor) -> Tensor:
     return torch.where(mask_t, x_t, 0.0).sum() / mask_t.sum().clamp(min=1)
 
 
-def td_loss(
-    td_t: Tensor, mask_t: Tensor, weight: Tensor | None = None, huber_delta: float | None = None
-) -> Tensor:
-    """Mean over the valid rows of w * l(td): td [T, B], mask [T, B], importance weights [B] or none → scalar.
+def td_loss(td_t: Tensor, huber_delta: float | None = None) -> Tensor:
+    """l(td) of every row, in the shape of `td_t`; `masked_mean` makes a scalar of it.
 
     l = td^2 / 2; with `huber_delta` d (units of the value) it is d * (|td| - d / 2) where |td| > d.
-    The mean divides by the number of valid rows, not by their weights: weights below 1 make a smaller step.
     """
     loss_t = 0.5 * td_t.square()
-    if huber_delta is not None:
-        size_t = td_t.abs()
-        loss_t = torch.where(size_t <= huber_delta, loss_t, huber_delta * (size_t - 0.5 * huber_delta))
-    return masked_mean(loss_t if weight is None else weight * loss_t, mask_t)
+    if huber_delta is None:
+        return loss_t
+    size_t = td_t.abs()
+    return torch.where(size_t <= huber_delta, loss_t, huber_delta * (size_t - 0.5 * huber_delta))
+
+
+def squashed_sample(mean_t: Tensor, log_std_t: Tensor, noise_t: Tensor) -> tuple[Tensor, Tensor]:
+    """An action in (-1, 1) and its log-density: mean, log_std, noise [..., A] → [..., A], [...].
+
+    a = tanh(u), u = mean + exp(log_std) * noise, noise ~ N(0, 1);
+    log pi(a) = log N(u) - sum log(1 - tanh(u)^2). Haarnoja et al. 2018, Soft Actor-Critic, appendix C.
+    """
+    u_t = mean_t + log_std_t.exp() * noise_t
+    gauss_t = -0.5 * noise_t.square() - log_std_t - 0.5 * math.log(2.0 * math.pi)
+    # log(1 - tanh(u)^2) = 2 (log 2 - u - log(1 + exp(-2 u))), finite however large u is
+    squash_t = 2.0 * (math.log(2.0) - u_t - functional.softplus(-2.0 * u_t))
+    return u_t.tanh(), (gauss_t - squash_t).sum(-1)
+
+
+def soft_value(q_t: Tensor, log_prob_t: Tensor, temperature: Tensor) -> Tensor:
+    """The value of a sampled action by twin critics: q [..., 2], log_prob [...], temperature [] → [...].
+
+    v = min_i Q_i(s, a) - alpha * log pi(a | s). Haarnoja et al. 2018, Soft Actor-Critic Algorithms and Applications,
+    eq. 3, with the minimum of Fujimoto et al. 2018.
+    """
+    return q_t.amin(-1) - temperature * log_prob_t
+
+
+def temperature_loss(log_temperature: Tensor, log_prob_t: Tensor, target_entropy: float) -> Tensor:
+    """Falls as the temperature follows the entropy to its target: log_temperature [], log_prob [...] → [...].
+
+    -log alpha * (log pi + target_entropy), no gradient into the policy. Haarnoja et al. 2018, Soft Actor-Critic
+    Algorithms and Applications, eq. 18, in log alpha as usual.
+    """
+    return -log_temperature * (log_prob_t + target_entropy).detach()
 
 
 def prediction_loss(
@@ -76,8 +107,8 @@ def prediction_loss(
 ) -> Tensor:
     """Mean squared error over the valid rows and D: prediction, outcome [T, B, D], mask [T, B] → scalar.
 
-    `weight` [B] as in `td_loss`. The outcome of an episode's last action lies in its final row; mask what
-    has none.
+    `weight` [B]: importance weights. The mean divides by the number of valid rows, not by their weights: weights
+    below 1 make a smaller step. The outcome of an episode's last action lies in its final row; mask what has none.
     """
     loss_t = (prediction_t - outcome_t).square().mean(-1)
     return masked_mean(loss_t if weight is None else weight * loss_t, mask_t)

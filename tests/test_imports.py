@@ -19,7 +19,14 @@ MODULES = {
 MAY_IMPORT = {
     "memagent.memory": set(),
     "memagent.extractor": {"memagent.memory"},
-    "memagent.policies": {"memagent.memory", "memagent.extractor", "memagent.meta"},
+    "memagent.heads": set(),
+    "memagent.policies": {
+        "memagent.memory",
+        "memagent.extractor",
+        "memagent.heads",
+        "memagent.targets",
+        "memagent.meta",
+    },
     "memagent.replay": set(),
     "memagent.targets": set(),
     "memagent.meta": set(),

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch.distributions import Normal, TanhTransform, TransformedDistribution
 from torch.func import grad, vmap
 
 from memagent.replay import PrioritizedSequenceBuffer, ReplayConfig
@@ -12,9 +13,12 @@ from memagent.targets import (
     n_step_targets,
     prediction_loss,
     sequence_priorities,
+    soft_value,
+    squashed_sample,
     taken_value,
     td_errors,
     td_loss,
+    temperature_loss,
 )
 
 # Rows of the golden arrays: rewards 1, 2, 4, 8, 16, values 10, 20, 30, …, gamma 1/2, three steps. The first T = 4 rows
@@ -184,31 +188,25 @@ MASK = torch.tensor([[True, True], [False, True]])
 
 
 def test_squared_td_loss_by_hand() -> None:
-    assert td_loss(TD, MASK).item() == pytest.approx((0.25 + 9 + 4) / 2 / 3)
+    assert td_loss(TD).tolist() == [[0.125, 4.5], [5000.0, 2.0]]
 
 
 def test_huber_td_loss_by_hand() -> None:
-    """Delta 1: 0.5² / 2, 3 - 1/2, 2 - 1/2."""
-    assert td_loss(TD, MASK, huber_delta=1.0).item() == pytest.approx((0.125 + 2.5 + 1.5) / 3)
-    assert td_loss(TD, MASK, huber_delta=2.5).item() == pytest.approx((0.125 + 2.5 * (3 - 1.25) + 2.0) / 3)
-
-
-def test_importance_weights_scale_windows_and_do_not_normalise() -> None:
-    weight = torch.tensor([1.0, 0.5])
-    assert td_loss(TD, MASK, weight).item() == pytest.approx((0.25 + 0.5 * 9 + 0.5 * 4) / 2 / 3)
-    assert td_loss(TD, MASK, 0.1 * torch.ones(2)).item() == pytest.approx(0.1 * td_loss(TD, MASK).item())
+    """Delta 1: 0.5² / 2, 3 - 1/2, 100 - 1/2, 2 - 1/2."""
+    assert td_loss(TD, huber_delta=1.0).tolist() == [[0.125, 2.5], [99.5, 1.5]]
+    assert td_loss(TD, huber_delta=2.5).tolist() == [[0.125, 2.5 * (3 - 1.25)], [2.5 * (100 - 1.25), 2.0]]
 
 
 @pytest.mark.parametrize("huber_delta", [None, 1.0])
 def test_masked_rows_have_no_gradient(huber_delta: float | None) -> None:
     td = TD.clone().requires_grad_()
-    td_loss(td, MASK, huber_delta=huber_delta).backward()
+    masked_mean(td_loss(td, huber_delta), MASK).backward()
     assert td.grad is not None
     assert (td.grad != 0).tolist() == MASK.tolist()
 
 
 def test_a_batch_without_valid_rows_has_no_loss() -> None:
-    assert td_loss(TD, torch.zeros_like(MASK)).item() == 0.0
+    assert masked_mean(td_loss(TD), torch.zeros_like(MASK)).item() == 0.0
     assert prediction_loss(TD[..., None], TD[..., None] + 1, torch.zeros_like(MASK)).item() == 0.0
 
 
@@ -222,8 +220,40 @@ def test_prediction_loss_by_hand() -> None:
 
 def test_losses_vmap_over_tasks() -> None:
     """The inner loop takes the gradient of a window's loss for all windows at once."""
-    slope = vmap(grad(td_loss))(TD.T, MASK.T)
+    slope = vmap(grad(lambda td, mask: masked_mean(td_loss(td), mask)))(TD.T, MASK.T)
     torch.testing.assert_close(slope, torch.tensor([[0.5, 0.0], [-1.5, 1.0]]))
+
+
+def test_a_squashed_sample_has_the_density_of_the_change_of_variables() -> None:
+    """Against torch's own transformed distribution, and summed over two actions."""
+    torch.manual_seed(0)
+    mean, log_std, noise = (torch.randn(5, 2, dtype=torch.float64) for _ in range(3))
+    action, log_prob = squashed_sample(mean, log_std, noise)
+    slow = TransformedDistribution(Normal(mean, log_std.exp()), TanhTransform())
+    torch.testing.assert_close(action, torch.tanh(mean + log_std.exp() * noise))
+    torch.testing.assert_close(log_prob, slow.log_prob(action).sum(-1))
+
+
+def test_a_saturated_sample_has_a_finite_density_and_gradient() -> None:
+    mean = torch.tensor([[40.0], [-40.0]], requires_grad=True)
+    _, log_prob = squashed_sample(mean, torch.zeros(2, 1), torch.ones(2, 1))
+    log_prob.sum().backward()
+    assert log_prob.isfinite().all() and mean.grad is not None and mean.grad.isfinite().all()
+
+
+def test_the_soft_value_is_that_of_the_sterner_critic_and_pays_for_entropy() -> None:
+    value = soft_value(torch.tensor([[1.0, 5.0], [4.0, 2.0]]), torch.tensor([-2.0, 3.0]), torch.tensor(0.5))
+    assert value.tolist() == [1.0 + 1.0, 2.0 - 1.5]
+
+
+@pytest.mark.parametrize(("log_prob", "rises"), [(2.0, True), (-2.0, False)])
+def test_the_temperature_rises_where_there_is_too_little_entropy(log_prob: float, rises: bool) -> None:
+    """The entropy, -log pi, is to be -1 on average."""
+    log_temperature = torch.zeros((), requires_grad=True)
+    density = torch.tensor([log_prob], requires_grad=True)
+    temperature_loss(log_temperature, density, target_entropy=-1.0).sum().backward()
+    assert log_temperature.grad is not None and (log_temperature.grad < 0) == rises
+    assert density.grad is None
 
 
 def test_beta_rises_from_start_to_one() -> None:

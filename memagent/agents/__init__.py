@@ -3,5 +3,14 @@
 from memagent.agents.acting import Acting, AdaptConfig
 from memagent.agents.dqn import ExplorationConfig, MemoryDQN
 from memagent.agents.learning import LearnerConfig
+from memagent.agents.sac import EntropyConfig, MemorySAC
 
-__all__ = ["Acting", "AdaptConfig", "ExplorationConfig", "LearnerConfig", "MemoryDQN"]
+__all__ = [
+    "Acting",
+    "AdaptConfig",
+    "EntropyConfig",
+    "ExplorationConfig",
+    "LearnerConfig",
+    "MemoryDQN",
+    "MemorySAC",
+]

@@ -12,12 +12,11 @@ from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv
 from stable_baselines3.common.utils import LinearSchedule
 from torch import Tensor
-from torch.nn import functional
 
 from memagent.agents.base import MemoryAlgorithm
 from memagent.agents.rows import HeadRows
 from memagent.policies import MemoryQPolicy
-from memagent.targets import double_q_value, taken_value
+from memagent.targets import double_q_value, taken_value, td_errors, td_loss
 
 
 @dataclass(frozen=True)
@@ -49,7 +48,9 @@ class MemoryDQN(MemoryAlgorithm):
 
     policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {"MemoryPolicy": MemoryQPolicy}
     supported_actions = (spaces.Discrete,)
-    advice = "it learns Discrete actions: make them discrete with a gymnasium.ActionWrapper."
+    advice = (
+        "it learns Discrete actions: take MemorySAC, or make them discrete with a gymnasium.ActionWrapper."
+    )
 
     policy: MemoryQPolicy
 
@@ -65,14 +66,15 @@ class MemoryDQN(MemoryAlgorithm):
         self.exploration_rate = self.exploration.initial
         super().__init__(policy, env, **kwargs)
 
-    def bootstrap_values(self, features: Tensor) -> Tensor:
+    def bootstrap_values(self, features: Tensor, noise: Tensor) -> Tensor:
         """The target heads' value of the online heads' best action, [..., D] -> [...]."""
         return double_q_value(self.policy.heads(features), self.policy.target_heads(features))
 
     def head_losses(self, params: Mapping[str, Tensor], rows: HeadRows) -> tuple[Tensor, Tensor]:
         """Huber loss of the taken action's value against the target."""
         q = taken_value(self.policy.apply_heads(params, rows.features), rows.action)
-        return functional.smooth_l1_loss(q, rows.target, reduction="none"), (q - rows.target).abs()
+        td = td_errors(q, rows.target)
+        return td_loss(td, huber_delta=1.0), td.abs()
 
     def explore(self, greedy: np.ndarray) -> np.ndarray:
         """Each environment takes a random action with probability epsilon."""

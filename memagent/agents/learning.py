@@ -9,9 +9,10 @@ A subclass says what its heads are worth: `bootstrap_values` and `head_losses`.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from gymnasium import spaces
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
@@ -84,28 +85,45 @@ class SequenceLearner(OffPolicyAlgorithm, ABC):
     replay_config: ReplayConfig
     adapt_config: AdaptConfig
     transition_layout: dict[str, tuple[int, int]] | None
+    generator: np.random.Generator
 
     @abstractmethod
-    def bootstrap_values(self, features: Tensor) -> Tensor:
-        """Values [T, B] of features [T, B, D] by the target heads, without gradient."""
+    def bootstrap_values(self, features: Tensor, noise: Tensor) -> Tensor:
+        """Values [T, B] of features [T, B, D] by the target heads; `noise` [T, B, K] samples actions."""
 
     @abstractmethod
     def head_losses(self, params: Mapping[str, Tensor], rows: HeadRows) -> tuple[Tensor, Tensor]:
         """The loss of every row under the given head parameters, and its |TD error|; both [...] like `rows.target`.
 
-        Only parameters and features may carry gradient; the function is vmapped over tasks.
+        Every loss that the heads have is in it, so that what trains them is what adapts them. Only parameters and
+        features may carry gradient; the function is vmapped over tasks.
         """
 
     def head_rows(
-        self, features: Tensor, action: Tensor, reward: Tensor, final: Tensor, terminal: Tensor
+        self,
+        features: Tensor,
+        action: Tensor,
+        reward: Tensor,
+        final: Tensor,
+        terminal: Tensor,
+        generator: np.random.Generator | None = None,
     ) -> HeadRows:
-        """Rows [T + n, B] with n-step targets from the target heads on the same features -> [T, B]."""
+        """Rows [T + n, B] with n-step targets from the target heads on the same features -> [T, B].
+
+        `generator` draws what actions are sampled with; None: the same draws at every call.
+        """
         n = self.replay_config.n_step
+        noise = self.draw_noise(np.random.default_rng(0) if generator is None else generator, reward.shape)
         with torch.no_grad():
-            value = self.bootstrap_values(features)
+            value = self.bootstrap_values(features, noise)
         target = n_step_targets(reward, value, final, terminal, self.learner.gamma, n)
         t = len(target)
-        return HeadRows(features[:t], action[:t], target, ~final[:t])
+        return HeadRows(features[:t], action[:t], target, ~final[:t], noise[:t])
+
+    def draw_noise(self, generator: np.random.Generator, shape: Sequence[int]) -> Tensor:
+        """Standard normal numbers [*shape, K] that actions are sampled with: as data, so that losses stay pure."""
+        noise = generator.standard_normal((*shape, self.policy.noise_dim), np.float32)
+        return torch.from_numpy(noise).to(self.device)
 
     def head_loss(self, params: Mapping[str, Tensor], rows: HeadRows) -> Tensor:
         """The heads' mean loss over the rows that count: what the inner loop descends."""
@@ -143,12 +161,12 @@ class SequenceLearner(OffPolicyAlgorithm, ABC):
         """One Adam step on TD, prediction and meta loss; new target heads and priorities."""
         policy, weights = self.policy, torch.from_numpy(batch.weights).to(self.device)
         features, x = self.features(batch)
-        rows = self.head_rows(features, x.action, x.reward, x.final, x.terminal)
+        rows = self.head_rows(features, x.action, x.reward, x.final, x.terminal, self.generator)
         losses, td = self.head_losses(policy.head_params(), rows)
-        td_term = masked_mean(weights * losses, rows.mask)
+        heads = masked_mean(weights * losses, rows.mask)
         prediction = self._prediction_loss(features, x, rows.mask)
         meta, gain = self._meta_loss(rows, x) if self.adapt_config.enabled else (features.new_zeros(()), 0.0)
-        loss = td_term + self.learner.prediction_weight * prediction + self.adapt_config.meta_weight * meta
+        loss = heads + self.learner.prediction_weight * prediction + self.adapt_config.meta_weight * meta
         policy.optimizer.zero_grad()
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(policy.online_parameters(), self.learner.max_grad_norm)
@@ -158,7 +176,8 @@ class SequenceLearner(OffPolicyAlgorithm, ABC):
         self.replay_buffer.update_priorities(batch, priorities.cpu().numpy())
         return {
             "loss": loss.item(),
-            "td_loss": td_term.item(),
+            "head_loss": heads.item(),
+            "td_error": masked_mean(td, rows.mask).item(),
             "prediction_loss": prediction.item(),
             "meta_loss": meta.item(),
             "adaptation_gain": gain,
@@ -195,6 +214,7 @@ class SequenceLearner(OffPolicyAlgorithm, ABC):
         action = x.action[:t]
         if isinstance(self.action_space, spaces.Discrete):
             action = functional.one_hot(action, int(self.action_space.n)).float()
+        action = action.flatten(2)  # [T, B, A]
         return prediction_loss(self.policy.prediction(features[:t], action), outcome, mask, x.weights)
 
     def _meta_loss(self, rows: HeadRows, x: Windows) -> tuple[Tensor, float]:

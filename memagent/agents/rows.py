@@ -47,6 +47,7 @@ class HeadRows(NamedTuple):
     action: Tensor  # [..., *A]
     target: Tensor  # [...]
     mask: Tensor  # [...] bool, the rows that count
+    noise: Tensor  # [..., K], standard normal draws that actions are sampled with; K = 0 where none are
 
     def tasks(self) -> HeadRows:
         """Batch first: one task per window or environment."""

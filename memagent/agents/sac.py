@@ -1,0 +1,118 @@
+"""MemorySAC: soft actor-critic with a memory, for continuous actions that drift in meaning."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from gymnasium import spaces
+from stable_baselines3.common.policies import BasePolicy
+from stable_baselines3.common.type_aliases import GymEnv
+from torch import Tensor
+
+from memagent.agents.base import MemoryAlgorithm
+from memagent.agents.rows import HeadRows
+from memagent.policies import MemoryActorCriticPolicy
+from memagent.targets import soft_value, squashed_sample, td_errors, td_loss, temperature_loss
+
+
+@dataclass(frozen=True)
+class EntropyConfig:
+    """How random MemorySAC's actions are in training."""
+
+    target: float | None = None
+    """Entropy of the actions, in nats with actions in [-1, 1], that the temperature is steered to. None: minus the
+    number of actions (Haarnoja et al. 2018, Soft Actor-Critic Algorithms and Applications, appendix D)."""
+    temperature: float = 0.1
+    """What a nat of entropy is worth at first, in units of the scaled reward."""
+    learning_rate: float = 1e-3
+    """Adam's rate for the logarithm of the temperature."""
+
+    def __post_init__(self) -> None:
+        for name in ("temperature", "learning_rate"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"EntropyConfig got {name}={getattr(self, name)}; give a number above 0.")
+
+
+class MemorySAC(MemoryAlgorithm):
+    """Soft actor-critic (Haarnoja et al. 2018) with twin critics (Fujimoto et al. 2018) on a memory's features.
+
+    The critics and the prediction train the memory; the actor learns on its features as they are. The environment is
+    Gymnasium's or SB3's, with actions in a bounded `Box`, which the heads see rescaled to [-1, 1]:
+
+        agent = MemorySAC("MemoryPolicy", make_vec("Drift/Pendulum-v0", num_envs=16, seed=0), seed=0)
+        agent.learn(40_000, progress_bar=True)
+
+    Args:
+        policy: "MemoryPolicy" or a subclass of `MemoryActorCriticPolicy`.
+        env: anything SB3 takes.
+        entropy: how random actions are in training.
+        policy_kwargs, kwargs: as in `MemoryAlgorithm`.
+    """
+
+    policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {"MemoryPolicy": MemoryActorCriticPolicy}
+    supported_actions = (spaces.Box,)
+    advice = "it learns continuous actions in a Box: take MemoryDQN, which learns Discrete ones."
+
+    policy: MemoryActorCriticPolicy
+
+    def __init__(
+        self,
+        policy: str | type[BasePolicy],
+        env: GymEnv | str | None,
+        *,
+        entropy: EntropyConfig | None = None,
+        policy_kwargs: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        self.entropy = entropy or EntropyConfig()
+        start = {"temperature": self.entropy.temperature, "temperature_rate": self.entropy.learning_rate}
+        super().__init__(policy, env, policy_kwargs=start | (policy_kwargs or {}), **kwargs)
+
+    def _read_environment(self) -> None:
+        super()._read_environment()
+        assert isinstance(self.action_space, spaces.Box)
+        reach = self.action_space.high.astype(np.float64) - self.action_space.low
+        if not (np.isfinite(reach) & (reach > 0)).all():
+            raise ValueError(
+                f"MemorySAC was given the action space {self.action_space}; expected finite bounds, low below high: "
+                "wrap the environment in gymnasium.wrappers.RescaleAction or a gymnasium.ActionWrapper."
+            )
+
+    @property
+    def target_entropy(self) -> float:
+        """Nats that the temperature steers the entropy of the actions to."""
+        return (
+            -float(spaces.flatdim(self.action_space)) if self.entropy.target is None else self.entropy.target
+        )
+
+    def bootstrap_values(self, features: Tensor, noise: Tensor) -> Tensor:
+        """The target critics' soft value of the actor's sampled action, [..., D] -> [...]."""
+        mean, log_std = self.policy.heads(features)
+        action, log_prob = squashed_sample(mean, log_std, noise)
+        q = self.policy.target_heads.critics(features, action)
+        return soft_value(q, log_prob, self.policy.log_temperature.exp())
+
+    def head_losses(self, params: Mapping[str, Tensor], rows: HeadRows) -> tuple[Tensor, Tensor]:
+        """Squared error of both critics, the actor's loss and the temperature's; the mean |TD error| of the critics.
+
+        The actor's loss reaches neither the features nor the critics, the temperature's the temperature alone.
+        """
+        policy, taken = self.policy, rows.action.reshape(*rows.target.shape, -1)
+        td = td_errors(policy.critics(params, rows.features, taken), rows.target.unsqueeze(-1))
+        still, features = {name: p.detach() for name, p in params.items()}, rows.features.detach()
+        mean, log_std = policy.actor(params, features)
+        action, log_prob = squashed_sample(mean, log_std, rows.noise)
+        value = soft_value(
+            policy.critics(still, features, action), log_prob, policy.log_temperature.exp().detach()
+        )
+        entropy = temperature_loss(policy.log_temperature, log_prob, self.target_entropy)
+        return td_loss(td).sum(-1) - value + entropy, td.abs().mean(-1)
+
+    def explore(self, greedy: np.ndarray) -> np.ndarray:
+        """Each environment's actor draws its action."""
+        self.logger.record("rollout/temperature", self.policy.log_temperature.exp().item())
+        noise = self.draw_noise(self.generator, greedy.shape[:1])
+        return self.policy.sample(self.acting.features, self.acting.heads, noise)
