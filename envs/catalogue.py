@@ -118,6 +118,35 @@ CATALOGUE: dict[str, Entry] = {
         },
         source="mass and length after CaDM (Lee et al. 2020), with a hidden torque gain",
     ),
+    "Drift/PointWind-v0": Entry(
+        base="Base/PointWind-v0",
+        summary="Fly from waypoint to waypoint in a hidden wind, by a compass that deviates.",
+        train={
+            "wind_x": _range((-0.04, 0.04)),
+            "wind_y": _range((-0.04, 0.04)),
+            "heading": _range((-2.0, -1.2), (-0.4, 0.4), (1.2, 2.0), (2.8, 3.6)),
+            "sensor_noise": Choice((0.1,)),
+        },
+        held_out={
+            "wind_x": _range((-0.06, -0.045), (0.045, 0.06)),
+            "wind_y": _range((-0.06, -0.045), (0.045, 0.06)),
+            "heading": _range((-2.7, -2.2), (-1.0, -0.6), (0.6, 1.0), (2.2, 2.6)),
+            "sensor_noise": Choice((0.1,)),
+        },
+        change_scale=4.0,
+        source="wind after Ni et al. 2022, with a hidden heading",
+    ),
+    "Drift/PointGoal-v0": Entry(
+        base="Base/PointGoal-v0",
+        summary="Find a platform that cannot be seen, and return to it from wherever one is put down.",
+        train={"goal_x": _range((-0.7, 0.7)), "goal_y": _range((-0.7, 0.7))},
+        held_out={
+            "goal_x": _range((-0.9, -0.75), (0.75, 0.9)),
+            "goal_y": _range((-0.9, -0.75), (0.75, 0.9)),
+        },
+        change_scale=1.0,  # being put down elsewhere is a change of order one
+        source="the water maze of Morris 1984",
+    ),
 }
 
 RECALL = "Memory/Recall-v0"
@@ -125,6 +154,9 @@ RECALL = "Memory/Recall-v0"
 
 def register() -> None:
     """Registers every id with Gymnasium; a second call does nothing."""
+    for task in ("PointWind", "PointGoal"):
+        if f"Base/{task}-v0" not in gym.registry:
+            gym.register(f"Base/{task}-v0", f"envs.point:{task}Env", max_episode_steps=200)
     for name, entry in CATALOGUE.items():
         if name not in gym.registry:
             steps = gym.spec(entry.base).max_episode_steps

@@ -18,6 +18,7 @@ from gymnasium.envs.classic_control.cartpole import CartPoleEnv
 from gymnasium.envs.classic_control.pendulum import PendulumEnv
 
 from envs.interface import Parameter
+from envs.point import PointGoalEnv, PointWindEnv
 
 
 @dataclass(frozen=True)
@@ -61,13 +62,13 @@ class Plant:
             setattr(env, name, np.array(value, np.float64) if isinstance(value, list) else value)
 
 
-def _attribute(path: str, unit: str, meaning: str) -> PlantParameter:
+def _attribute(path: str, unit: str, meaning: str, *, positive: bool = True) -> PlantParameter:
     """A parameter that is one attribute of the environment."""
 
     def write(env: Any, value: float) -> None:
         setattr(env, path, value)
 
-    return PlantParameter(unit, meaning, positive=True, read=attrgetter(path), write=write)
+    return PlantParameter(unit, meaning, positive=positive, read=attrgetter(path), write=write)
 
 
 def _derive_cartpole(env: CartPoleEnv) -> None:
@@ -106,9 +107,40 @@ PENDULUM = Plant(
     state=("state", "last_u"),
 )
 
+_POINT = {
+    "speed": _attribute("speed", "m/step", "length of the step that a full thrust makes"),
+    "radius": _attribute("radius", "m", "how near to the goal is an arrival"),
+}
+
+POINT_WIND = Plant(
+    parameters={
+        "wind_x": _attribute("wind_x", "m/step", "wind along x", positive=False),
+        "wind_y": _attribute("wind_y", "m/step", "wind along y", positive=False),
+        "heading": _attribute("heading", "rad", "how far the compass deviates", positive=False),
+        **_POINT,
+    },
+    derive=_derive_nothing,
+    state=("state",),
+)
+
+POINT_GOAL = Plant(
+    parameters={
+        "goal_x": _attribute("goal_x", "m", "place of the hidden platform along x", positive=False),
+        "goal_y": _attribute("goal_y", "m", "place of the hidden platform along y", positive=False),
+        **_POINT,
+    },
+    derive=_derive_nothing,
+    state=("state",),
+)
+
 BARE = Plant(parameters={}, derive=_derive_nothing, state=())
 
-_PLANTS: tuple[tuple[type[gym.Env], Plant], ...] = ((CartPoleEnv, CARTPOLE), (PendulumEnv, PENDULUM))
+_PLANTS: tuple[tuple[type[gym.Env], Plant], ...] = (
+    (CartPoleEnv, CARTPOLE),
+    (PendulumEnv, PENDULUM),
+    (PointWindEnv, POINT_WIND),
+    (PointGoalEnv, POINT_GOAL),
+)
 
 
 def find_plant(env: gym.Env) -> Plant:
