@@ -31,6 +31,8 @@ class Source(ABC):
 
 def _pick(count: int, balanced: bool, seed: int, name: str, number: int) -> int:
     """Which of `count` parts draw `number` takes: independent, or one shuffled block of all parts after another."""
+    if count == 1:
+        return 0
     if not balanced:
         return int(keyed(seed, name, "pick", number).integers(count))
     block, position = divmod(number, count)

@@ -10,6 +10,7 @@ import numpy as np
 from gymnasium import spaces
 from gymnasium.utils import RecordConstructorArgs
 
+from envs.course import Course
 from envs.drift import Clock, Context, Drift
 from envs.interface import ActionChannel, ObservationChannel, Parameter
 from envs.plants import Plant, find_plant
@@ -41,6 +42,7 @@ class DriftingEnv(gym.Wrapper, RecordConstructorArgs):
         drift: Drift | Mapping[str, Any],
         seed: int | None = None,
         *,
+        lifetime: int | None = None,
         observe_context: bool = False,
         plant: Plant | None = None,
     ) -> None:
@@ -50,22 +52,25 @@ class DriftingEnv(gym.Wrapper, RecordConstructorArgs):
             env: any Gymnasium environment; the plant's parameters are set in `env.unwrapped`.
             drift: the Drift, or its JSON form.
             seed: of the first lifetime; None draws one, to be read as `lifetime_seed`.
+            lifetime: a seed for the drift alone, kept over all resets: environments with one `lifetime` pass through
+                the same contexts, in episodes of their own seeds. None: the seeds of the resets.
             observe_context: appends the moving parameters, scaled so that their range is [−1, 1], to the
                 observation: an oracle that is told what others must find out.
             plant: how the environment's physical parameters are set, for environments unknown to envs.plants.
         """
         drift = drift if isinstance(drift, Drift) else Drift.from_json(drift)
         RecordConstructorArgs.__init__(
-            self, drift=drift.to_json(), seed=seed, observe_context=observe_context, plant=plant
+            self,
+            drift=drift.to_json(),
+            seed=seed,
+            lifetime=lifetime,
+            observe_context=observe_context,
+            plant=plant,
         )
         gym.Wrapper.__init__(self, env)
         self.drift = drift
-        self._seed = seed
-        self._clock: Clock | None = None
-        self._held: Context | None = None
-        self._held_id = -1
-        self._held_steps = 0
-        self._plant = find_plant(env) if plant is None else plant
+        self.course = Course(drift, seed, lifetime, self._check_context)
+        self.plant = find_plant(env) if plant is None else plant
         self._actions = ActionChannel(env.action_space)
         self._sensors = ObservationChannel(env.observation_space)
         self._refuse_inner_autoreset()
@@ -81,8 +86,8 @@ class DriftingEnv(gym.Wrapper, RecordConstructorArgs):
         """Every parameter that can drift here, physical ones first."""
         interface = {**self._actions.parameters, **self._sensors.parameters}
         return {
-            **self._plant.parameters,
-            **{n: p for n, p in interface.items() if n not in self._plant.parameters},
+            **self.plant.parameters,
+            **{n: p for n, p in interface.items() if n not in self.plant.parameters},
         }
 
     def _refuse_inner_autoreset(self) -> None:
@@ -103,10 +108,10 @@ class DriftingEnv(gym.Wrapper, RecordConstructorArgs):
             )
         for name, (low, _) in bounds.items():
             _check_positive(name, low, known[name])
-        names = set(bounds) - set(self._plant.parameters)
+        names = set(bounds) - set(self.plant.parameters)
         self._actions.check(names & set(self._actions.parameters))
         self._sensors.check(names & set(self._sensors.parameters))
-        self._physical = [name for name in bounds if name in self._plant.parameters]
+        self._physical = [name for name in bounds if name in self.plant.parameters]
 
     def _space(self, observe_context: bool) -> spaces.Space:
         noisy = "sensor_noise" in self.drift.parameters
@@ -120,6 +125,10 @@ class DriftingEnv(gym.Wrapper, RecordConstructorArgs):
         told = np.full(len(self._middle), np.inf, space.dtype)
         return spaces.Box(np.append(space.low, -told), np.append(space.high, told), dtype=space.dtype.type)
 
+    def _check_context(self, context: Context) -> None:
+        for name, value in context.items():
+            _check_positive(name, value, self.parameters[name])
+
     # ------------------------------------------------------------------------------------------- running
 
     @property
@@ -130,93 +139,41 @@ class DriftingEnv(gym.Wrapper, RecordConstructorArgs):
     @property
     def clock(self) -> Clock:
         """The clock of the present lifetime."""
-        if self._clock is None:
-            raise gym.error.ResetNeeded("The lifetime has not begun: call reset() first.")
-        return self._clock
+        return self.course.clock
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Any, dict[str, Any]]:
-        options = dict(options or {})
-        context, frozen = options.pop("context", None), options.pop("frozen", None)
-        if context is not None and frozen is False:
-            raise ValueError(
-                'reset(options=…) got a context and "frozen": False: a given context is held, or left out.'
-            )
-        seed = self._begin(
-            seed, held=context is not None or bool(frozen) or (self._held is not None and frozen is None)
-        )
-        if context is not None or (frozen and self._held is None):
-            self._hold(context)
-        elif frozen is False:
-            self._held = None
-        if self._held is None and self.clock.due:
-            self.clock.advance()
-        self._apply(self.clock.context if self._held is None else self._held)
-        observation, info = self.env.reset(seed=seed, options=options or None)
-        return self._observe(observation), self._report(info)
+        seed, left = self.course.begin(seed, options)
+        if seed is not None:
+            self._sensors.seed(seed)
+        self.apply(self.course.context)
+        observation, info = self.env.reset(seed=seed, options=left or None)
+        return self._observe(observation), self.course.report(info)
 
     def step(self, action: Any) -> tuple[Any, SupportsFloat, bool, bool, dict[str, Any]]:
-        clock = self.clock
-        if self._within_episodes and clock.due and self._held is None and clock.advance():
-            self._apply(clock.context)
+        course = self.course
+        if self._within_episodes and course.held is None and course.clock.due and course.clock.advance():
+            self.apply(course.context)
         if self._actions.map is not None:
             action = self._actions.map(action)
         observation, reward, terminated, truncated, info = self.env.step(action)
-        info = self._report(info)
-        if self._held is None:
-            clock.tick()
-        else:
-            self._held_steps += 1
+        info = course.report(info)
+        course.tick()
         return self._observe(observation), reward, terminated, truncated, info
 
-    def _begin(self, seed: int | None, *, held: bool) -> int | None:
-        """Starts a lifetime where one is due; returns the seed for the environment's reset."""
-        if self._clock is None:
-            fresh = self._seed if seed is None else seed
-            seed = int(np.random.SeedSequence().generate_state(1)[0]) if fresh is None else fresh
-        if seed is not None:
-            if self._clock is None or not held:
-                self._clock = Clock(self.drift, int(seed))
-            self._sensors.seed(seed)
-        return seed
-
-    def _hold(self, context: Mapping[str, float] | int | None) -> None:
-        """Holds a context: the given values, the values of an id, or (None) the present ones."""
-        lifetime, present = self.clock.lifetime, self.clock.context
-        if context is None:
-            held = dict(present)
-        elif isinstance(context, Mapping):
-            unknown = sorted(set(context) - set(present))
-            if unknown:
-                raise ValueError(f"The context names {unknown}, and only {sorted(present)} drift here.")
-            held = {**present, **{name: float(value) for name, value in context.items()}}
-        else:
-            held = lifetime.context(int(context))
-        for name, value in held.items():
-            _check_positive(name, value, self.parameters[name])
-        self._held, self._held_id, self._held_steps = held, lifetime.find(held), 0
-
-    def _apply(self, context: Context) -> None:
-        self._plant.set(self.env.unwrapped, {name: context[name] for name in self._physical})
+    def apply(self, context: Context) -> None:
+        """Puts a context into effect: plant, actuators, sensors, and what an oracle is told."""
+        self.plant.set(self.env.unwrapped, {name: context[name] for name in self._physical})
         self._actions.set(context)
         self._sensors.set(context)
         scaled = [(context[name] - self._middle[name]) / self._reach[name] for name in self._middle]
-        self._told = np.array(scaled, np.float32)
+        self.told = np.array(scaled, np.float32)
 
     def _observe(self, observation: Any) -> Any:
         if self._sensors.map is not None:
             observation = self._sensors.map(observation)
-        return np.append(observation, self._told) if self._middle else observation
-
-    def _report(self, info: dict[str, Any]) -> dict[str, Any]:
-        clock, held = self.clock, self._held is not None
-        info["phase"] = clock.phase
-        info["context_id"] = self._held_id if held else clock.context_id
-        info["phase_changed"] = clock.changed and not held
-        info["context"] = _Report(clock.context if self._held is None else self._held)
-        info["steps_since_change"] = self._held_steps if held else clock.since
-        return info
+        return np.append(observation, self.told) if self._middle else observation
 
     # ------------------------------------------------------------------------------------------- state
 
@@ -227,30 +184,17 @@ class DriftingEnv(gym.Wrapper, RecordConstructorArgs):
         environment without a plant only the random numbers are included; reset it after `set_state`.
         """
         return {
-            "clock": self.clock.get_state(),
-            "held": self._held and dict(self._held),
-            "held_steps": self._held_steps,
+            **self.course.get_state(),
             "noise": self._sensors.get_state(),
-            "plant": self._plant.get_state(self.env.unwrapped),
+            "plant": self.plant.get_state(self.env.unwrapped),
         }
 
     def set_state(self, state: Mapping[str, Any]) -> None:
         """Goes on exactly where `get_state` was called, mid-phase and mid-episode."""
-        self._clock = Clock.from_state(self.drift, state["clock"])
-        self._held = None
-        if state["held"] is not None:
-            self._hold(state["held"])
-            self._held_steps = state["held_steps"]
-        self._apply(self.clock.context if self._held is None else self._held)
+        self.course.set_state(state)
+        self.apply(self.course.context)
         self._sensors.set_state(state["noise"])
-        self._plant.set_state(self.env.unwrapped, state["plant"])
-
-
-class _Report(dict):
-    """A context in `info`: a dict of floats, so that its shallow copy is a deep one (vector environments copy)."""
-
-    def __deepcopy__(self, memo: dict) -> _Report:
-        return _Report(self)
+        self.plant.set_state(self.env.unwrapped, state["plant"])
 
 
 def _check_positive(name: str, value: float, parameter: Parameter) -> None:
