@@ -17,7 +17,7 @@ from rich.console import Console
 from stable_baselines3.common.vec_env import VecEnv
 
 import envs
-from memagent.agents import Acting, MemoryDQN
+from memagent.agents import Acting, MemoryAlgorithm
 from memagent.evaluation.figures import contexts_figure, memory_figure, png, stream_figure
 from memagent.evaluation.metrics import summarise
 from memagent.evaluation.protocol import Context, play, play_contexts
@@ -63,7 +63,7 @@ def main(options: Options) -> None:
         evaluate(agent, config, run_dir)
 
 
-def evaluate(agent: MemoryDQN, config: RunConfig, run_dir: Path) -> dict[str, Any]:
+def evaluate(agent: MemoryAlgorithm, config: RunConfig, run_dir: Path) -> dict[str, Any]:
     """Play; write evaluation.json, figures/ and report.html; print the table; return what evaluation.json holds."""
     settings = config.evaluation
 
@@ -129,7 +129,7 @@ def hold(env: VecEnv, contexts: Sequence[Context]) -> VecEnv:
     return env
 
 
-def trace_episode(agent: MemoryDQN, env: VecEnv) -> dict[str, Any]:
+def trace_episode(agent: MemoryAlgorithm, env: VecEnv) -> dict[str, Any]:
     """Usage [T, N], write weights [T, N] and read weights [T, R, N] of the DNC over one unadapted episode."""
     player = agent.make_acting(1, adapt=False)
     seen: list[np.ndarray] = []

@@ -14,7 +14,7 @@ from stable_baselines3.common.logger import configure
 
 import envs
 from evaluate import evaluate, make_env
-from memagent.agents import MemoryDQN
+from memagent.agents import MemoryAlgorithm
 from memagent.progress import TrainingLog
 from memagent.runs import (
     RunConfig,
@@ -46,7 +46,7 @@ def main(config: RunConfig) -> None:
     print(f"Everything is in {run_dir}; open {run_dir / 'report.html'}.")
 
 
-def learn(agent: MemoryDQN, config: RunConfig, run_dir: Path, tracker: Tracker) -> None:
+def learn(agent: MemoryAlgorithm, config: RunConfig, run_dir: Path, tracker: Tracker) -> None:
     """Let the agent learn, under a progress bar, and save it; Ctrl-C saves what it has learned and ends the program."""
     agent.set_logger(configure(str(run_dir), ["csv"]))
     try:

@@ -31,7 +31,7 @@ from stable_baselines3.common.vec_env import VecEnv
 import envs
 from envs.schedules import Periodic, Steps
 from evaluate import choose_contexts, hold, make_env
-from memagent.agents import Acting, AdaptConfig, MemoryDQN
+from memagent.agents import Acting, AdaptConfig, MemoryAlgorithm
 from memagent.evaluation.figures import png
 from memagent.evaluation.intervals import Interval, interval, paired_difference
 from memagent.evaluation.protocol import Context, play, play_contexts
@@ -135,7 +135,7 @@ def run(variant: str, seed: int) -> dict[str, Any]:
     }
 
 
-def judge(agent: MemoryDQN, config: RunConfig) -> list[dict[str, Any]]:
+def judge(agent: MemoryAlgorithm, config: RunConfig) -> list[dict[str, Any]]:
     """The records of every context, unadapted and adapted, returns rounded to one figure after the point."""
     settings = config.evaluation
 
@@ -224,7 +224,7 @@ class Visits(BaseCallback):
     def _score(self, context: int) -> float:
         held = [Context(context, "train", self.contexts[context])] * self.episodes
         env = hold(envs.make_vec(ENV, self.episodes, seed=self.phase), held)
-        assert isinstance(self.model, MemoryDQN)
+        assert isinstance(self.model, MemoryAlgorithm)
         returns = play(env, self.model.make_acting(self.episodes), episodes=1)
         env.close()
         return round(float(returns.mean()), 1)

@@ -20,14 +20,28 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar, get_type_hints
 
 import torch
+from gymnasium import spaces
 from stable_baselines3.common.vec_env import VecEnv
 
-from memagent.agents import AdaptConfig, ExplorationConfig, LearnerConfig, MemoryDQN
+from memagent.agents import (
+    AdaptConfig,
+    EntropyConfig,
+    ExplorationConfig,
+    LearnerConfig,
+    MemoryAlgorithm,
+    MemoryDQN,
+    MemorySAC,
+)
 from memagent.memory import MemoryConfig
 from memagent.meta import MetaConfig
 from memagent.replay import ReplayConfig
 
 ConfigT = TypeVar("ConfigT")
+# Every algorithm, and the one section of RunConfig that is its own.
+ALGORITHMS: dict[str, tuple[type[MemoryAlgorithm], str]] = {
+    "dqn": (MemoryDQN, "exploration"),
+    "sac": (MemorySAC, "entropy"),
+}
 
 
 class RunError(Exception):
@@ -58,7 +72,9 @@ class RunConfig:
     """A run: an environment, an agent that learns in it, and how both are judged."""
 
     env: str = "Drift/CartPole-v0"
-    """Gymnasium id of the environment; drifting or not, with discrete actions."""
+    """Gymnasium id of the environment; drifting or not."""
+    algo: Literal["auto", "dqn", "sac"] = "auto"
+    """MemoryDQN for discrete actions, MemorySAC for continuous ones; "auto" looks at the environment."""
     schedule: Literal["draw", "random", "cycle"] | None = None
     """For a Drift id, how its contexts follow each other: a new one per phase, new ones at random times, or a few
     that come round in turn. None: the id's own schedule."""
@@ -85,6 +101,7 @@ class RunConfig:
     adapt: AdaptConfig = field(default_factory=AdaptConfig)
     learner: LearnerConfig = field(default_factory=LearnerConfig)
     exploration: ExplorationConfig = field(default_factory=ExplorationConfig)
+    entropy: EntropyConfig = field(default_factory=EntropyConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
 
     def __post_init__(self) -> None:
@@ -142,14 +159,18 @@ def load_config(run_dir: Path) -> RunConfig:
         raise RunError(f"{path} does not hold the settings of a run: {error}") from error
 
 
-def make_agent(config: RunConfig, env: VecEnv) -> MemoryDQN:
+def make_agent(config: RunConfig, env: VecEnv) -> MemoryAlgorithm:
     """The untrained agent of a configuration.
 
     Raises:
         RunError: it cannot learn in this environment.
     """
+    algo = config.algo
+    if algo == "auto":
+        algo = "sac" if isinstance(env.action_space, spaces.Box) else "dqn"
+    agent, own = ALGORITHMS[algo]
     try:
-        return MemoryDQN(
+        return agent(
             "MemoryPolicy",
             env,
             memory=config.memory,
@@ -157,15 +178,15 @@ def make_agent(config: RunConfig, env: VecEnv) -> MemoryDQN:
             meta=config.meta,
             adapt=config.adapt,
             learner=config.learner,
-            exploration=config.exploration,
             seed=config.seed,
             device=config.device,
+            **{own: getattr(config, own)},
         )
     except ValueError as error:
         raise RunError(f"No agent can learn in {config.env}: {error}") from error
 
 
-def save_agent(agent: MemoryDQN, run_dir: Path) -> Path:
+def save_agent(agent: MemoryAlgorithm, run_dir: Path) -> Path:
     """Write model.zip, whole or not at all: whoever interrupts this keeps the one that was there."""
     path, unfinished = run_dir / "model.zip", run_dir / "model.zip.part"
     with unfinished.open("wb") as file:
@@ -173,7 +194,7 @@ def save_agent(agent: MemoryDQN, run_dir: Path) -> Path:
     return unfinished.replace(path)
 
 
-def load_agent(run_dir: Path, config: RunConfig, env: VecEnv) -> MemoryDQN:
+def load_agent(run_dir: Path, config: RunConfig, env: VecEnv) -> MemoryAlgorithm:
     """The trained agent of a run folder, rebuilt from its configuration; of model.zip only tensors are read.
 
     Raises:

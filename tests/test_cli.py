@@ -215,7 +215,8 @@ def test_ctrl_c_saves_the_agent_and_says_where(tmp_path: Path) -> None:
     [
         (["--env", "Drift/Carpole-v0"], "The environment Drift/Carpole-v0 cannot be made"),
         (["--env", "nowhere:Thing-v0"], "The environment nowhere:Thing-v0 cannot be made"),
-        (["--env", "Pendulum-v1"], "No agent can learn in Pendulum-v1"),
+        (["--env", "Pendulum-v1", "--algo", "dqn"], "No agent can learn in Pendulum-v1"),
+        (["--env", "CartPole-v1", "--algo", "sac"], "No agent can learn in CartPole-v1"),
         (["--env", "CartPole-v1", "--schedule", "cycle"], "CartPole-v1 takes no schedule"),
         (["--run-dir", str(ROOT)], f"{ROOT} is there already and not empty"),
     ],

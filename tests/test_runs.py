@@ -15,7 +15,15 @@ import torch
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 
 import envs
-from memagent.agents import AdaptConfig, ExplorationConfig, LearnerConfig, MemoryDQN
+from memagent.agents import (
+    AdaptConfig,
+    EntropyConfig,
+    ExplorationConfig,
+    LearnerConfig,
+    MemoryAlgorithm,
+    MemoryDQN,
+    MemorySAC,
+)
 from memagent.memory import MemoryConfig
 from memagent.meta import MetaConfig
 from memagent.replay import ReplayConfig
@@ -54,13 +62,14 @@ def run_dir(tmp_path: Path, env: VecEnv) -> Path:
     return tmp_path
 
 
-def weights(agent: MemoryDQN) -> dict[str, torch.Tensor]:
+def weights(agent: MemoryAlgorithm) -> dict[str, torch.Tensor]:
     return agent.policy.state_dict()
 
 
 def test_every_setting_survives_the_file(tmp_path: Path) -> None:
     config = RunConfig(
         env="CartPole-v1",
+        algo="dqn",
         schedule="cycle",
         phase_steps=250,
         total_timesteps=123,
@@ -76,6 +85,7 @@ def test_every_setting_survives_the_file(tmp_path: Path) -> None:
         adapt=AdaptConfig(phase_signal="none", meta_weight=0.25),
         learner=LearnerConfig(gamma=0.9, memory_scope="lifetime"),
         exploration=ExplorationConfig(final=0.3),
+        entropy=EntropyConfig(target=-3.0),
         evaluation=EvaluationConfig(contexts=2, seed=9),
     )
     default = settings_of(RunConfig())
@@ -211,10 +221,30 @@ def test_sb3_loads_the_same_file(run_dir: Path, env: VecEnv) -> None:
     assert all(torch.equal(weights(ours)[name], weights(loaded)[name]) for name in weights(ours))
 
 
-def test_an_environment_that_no_agent_fits_is_one_sentence() -> None:
-    env = DummyVecEnv([lambda: gym.make("Pendulum-v1")])
-    with pytest.raises(RunError, match=r"No agent can learn in Pendulum-v1: .*action space Box"):
-        make_agent(RunConfig(env="Pendulum-v1"), env)
+def test_the_algorithm_follows_the_action_space(env: VecEnv, tmp_path: Path) -> None:
+    assert isinstance(make_agent(SMALL, env), MemoryDQN)
+    torques = envs.make_vec("Drift/Pendulum-v0", 2, seed=0)
+    config = replace(SMALL, env="Drift/Pendulum-v0", entropy=EntropyConfig(target=-0.5))
+    agent = make_agent(config, torques)
+    assert isinstance(agent, MemorySAC) and agent.target_entropy == -0.5
+    save_config(tmp_path, config)
+    save_agent(agent, tmp_path)
+    loaded = load_agent(tmp_path, load_config(tmp_path), torques)
+    assert all(torch.equal(weights(agent)[name], weights(loaded)[name]) for name in weights(agent))
+    torques.close()
+
+
+@pytest.mark.parametrize(
+    ("name", "algo", "reason"),
+    [
+        ("Pendulum-v1", "dqn", "action space Box.*MemorySAC"),
+        ("CartPole-v1", "sac", "action space Discrete.*MemoryDQN"),
+    ],
+)
+def test_an_environment_that_no_agent_fits_is_one_sentence(name: str, algo: str, reason: str) -> None:
+    env = DummyVecEnv([lambda: gym.make(name)])
+    with pytest.raises(RunError, match=f"No agent can learn in {name}: .*{reason}"):
+        make_agent(RunConfig(env=name, algo=algo), env)
     env.close()
 
 

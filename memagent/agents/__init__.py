@@ -1,6 +1,7 @@
 """Agents on Stable-Baselines3's off-policy base."""
 
 from memagent.agents.acting import Acting, AdaptConfig
+from memagent.agents.base import MemoryAlgorithm
 from memagent.agents.dqn import ExplorationConfig, MemoryDQN
 from memagent.agents.learning import LearnerConfig
 from memagent.agents.sac import EntropyConfig, MemorySAC
@@ -11,6 +12,7 @@ __all__ = [
     "EntropyConfig",
     "ExplorationConfig",
     "LearnerConfig",
+    "MemoryAlgorithm",
     "MemoryDQN",
     "MemorySAC",
 ]
