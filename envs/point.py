@@ -120,22 +120,22 @@ class _PointEnv(gym.Env):
 class PointWindEnv(_PointEnv):
     """Waypoint after waypoint, with a hidden wind and a compass that deviates.
 
-    Observation [4]: x, y of the craft and of the waypoint, m. State [6]: the same, the episode's key, and how many
-    places were drawn. Parameters, as attributes: `wind_x`, `wind_y` (m/step), `heading` (rad), `speed` (m/step),
+    Observation [2]: from the craft to the waypoint, m. State [6]: x, y of the craft and of the waypoint (m), the
+    episode's key, and how many places were drawn. Parameters, as attributes: `wind_x`, `wind_y` (m/step), `heading` (rad), `speed` (m/step),
     `radius` (m).
     """
 
     def __init__(self, render_mode: str | None = None) -> None:
         super().__init__(render_mode)
         self.wind_x = self.wind_y = self.heading = 0.0
-        self.observation_space = spaces.Box(-1.0, 1.0, (4,), np.float32)
+        self.observation_space = spaces.Box(-2.0, 2.0, (2,), np.float32)
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[np.ndarray, dict[str, Any]]:
         key = self._new_key(seed)
         self.state = np.array([*random_place(key, 0, 1.0), *random_place(key, 1, 0.9), key, 2])
-        return self.state[:4].astype(np.float32), {}
+        return self._observe(), {}
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
         x, y, goal_x, goal_y, key, count = self.state.tolist()
@@ -145,13 +145,16 @@ class PointWindEnv(_PointEnv):
             self.distance_cost,
         )  # fmt: skip
         self.state = np.array([*start[:4], key, start[4]])
-        return self.state[:4].astype(np.float32), reward, False, False, {}
+        return self._observe(), reward, False, False, {}
 
     def render(self) -> np.ndarray | None:
         if self.render_mode is None:
             return None
         x, y, goal_x, goal_y = self.state[:4].tolist()
         return self._picture([(goal_x, goal_y, self.radius, (160, 210, 160)), (x, y, 0.05, (40, 70, 160))])
+
+    def _observe(self) -> np.ndarray:
+        return (self.state[2:4] - self.state[:2]).astype(np.float32)
 
 
 class PointGoalEnv(_PointEnv):
