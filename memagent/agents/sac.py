@@ -67,19 +67,10 @@ class MemorySAC(MemoryAlgorithm):
         policy_kwargs: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
+        refuse_endless(getattr(env, "action_space", None))
         self.entropy = entropy or EntropyConfig()
         start = {"temperature": self.entropy.temperature, "temperature_rate": self.entropy.learning_rate}
         super().__init__(policy, env, policy_kwargs=start | (policy_kwargs or {}), **kwargs)
-
-    def _read_environment(self) -> None:
-        super()._read_environment()
-        assert isinstance(self.action_space, spaces.Box)
-        reach = self.action_space.high.astype(np.float64) - self.action_space.low
-        if not (np.isfinite(reach) & (reach > 0)).all():
-            raise ValueError(
-                f"MemorySAC was given the action space {self.action_space}; expected finite bounds, low below high: "
-                "wrap the environment in gymnasium.wrappers.RescaleAction or a gymnasium.ActionWrapper."
-            )
 
     @property
     def target_entropy(self) -> float:
@@ -116,3 +107,15 @@ class MemorySAC(MemoryAlgorithm):
         self.logger.record("rollout/temperature", self.policy.log_temperature.exp().item())
         noise = self.draw_noise(self.generator, greedy.shape[:1])
         return self.policy.sample(self.acting.features, self.acting.heads, noise)
+
+
+def refuse_endless(space: spaces.Space | None) -> None:
+    """ValueError for a Box that cannot be rescaled to [-1, 1]."""
+    if not isinstance(space, spaces.Box):
+        return
+    reach = space.high.astype(np.float64) - space.low
+    if not (np.isfinite(reach) & (reach > 0)).all():
+        raise ValueError(
+            f"MemorySAC was given the action space {space}; expected finite bounds, low below high: wrap the "
+            "environment in a gymnasium.wrappers.TransformAction that has them."
+        )

@@ -6,7 +6,14 @@ import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 
-from memagent.agents import AdaptConfig, LearnerConfig, MemoryDQN
+from memagent.agents import (
+    AdaptConfig,
+    EntropyConfig,
+    LearnerConfig,
+    MemoryAlgorithm,
+    MemoryDQN,
+    MemorySAC,
+)
 from memagent.memory import MemoryConfig
 from memagent.replay import ReplayConfig
 
@@ -20,11 +27,16 @@ class Corridor(gym.Env):
     """
 
     def __init__(
-        self, length: int = 4, terminates: bool = False, phase_every: int = 0, shown: int = 1_000_000
+        self,
+        length: int = 4,
+        terminates: bool = False,
+        phase_every: int = 0,
+        shown: int = 1_000_000,
+        actions: spaces.Space | None = None,
     ) -> None:
         self.length, self.terminates, self.phase_every, self.shown = length, terminates, phase_every, shown
         self.observation_space = spaces.Box(-1.0, 1000.0, (2,), np.float32)
-        self.action_space = spaces.Discrete(3)
+        self.action_space = spaces.Discrete(3) if actions is None else actions
         self.time, self.total = 0, 0
 
     def _obs(self) -> np.ndarray:
@@ -42,8 +54,11 @@ class Corridor(gym.Env):
         return self._obs(), 1.0, over and self.terminates, over and not self.terminates, {"phase": phase}
 
 
-def build(env: Any, *, kind: str = "dnc", seed: int = 0, width: int = 12, **changes: Any) -> MemoryDQN:
-    """A MemoryDQN small enough for a test: features and heads `width` wide; `changes` are fields of its configs."""
+def build(env: Any, *, kind: str = "dnc", seed: int = 0, width: int = 12, **changes: Any) -> MemoryAlgorithm:
+    """The agent for the action space, small enough for a test: features and heads `width` wide.
+
+    `changes` are fields of its configs.
+    """
     learner = {"learning_starts": 64, "steps_per_update": 16, "batch_size": 8}
     replay = {"capacity": 4096, "burn_in": 2, "support": 6, "query": 4, "stride": 4, "n_step": 2}
     adapt = {"adapt_every": 4, "support": 6}
@@ -52,7 +67,9 @@ def build(env: Any, *, kind: str = "dnc", seed: int = 0, width: int = 12, **chan
         fields = cls.__dataclass_fields__  # type: ignore[attr-defined]
         return cls(**base | {k: v for k, v in changes.items() if k in fields})
 
-    return MemoryDQN(
+    continuous = isinstance(env.action_space, spaces.Box)
+    own = {"entropy": pick(EntropyConfig, {})} if continuous else {}
+    return (MemorySAC if continuous else MemoryDQN)(
         "MemoryPolicy",
         env,
         memory=pick(MemoryConfig, SMALL | {"kind": kind}),
@@ -62,4 +79,5 @@ def build(env: Any, *, kind: str = "dnc", seed: int = 0, width: int = 12, **chan
         policy_kwargs={"features_dim": width, "head_size": width - 2},
         seed=seed,
         device="cpu",
+        **own,
     )

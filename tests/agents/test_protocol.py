@@ -1,0 +1,100 @@
+"""Every agent is an SB3 agent: predict, save, load, callbacks, evaluation, progress bar; its replay has priorities."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from agents.builders import build
+from stable_baselines3.common.callbacks import EvalCallback
+from stable_baselines3.common.evaluation import evaluate_policy
+
+from envs import make_vec
+from memagent.agents import MemoryAlgorithm
+
+IDS = ("Drift/CartPole-v0", "Drift/Pendulum-v0")
+
+
+@pytest.mark.parametrize("name", IDS)
+@pytest.mark.parametrize("kind", ["dnc", "lstm", "none"])
+def test_predict_carries_memory_and_survives_saving(tmp_path: Path, kind: str, name: str) -> None:
+    env = make_vec(name, 2, seed=0)
+    agent = build(env, kind=kind)
+    agent.learn(200)
+    rng = np.random.default_rng(0)
+    obs = rng.normal(size=(6, 2, *env.observation_space.shape)).astype(np.float32)
+    start = np.array(
+        [[True, True], [False, False], [False, True], [False, False], [False, False], [True, False]]
+    )
+
+    def roll(model: MemoryAlgorithm) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
+        state, actions = None, []
+        for o, s in zip(obs, start, strict=True):
+            action, state = model.predict(o, state=state, episode_start=s, deterministic=True)
+            actions.append(action)
+        return np.stack(actions), state
+
+    before, state = roll(agent)
+    with torch.no_grad():
+        unrolled, last = agent.policy.unroll(
+            torch.tensor(obs), torch.tensor(start), agent.policy.initial_state(2)
+        )
+    flat = unrolled.flatten(0, 1)
+    np.testing.assert_allclose(before.reshape(12, -1), agent.policy.actions(flat).reshape(12, -1), atol=1e-5)
+    for a, b in zip(state, last, strict=True):
+        np.testing.assert_allclose(a, b.numpy(), atol=1e-5)
+    agent.save(tmp_path / "model.zip")
+    loaded = type(agent).load(tmp_path / "model.zip")
+    again, state_again = roll(loaded)
+    np.testing.assert_array_equal(before, again)
+    for a, b in zip(state, state_again, strict=True):
+        np.testing.assert_array_equal(a, b)
+    single, _ = agent.predict(obs[0, 0])
+    assert single.shape == env.action_space.shape
+    np.testing.assert_allclose(single, before[0, 0], atol=1e-5)
+
+
+@pytest.mark.parametrize("name", IDS)
+def test_save_load_goes_on_to_the_bit(tmp_path: Path, name: str) -> None:
+    agent = build(make_vec(name, 2, seed=0))
+    agent.learn(200)
+    agent.save(tmp_path / "model.zip")
+    agent.save_replay_buffer(tmp_path / "replay.npz")
+    twin = type(agent).load(tmp_path / "model.zip", env=make_vec(name, 2, seed=0))
+    twin.load_replay_buffer(tmp_path / "replay.npz")
+    agent.replay_buffer.seam()
+    for model in (agent, twin):
+        model.set_logger(agent.logger)
+        model.train(gradient_steps=3, batch_size=8)
+    for a, b in zip(agent.policy.state_dict().values(), twin.policy.state_dict().values(), strict=True):
+        assert torch.equal(a, b)
+    np.testing.assert_array_equal(agent.generator.random(5), twin.generator.random(5))
+    twin.learn(100, reset_num_timesteps=False)
+    assert twin.num_timesteps >= agent.num_timesteps + 100
+
+
+@pytest.mark.parametrize("name", IDS)
+@pytest.mark.filterwarnings("ignore:rich is experimental")  # SB3's own progress bar
+def test_sb3_callbacks_evaluation_and_progress_bar(tmp_path: Path, name: str) -> None:
+    agent = build(make_vec(name, 2, seed=0))
+    callback = EvalCallback(
+        make_vec(name, 1, seed=5),
+        n_eval_episodes=2,
+        eval_freq=50,
+        log_path=str(tmp_path),
+        verbose=0,
+    )
+    agent.learn(200, callback=callback, progress_bar=True)
+    assert len(np.load(tmp_path / "evaluations.npz")["results"]) >= 2
+    mean, _ = evaluate_policy(agent, make_vec(name, 2, seed=5), n_eval_episodes=4)
+    assert np.isfinite(mean)
+
+
+@pytest.mark.parametrize("name", IDS)
+def test_priorities_follow_the_td_errors(name: str) -> None:
+    agent = build(make_vec(name, 2, seed=0), learning_starts=10_000)
+    agent.learn(400)
+    fresh = agent.replay_buffer.state_dict()["priority"]
+    agent.train(gradient_steps=20, batch_size=8)
+    changed = agent.replay_buffer.state_dict()["priority"]
+    assert len(np.unique(fresh[fresh > 0])) == 1 and len(np.unique(changed[changed > 0])) > 5

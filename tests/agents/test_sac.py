@@ -1,0 +1,208 @@
+"""MemorySAC learns what only memory can, in any box of actions, values truncation rightly, keeps its losses apart."""
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+from agents.builders import Corridor, build
+from gymnasium import spaces
+from stable_baselines3.common.vec_env import DummyVecEnv
+from torch import Tensor
+
+from envs import TransitionObservation, make_vec
+from memagent.agents import EntropyConfig, MemorySAC
+from memagent.evaluation.protocol import play
+
+UNFLAGGED = pytest.mark.filterwarnings("ignore:The environment has no TransitionObservation")
+WIDE = spaces.Box(np.array([-3.0, 0.0], np.float32), np.array([1.0, 10.0], np.float32))
+
+
+class Aim(gym.Env):
+    """Pays for closeness to a goal in the box, 1 at the goal; episodes of 5 steps. Nothing is seen but the step."""
+
+    def __init__(self, box: spaces.Box, goal: float | np.ndarray) -> None:
+        self.action_space, self.goal, self.steps = box, goal, 0
+        self.observation_space = spaces.Box(0.0, 5.0, (1,), np.float32)
+
+    def reset(self, *, seed: int | None = None, options: dict | None = None) -> tuple[np.ndarray, dict]:
+        super().reset(seed=seed)
+        self.steps = 0
+        return np.zeros(1, np.float32), {}
+
+    def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict]:
+        assert self.action_space.contains(action)
+        off = 2.0 * (action - self.goal) / (self.action_space.high - self.action_space.low)
+        self.steps += 1
+        return np.full(1, self.steps, np.float32), 1.0 - float((off**2).sum()), False, self.steps == 5, {}
+
+
+class Cue(gym.Env):
+    """The sign to push in is shown at the first of six steps and pays from the second on: at most 5, blindly 0."""
+
+    def __init__(self) -> None:
+        self.observation_space = spaces.Box(-1.0, 1.0, (1,), np.float32)
+        self.action_space = spaces.Box(-2.0, 2.0, (1,), np.float32)
+        self.sign, self.steps = 1.0, 0
+
+    def reset(self, *, seed: int | None = None, options: dict | None = None) -> tuple[np.ndarray, dict]:
+        super().reset(seed=seed)
+        self.sign, self.steps = float(self.np_random.choice((-1.0, 1.0))), 0
+        return np.full(1, self.sign, np.float32), {}
+
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict]:
+        pay = 0.0 if self.steps == 0 else self.sign * float(action[0]) / 2.0
+        self.steps += 1
+        return np.zeros(1, np.float32), pay, self.steps == 6, False, {}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("kind", "recalls"), [("dnc", True), ("lstm", True), ("none", False)])
+def test_a_cue_is_followed_with_memory_and_not_without(kind: str, recalls: bool) -> None:
+    def make(seed: int) -> DummyVecEnv:
+        env = DummyVecEnv([lambda: HideReward(TransitionObservation(Cue())) for _ in range(16)])
+        env.seed(seed)
+        return env
+
+    agent = build(
+        make(0),
+        kind=kind,
+        width=32,
+        hidden_size=32,
+        learning_rate=3e-3,
+        learning_starts=500,
+        batch_size=16,
+        gamma=0.8,
+        tau=0.05,
+        reward_scale=1.0,
+        burn_in=0,
+        support=12,
+        query=0,
+        n_step=1,
+        enabled=False,
+    )
+    agent.learn(8_000)
+    score = play(make(99), agent.make_acting(16), 8).mean()
+    assert score > 3.5 if recalls else abs(score) < 1.5
+
+
+class HideReward(gym.ObservationWrapper):
+    """Neither the last reward nor the last action is seen: they would tell the sign at every step."""
+
+    transition_layout = {"change": (1, 2), "start": (4, 5)}
+
+    def observation(self, observation: np.ndarray) -> np.ndarray:
+        hidden = observation.copy()
+        hidden[2:4] = 0.0
+        return hidden
+
+
+@UNFLAGGED
+@pytest.mark.parametrize("terminates", [False, True])
+def test_values_where_every_episode_truncates_or_terminates(terminates: bool) -> None:
+    """Reward 1 for ever is worth 1 / (1 - gamma); until the end, (1 - gamma^(steps left)) / (1 - gamma).
+
+    Entropy is worth next to nothing. Where episodes truncate, an observation must not tell how long they still run.
+    """
+    gamma, shown = 0.5, 4 if terminates else 2
+    env = DummyVecEnv([lambda: Corridor(4, terminates, shown=shown, actions=WIDE) for _ in range(4)])
+    agent = build(
+        env,
+        kind="none",
+        gamma=gamma,
+        reward_scale=1.0,
+        tau=0.05,
+        learning_rate=3e-3,
+        temperature=1e-6,
+        enabled=False,
+    )
+    agent.learn(5_000)
+    steps = np.arange(4)
+    obs = np.stack([steps % shown, steps == 0], 1).astype(np.float32)
+    features, _ = agent.policy.advance(obs, np.zeros(4, bool), agent.policy.initial_state(4))
+    value = agent.bootstrap_values(features, torch.zeros(4, 2)).detach().numpy()
+    left = 4 - steps if terminates else np.inf
+    np.testing.assert_allclose(value, (1 - gamma**left) / (1 - gamma) * np.ones(4), rtol=0.06)
+
+
+@UNFLAGGED
+@pytest.mark.parametrize(
+    ("box", "goal"),
+    [(WIDE, np.array([0.5, 2.0])), (spaces.Box(5.0, 7.0, (2, 1), np.float32), np.array([[5.3], [6.8]]))],
+)
+def test_the_best_action_is_found_in_a_box_of_any_bounds_and_shape(box: spaces.Box, goal: np.ndarray) -> None:
+    agent = build(
+        DummyVecEnv([lambda: Aim(box, goal) for _ in range(4)]),
+        kind="none",
+        width=32,
+        gamma=0.0,
+        reward_scale=1.0,
+        learning_rate=3e-3,
+        temperature=0.1,
+        steps_per_update=8,
+        batch_size=16,
+        n_step=1,
+        enabled=False,
+    )
+    agent.learn(6_000)
+    stored = agent.replay_buffer.sample(64, 1.0).action
+    assert stored.shape[2:] == box.shape and np.abs(stored).max() <= 1.0
+    action, _ = agent.predict(np.array([[1.0]], np.float32))
+    assert action.shape == (1, *box.shape)
+    np.testing.assert_allclose((action[0] - goal) / (box.high - box.low), 0.0, atol=0.1)
+
+
+def gradients(agent: MemorySAC, noise: Tensor, adapted: bool = False) -> dict[str, Tensor]:
+    """Of the heads' loss over one and the same batch: by head parameter, and of the features and the temperature."""
+    torch.manual_seed(0)
+    params = {name: p.detach().clone().requires_grad_() for name, p in agent.policy.head_params().items()}
+    features = torch.randn(6, 3, agent.policy.features_dim).requires_grad_()
+    final = torch.zeros(6, 3, dtype=torch.bool)
+    rows = agent.head_rows(features, torch.rand(6, 3, 1), torch.randn(6, 3), final, final)
+    agent.policy.zero_grad()
+    agent.head_loss(params, rows._replace(noise=noise)).backward()
+    heads = {name: p.grad for name, p in params.items()}
+    return {"features": features.grad, "temperature": agent.policy.log_temperature.grad.clone(), **heads}
+
+
+def test_the_actors_loss_reaches_the_actor_alone() -> None:
+    """The sampled actions are in no other loss: new noise changes the gradients of the actor, and of nothing else."""
+    agent = build(make_vec("Drift/Pendulum-v0", 1, seed=0), n_step=1)
+    first, second = (gradients(agent, noise * torch.ones(5, 3, 1)) for noise in (-0.5, 1.0))
+    changed = {name for name in first if not torch.equal(first[name], second[name])}
+    assert changed == {name for name in first if name.startswith("actor.")} | {"temperature"}
+    assert all(g.abs().sum() > 0 for name, g in first.items())
+
+
+def test_the_temperature_follows_the_entropy() -> None:
+    def trained(target: float) -> float:
+        agent = build(
+            make_vec("Drift/Pendulum-v0", 4, seed=0), kind="none", target=target, learning_rate=1e-2
+        )
+        agent.learn(1_000)
+        return agent.policy.log_temperature.exp().item()
+
+    assert trained(-6.0) < EntropyConfig().temperature < trained(0.69)  # ln 2 is the most that there is
+
+
+def test_training_actions_are_drawn_and_repeat_with_the_seed() -> None:
+    def actions(seed: int) -> np.ndarray:
+        agent = build(make_vec("Drift/Pendulum-v0", 2, seed=0), kind="none", learning_starts=0, seed=seed)
+        agent.learn(60)
+        return agent.replay_buffer.sample(8, 1.0).action
+
+    first = actions(1)
+    assert np.array_equal(first, actions(1)) and not np.array_equal(first, actions(2))
+    assert first.std() > 0.05
+
+
+def test_what_it_cannot_act_in_is_refused_in_a_sentence() -> None:
+    with pytest.raises(ValueError, match=r"Discrete.*MemoryDQN"):
+        MemorySAC("MemoryPolicy", make_vec("Drift/CartPole-v0", 1))
+    for low, high in ((-np.inf, np.inf), (1.0, 1.0)):
+        box = spaces.Box(low, high, (1,), np.float32)
+        with pytest.raises(ValueError, match=r"finite bounds.*TransformAction"):
+            MemorySAC("MemoryPolicy", DummyVecEnv([lambda box=box: Corridor(actions=box)]))
+    with pytest.raises(ValueError, match="temperature=0"):
+        EntropyConfig(temperature=0.0)
