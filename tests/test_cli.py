@@ -177,6 +177,25 @@ def test_evaluate_rebuilds_the_agent_and_finds_the_same(trained: tuple[Path, str
     path.write_text(json.dumps(before))
 
 
+def test_continuous_actions_leave_the_same_folder(
+    tmp_path: Path, run: Run, trained: tuple[Path, str, str]
+) -> None:
+    arguments = "--env Drift/Pendulum-v0 --total-timesteps 800 --num-envs 2 --wandb offline --device cpu"
+    run_dir, twin = tmp_path / "run", trained[0]
+    code, _, _ = run("train.py", *arguments.split(), "--run-dir", run_dir, *SMALL)
+    assert code == 0
+    assert {path.name for path in run_dir.iterdir()} == {path.name for path in twin.iterdir()}
+    mine, other = ({key for row in history(read_records(d)) for key in row} for d in (run_dir, twin))
+    assert mine ^ other == {"rollout/temperature", "rollout/exploration_rate"}
+    before = json.loads((run_dir / "evaluation.json").read_text())
+    assert {(r["split"], r["adapted"]) for r in before["contexts"]} == {
+        (split, adapted) for split in ("train", "held_out") for adapted in (False, True)
+    }
+    code, _, _ = run("evaluate.py", run_dir)
+    assert code == 0
+    assert json.loads((run_dir / "evaluation.json").read_text()) == before
+
+
 def test_an_environment_that_does_not_drift_is_one_phase(tmp_path: Path, run: Run) -> None:
     arguments = "--env CartPole-v1 --total-timesteps 300 --num-envs 2 --memory.kind none --wandb disabled --device cpu"
     code, out, _ = run("train.py", *arguments.split(), "--run-dir", tmp_path / "run", *SMALL)
