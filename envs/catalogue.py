@@ -117,6 +117,12 @@ CATALOGUE: dict[str, Entry] = {
             "sensor_noise": Choice((0.03,)),
         },
         source="mass and length after CaDM (Lee et al. 2020), with a hidden torque gain",
+        preset={
+            # A step costs up to 16, a whole fall some 300: values of order one, and many small updates.
+            "learner": {"reward_scale": 0.02, "tau": 0.02, "batch_size": 8, "steps_per_update": 4},
+            "entropy": {"temperature": 0.02},
+            "replay": {"capacity": 200_000, "support": 16, "query": 16, "n_step": 1},
+        },
     ),
     "Drift/PointWind-v0": Entry(
         base="Base/PointWind-v0",
