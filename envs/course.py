@@ -50,6 +50,11 @@ class Course:
         self.held_steps = 0
 
     @property
+    def begun(self) -> bool:
+        """Whether there was a first reset."""
+        return self._clock is not None
+
+    @property
     def clock(self) -> Clock:
         """The clock of the present lifetime."""
         if self._clock is None:

@@ -157,7 +157,7 @@ class Clock:
     @property
     def due(self) -> bool:
         """Whether the schedules have passed a boundary since the present context was chosen."""
-        return self.step >= self._boundary
+        return self.boundary is not None and self.step >= self.boundary
 
     def advance(self) -> bool:
         """Takes hold of what the schedules say now; returns whether the context changed."""
@@ -194,5 +194,4 @@ class Clock:
         self.chosen_at = step
         self.context = self.lifetime.context(index)
         self.context_id = self.lifetime.context_id(index)
-        boundary = self.lifetime.next_boundary(step)
-        self._boundary: float = float("inf") if boundary is None else boundary
+        self.boundary = self.lifetime.next_boundary(step)  # the first step after it at which the context may change

@@ -29,10 +29,10 @@ class Sensors(gym.ObservationWrapper, RecordConstructorArgs):
             raise ValueError(f"Sensors needs a one-dimensional Box to choose from and got {space}.")
         if not seen or not all(0 <= i < space.shape[0] for i in seen):
             raise ValueError(f"seen={list(seen)}: expected indices from 0 to {space.shape[0] - 1}.")
-        self._seen = np.array(seen)
+        self.seen = np.array(seen)
         self.observation_space = spaces.Box(
-            space.low[self._seen], space.high[self._seen], dtype=space.dtype.type
+            space.low[self.seen], space.high[self.seen], dtype=space.dtype.type
         )
 
     def observation(self, observation: np.ndarray) -> np.ndarray:
-        return observation[self._seen]
+        return observation[self.seen]

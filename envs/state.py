@@ -26,8 +26,10 @@ def get_state(env: Any) -> dict[str, Any]:
     of the catalogue and their bases; of an environment without a plant it has the random numbers alone, and that
     environment has to be reset after `set_state`.
     """
+    if hasattr(env, "batch"):
+        return env.get_state()
     if not hasattr(env, "envs"):
-        return {"layers": [_layer_state(layer) for layer in _layers(env)]}
+        return {"layers": [_layer_state(layer) for layer in layers(env)]}
     # Gymnasium's vector environments reset in the step after an episode's end
     over = getattr(env, "_autoreset_envs", None)
     return {
@@ -38,8 +40,11 @@ def get_state(env: Any) -> dict[str, Any]:
 
 def set_state(env: Any, state: Mapping[str, Any]) -> None:
     """Goes on exactly where `get_state` was called on an environment made in the same way."""
+    if hasattr(env, "batch"):
+        env.set_state(state)
+        return
     many = hasattr(env, "envs")
-    parts = list(env.envs) if many else list(_layers(env))
+    parts = list(env.envs) if many else list(layers(env))
     states = state.get("envs" if many else "layers", ())
     if len(parts) != len(states):
         raise ValueError(
@@ -51,7 +56,8 @@ def set_state(env: Any, state: Mapping[str, Any]) -> None:
         env._autoreset_envs = np.array(state["over"], np.bool_)
 
 
-def _layers(env: gym.Env) -> Iterator[gym.Env]:
+def layers(env: gym.Env) -> Iterator[gym.Env]:
+    """The wrappers of an environment from the outside in, and the environment itself."""
     while isinstance(env, gym.Wrapper):
         yield env
         env = env.env

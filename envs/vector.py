@@ -38,6 +38,7 @@ def make_vec(
     face: Face = "sb3",
     *,
     subprocess: bool = False,
+    batched: bool | None = None,
     transition_observation: bool = True,
     **kwargs: Any,
 ) -> VecEnv | gym.vector.VectorEnv:
@@ -52,6 +53,9 @@ def make_vec(
         num_envs: how many environments.
         seed: of the lifetimes; None for fresh ones.
         face: "sb3" for a VecEnv with monitored episodes, "gymnasium" for a VectorEnv.
+        batched: whether all environments step in one compiled call, with the same results to 1e-6: None where they
+            can (classic control and the point tasks, with the drifts of `envs.batched.stack.INTERFACE` and of plants),
+            False never, True or an error.
         subprocess: one process for each environment; worth it for slow environments only.
         transition_observation: whether observations show the last transition; of ids outside the catalogue, those
             that observe a vector and act with a vector or one number.
@@ -64,10 +68,35 @@ def make_vec(
     seeds = (
         [None] * num_envs if seed is None else np.random.SeedSequence(seed).generate_state(num_envs).tolist()
     )
-    makers: list[Maker] = [partial(make_env, id, s, transition_observation, kwargs) for s in seeds]
+    make = partial(make_env, id, transition_observation=transition_observation, kwargs=kwargs)
+    if batched is not False and not subprocess:
+        vec = _batched(make(seeds[0]), num_envs, None if seed is None else seeds, face)
+        if vec is not None:
+            return vec
+    if batched:
+        raise ValueError(f"{id} has no batched form with these settings: leave batched=True out.")
+    makers: list[Maker] = [partial(make, s) for s in seeds]
     if face == "sb3":
         return _sb3(makers, subprocess)
     return gym.vector.AsyncVectorEnv(makers) if subprocess else gym.vector.SyncVectorEnv(makers)
+
+
+def _batched(
+    env: gym.Env, num_envs: int, seeds: list[int] | None, face: Face
+) -> VecEnv | gym.vector.VectorEnv | None:
+    """The batched form of environments like `env`, None where there is none."""
+    from envs.batched.stack import read_stack
+
+    stack = read_stack(env)
+    if stack is None:
+        return None
+    if face == "sb3":
+        from envs.batched.sb3_face import BatchedVecEnv
+
+        return BatchedVecEnv(stack, num_envs, seeds)
+    from envs.batched.gymnasium_face import BatchedVectorEnv
+
+    return BatchedVectorEnv(stack, num_envs, seeds)
 
 
 def make_env(name: str, seed: int | None, transition_observation: bool, kwargs: dict[str, Any]) -> gym.Env:

@@ -69,7 +69,8 @@ class DriftingEnv(gym.Wrapper, RecordConstructorArgs):
         )
         gym.Wrapper.__init__(self, env)
         self.drift = drift
-        self.course = Course(drift, seed, lifetime, self._check_context)
+        self._seed, self._lifetime = seed, lifetime
+        self.course = self.new_course()
         self.plant = find_plant(env) if plant is None else plant
         self._actions = ActionChannel(env.action_space)
         self._sensors = ObservationChannel(env.observation_space)
@@ -140,6 +141,10 @@ class DriftingEnv(gym.Wrapper, RecordConstructorArgs):
     def clock(self) -> Clock:
         """The clock of the present lifetime."""
         return self.course.clock
+
+    def new_course(self) -> Course:
+        """A course that this environment could take, at its very beginning."""
+        return Course(self.drift, self._seed, self._lifetime, self._check_context)
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None

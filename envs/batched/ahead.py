@@ -1,0 +1,67 @@
+"""Random numbers drawn ahead: E generators, each read in blocks by compiled code, to the bit as if read singly."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+Draw = Callable[[np.random.Generator, int], np.ndarray]
+"""Draws n numbers; n of them at once are those of n calls."""
+
+
+class Ahead:
+    """The next numbers of E generators.
+
+    Attributes:
+        numbers: [E, size] of float64. Whoever reads keeps the positions; a row that was read to its end is refilled.
+    """
+
+    BLOCKS = 128
+
+    def __init__(self, draw: Draw, num_envs: int, per_read: int) -> None:
+        """Sets up empty rows.
+
+        Args:
+            draw: the distribution.
+            num_envs: E.
+            per_read: numbers that are read at a time; rows are whole multiples of it.
+        """
+        self._draw = draw
+        self._generators: list[np.random.Generator | None] = [None] * num_envs
+        self._origins: list[dict[str, Any]] = [{} for _ in range(num_envs)]
+        self.numbers = np.zeros((num_envs, self.BLOCKS * per_read))
+
+    def begin(self, env: int, generator: np.random.Generator) -> None:
+        """Lets environment `env` read from this generator, which is the row's own from now on."""
+        self._generators[env] = generator
+        self.refill(env)
+
+    def started(self, env: int) -> bool:
+        """Whether the environment has a generator."""
+        return self._generators[env] is not None
+
+    def refill(self, env: int) -> None:
+        """The numbers after those in the row; its reader begins at position 0."""
+        generator = self._generators[env]
+        assert generator is not None
+        self._origins[env] = generator.bit_generator.state
+        self.numbers[env] = self._draw(generator, self.numbers.shape[1])
+
+    def generator(self, env: int, position: int) -> np.random.Generator:
+        """A copy of the generator as it is for one who has read `position` numbers of the row."""
+        copy = np.random.Generator(np.random.PCG64())
+        copy.bit_generator.state = self._origins[env]
+        self._draw(copy, position)
+        return copy
+
+
+def uniform(generator: np.random.Generator, count: int) -> np.ndarray:
+    """Numbers in [0, 1), of which `Generator.uniform` makes its own."""
+    return generator.random(count)
+
+
+def normal(generator: np.random.Generator, count: int) -> np.ndarray:
+    """Standard normal numbers."""
+    return generator.standard_normal(count)

@@ -1,0 +1,178 @@
+"""Many environments in one compiled call: actuators, plant, time limit, clock, sensors, transition observation.
+
+Arrays have one row per environment: state [E, S] and columns [E, P] as `dynamics` has them; interface [E, 2], the
+factor of the actuator and the standard deviation of the sensor noise; counts [E, 12], see the names below; drawn and
+normals [E, …], random numbers drawn ahead; told [E, C], what an oracle is told; previous [E, O], the last observation;
+returns [E], of the episode so far. `spec` are the settings that all share, `seen` [O] the entries that sensors leave,
+`scale` [O] the scale of changes. Outputs: obs [E, W], reward [E], flags [3, E] (terminated, truncated, first step
+under a new context) and since [E].
+"""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+from numba import njit
+
+from envs import point
+from envs.batched import dynamics
+from envs.batched.dynamics import move, observe, start
+
+# entries of spec
+KIND, LIMIT, CHOICES, ACTIONS, OBSERVED, READS, TRANSITIONS, NEXT_STEP, WITHIN, SPECS = range(10)
+# columns of counts: of the clock, of the episode, positions in what is drawn ahead
+(STEP, SINCE, CHANGED, BOUNDARY, HELD, HELD_STEPS, PHASE, CONTEXT, ELAPSED, OVER, READ, NOISE, COUNTS) = range(13)
+# what `step` returns: nothing, or a sum of these
+DUE, EMPTY, INVALID = 1, 2, 4
+FACTOR, DEVIATION = 0, 1
+
+
+_part = njit(error_model="numpy")
+
+
+@_part
+def _show(e, spec, interface, counts, normals, told, seen, raw, obs):
+    """What the agent sees of raw [O + C] in row e of obs: noise, what is told, the entries that are left."""
+    observed, noise = spec[OBSERVED], interface[e, DEVIATION]
+    if noise > 0.0:
+        first = counts[e, NOISE]
+        for j in range(observed):
+            raw[j] = np.float64(raw[j]) + noise * normals[e, first + j]
+        counts[e, NOISE] = first + observed
+    for j in range(told.shape[1]):
+        raw[observed + j] = told[e, j]
+    for j in range(len(seen)):
+        obs[e, j] = raw[seen[j]]
+
+
+@_part
+def _begin(e, spec, state, interface, counts, drawn, normals, told, seen, previous, returns, keep, raw, obs):
+    """A reset of environment e; with `keep` its state is there already."""
+    if not keep:
+        start(spec[KIND], state, e, drawn, counts[e, READ])
+        counts[e, READ] += spec[READS]
+    counts[e, ELAPSED], counts[e, OVER], returns[e] = 0, 0, 0.0
+    observe(spec[KIND], state, e, raw)
+    _show(e, spec, interface, counts, normals, told, seen, raw, obs)
+    if spec[TRANSITIONS]:
+        o, last = len(seen), obs.shape[1] - 1
+        for j in range(o):
+            previous[e, j] = obs[e, j]
+        for j in range(o, last):
+            obs[e, j] = 0.0
+        obs[e, last] = 1.0
+
+
+@_part
+def _report(e, counts, flags, since):
+    if counts[e, HELD]:
+        flags[2, e], since[e] = False, counts[e, HELD_STEPS]
+    else:
+        flags[2, e], since[e] = counts[e, CHANGED] != 0, counts[e, SINCE]
+
+
+@_part
+def _tick(e, counts):
+    counts[e, ELAPSED] += 1
+    if counts[e, HELD]:
+        counts[e, HELD_STEPS] += 1
+    else:
+        counts[e, STEP] += 1
+        counts[e, SINCE] += 1
+        counts[e, CHANGED] = 0
+
+
+@_part
+def _act(e, spec, actions, interface, bounds, x):
+    """The action that reaches the plant, as envs.interface has it: x [A]."""
+    factor, choices = interface[e, FACTOR], spec[CHOICES]
+    for j in range(spec[ACTIONS]):
+        a = actions[e, j]
+        if choices:
+            x[j] = a if factor == 1.0 else choices - 1 - a
+        elif factor == 1.0:
+            x[j] = np.float32(a)
+        else:
+            x[j] = min(max(np.float32(factor) * np.float32(a), bounds[0, j]), bounds[1, j])
+
+
+@_part
+def _append(e, spec, actions, reward, scale, previous, obs):
+    """TransitionObservation: the change, the action, the reward."""
+    o, last = previous.shape[1], obs.shape[1] - 1
+    for j in range(o):
+        now = obs[e, j]
+        obs[e, o + j] = scale[j] * (now - previous[e, j])
+        previous[e, j] = now
+    for j in range(2 * o, last + 1):
+        obs[e, j] = 0.0
+    if spec[CHOICES]:
+        obs[e, 2 * o + int(actions[e, 0])] = 1.0
+    else:
+        for j in range(spec[ACTIONS]):
+            obs[e, 2 * o + j] = actions[e, j]
+    obs[e, last - 1] = reward
+
+
+@_part
+def _valid(spec, actions):
+    for e in range(len(actions)):
+        a = actions[e, 0]
+        if not (0 <= a < spec[CHOICES]) or a != np.floor(a):
+            return False
+    return True
+
+
+def _entries(digest: str):
+    @njit(cache=True, nogil=True, error_model="numpy")
+    def step(spec, two, actions, bounds, state, columns, interface, counts, drawn, normals, told, seen, scale,
+             previous, returns, obs, reward, flags, since):  # fmt: skip
+        """One step of every environment; returns what has to be attended to before the next."""
+        digest  # noqa: B018 - closed over, so that the cache on disk sees an edit of the other files
+        if spec[CHOICES] and not _valid(spec, actions):
+            return INVALID
+        attention = 0
+        raw, x = np.empty(spec[OBSERVED] + told.shape[1], np.float32), np.empty(spec[ACTIONS])
+        for e in range(len(state)):
+            _report(e, counts, flags, since)
+            if counts[e, OVER] and spec[NEXT_STEP]:
+                _begin(e, spec, state, interface, counts, drawn, normals, told, seen, previous, returns, False, raw,
+                       obs)  # fmt: skip
+                reward[e], flags[0, e], flags[1, e] = 0.0, False, False
+            else:
+                _act(e, spec, actions, interface, bounds, x)
+                gained, terminated = move(spec[KIND], state, e, x, columns, two[0])
+                _tick(e, counts)
+                truncated = 0 < spec[LIMIT] <= counts[e, ELAPSED]
+                observe(spec[KIND], state, e, raw)
+                _show(e, spec, interface, counts, normals, told, seen, raw, obs)
+                if spec[TRANSITIONS]:
+                    _append(e, spec, actions, gained, scale, previous, obs)
+                reward[e], flags[0, e], flags[1, e] = gained, terminated, truncated
+                returns[e] += gained
+                counts[e, OVER] = terminated or truncated
+            if counts[e, STEP] >= counts[e, BOUNDARY] and (counts[e, OVER] or spec[WITHIN]) and not counts[e, HELD]:
+                attention |= DUE
+            if counts[e, READ] == drawn.shape[1] or counts[e, NOISE] == normals.shape[1]:
+                attention |= EMPTY
+        return attention
+
+    @njit(cache=True, nogil=True, error_model="numpy")
+    def begin(spec, which, keep, state, interface, counts, drawn, normals, told, seen, previous, returns,
+              obs):  # fmt: skip
+        """Resets the environments `which` [n]; those in `keep` [E] have their state already. Returns as `step`."""
+        digest  # noqa: B018 - as above
+        raw = np.empty(spec[OBSERVED] + told.shape[1], np.float32)
+        attention = 0
+        for e in which:
+            _begin(e, spec, state, interface, counts, drawn, normals, told, seen, previous, returns, keep[e], raw,
+                   obs)  # fmt: skip
+            if counts[e, READ] == drawn.shape[1] or counts[e, NOISE] == normals.shape[1]:
+                attention |= EMPTY
+        return attention
+
+    return step, begin
+
+
+_digest = hashlib.sha256(b"".join(Path(str(m.__file__)).read_bytes() for m in (dynamics, point))).hexdigest()
+step, begin = _entries(_digest)
