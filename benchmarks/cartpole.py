@@ -10,13 +10,9 @@ from empty memory, without exploration.
 """
 
 import json
-import os
-import platform
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -26,15 +22,15 @@ import torch
 import tyro
 from matplotlib.figure import Figure
 from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.vec_env import VecEnv
 
 import envs
+from benchmarks.runs import Curve, Key, Run, complete, draw_curves, judge, load, machine, rounded, scores
 from envs.schedules import Periodic, Steps
 from evaluate import choose_contexts, hold, make_env
-from memagent.agents import Acting, AdaptConfig, MemoryAlgorithm
+from memagent.agents import AdaptConfig, MemoryAlgorithm
 from memagent.evaluation.figures import png
-from memagent.evaluation.intervals import Interval, interval, paired_difference
-from memagent.evaluation.protocol import Context, play, play_contexts
+from memagent.evaluation.intervals import interval, paired_difference
+from memagent.evaluation.protocol import Context, play
 from memagent.memory import MemoryConfig
 from memagent.runs import EvaluationConfig, RunConfig, make_agent, preset_config
 
@@ -42,7 +38,6 @@ RESULTS = Path(__file__).parent / "results" / "cartpole.json"
 WEIGHTS = Path("runs/benchmarks/cartpole")
 ENV = "Drift/CartPole-v0"
 STEPS = 60_000
-CURVE_BINS = 50
 
 
 def base(**changes: Any) -> RunConfig:
@@ -84,25 +79,12 @@ def main(options: Options) -> None:
         raise SystemExit(
             f"There is no variant {', '.join(sorted(unknown))}; there are: {'; '.join(VARIANTS)}."
         )
-    runs = {} if options.again else {(r["variant"], r["seed"]): r for r in load()["runs"]}
-    wanted = [(v, s) for v in options.only or VARIANTS for s in range(options.seeds)]
-    missing = [key for key in wanted if key not in runs]
-    print(f"{len(missing)} of {len(wanted)} runs to do, {options.workers} at a time.")
-    with ThreadPoolExecutor(options.workers) as pool:
-        for key, run in zip(missing, pool.map(run_apart, missing), strict=True):
-            runs[key] = run
-            save(list(runs.values()))
-            print(f"{run['variant']}, seed {run['seed']}: {run['train_seconds']:.0f} s of training.")
-    save(list(runs.values()))
-    print(json.dumps(load()["summary"], indent=2))
-
-
-def run_apart(key: tuple[str, int]) -> dict[str, Any]:
-    """One run in a process of its own, with one thread."""
-    threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"), "1")
-    command = [sys.executable, "-m", "benchmarks.cartpole", "--run", key[0], str(key[1])]
-    done = subprocess.run(command, env=os.environ | threads, stdout=subprocess.PIPE, check=True, text=True)
-    return json.loads(done.stdout.splitlines()[-1])
+    runs: dict[Key, Run] = (
+        {} if options.again else {(r["variant"], r["seed"]): r for r in load(RESULTS)["runs"]}
+    )
+    wanted: list[Key] = [(v, s) for v in options.only or VARIANTS for s in range(options.seeds)]
+    complete("benchmarks.cartpole", wanted, runs, options.workers, save)
+    print(json.dumps(load(RESULTS)["summary"], indent=2))
 
 
 def run(variant: str, seed: int) -> dict[str, Any]:
@@ -131,56 +113,20 @@ def run(variant: str, seed: int) -> dict[str, Any]:
         "train_cpu_seconds": round(cpu_seconds, 1),
         "visits": visits.records if visits else None,
         "curve": curve.binned(),
-        "contexts": [] if visits else judge(agent, config),
+        "contexts": [] if visits else judge_agent(agent, config),
     }
 
 
-def judge(agent: MemoryAlgorithm, config: RunConfig) -> list[dict[str, Any]]:
-    """The records of every context, unadapted and adapted, returns rounded to one figure after the point."""
+def judge_agent(agent: MemoryAlgorithm, config: RunConfig) -> list[dict[str, Any]]:
+    """The records of every context, unadapted and adapted."""
     settings = config.evaluation
-
-    def make_held_env(contexts: Sequence[Context]) -> VecEnv:
-        return hold(make_env(config, len(contexts), settings.seed), contexts)
-
-    def make_player(num_envs: int, adapted: bool) -> Acting:
-        return agent.make_acting(num_envs, adapt=adapted)
-
-    records = play_contexts(
+    return judge(
         choose_contexts(config),
-        make_held_env,
-        make_player,
-        settings.episodes,
-        settings.warmup_episodes,
-        (False, True) if config.adapt.enabled else (False,),
+        settings,
+        lambda num_envs: make_env(config, num_envs, settings.seed),
+        lambda num_envs, adapted: agent.make_acting(num_envs, adapt=adapted),
+        config.adapt.enabled,
     )
-    keys = ("context_id", "split", "adapted", "mean_return", "std_return")
-    return [
-        {k: round(v, 1) if isinstance(v := record[k], float) else v for k in keys}  # type: ignore[literal-required]
-        for record in records
-    ]
-
-
-class Curve(BaseCallback):
-    """The return of every training episode, with the step at which it ended."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.episodes: list[tuple[int, float]] = []
-
-    def _on_step(self) -> bool:
-        self.episodes += [
-            (self.num_timesteps, i["episode"]["r"]) for i in self.locals["infos"] if "episode" in i
-        ]
-        return True
-
-    def binned(self) -> list[float | None]:
-        """Mean return of the episodes that end in each of CURVE_BINS equal parts of the training."""
-        steps, returns = np.array(self.episodes).T
-        part = np.minimum(steps * CURVE_BINS // (steps.max() + 1), CURVE_BINS - 1)
-        return [
-            round(float(returns[part == i].mean()), 1) if (part == i).any() else None
-            for i in range(CURVE_BINS)
-        ]
 
 
 def cycle_contexts() -> list[dict[str, float]]:
@@ -242,23 +188,6 @@ def resumed(visits: Sequence[dict[str, Any]]) -> list[float]:
     return ratios
 
 
-def scores(runs: Sequence[dict[str, Any]], variant: str, split: str, adapted: bool) -> np.ndarray:
-    """Mean returns [runs, contexts]."""
-    return np.array(
-        [
-            [c["mean_return"] for c in r["contexts"] if c["split"] == split and c["adapted"] is adapted]
-            for r in sorted(runs, key=lambda r: r["seed"])
-            if r["variant"] == variant
-        ]
-    )
-
-
-def rounded(x: Interval) -> dict[str, Any]:
-    """An interval for JSON."""
-    low, high = (None if np.isnan(end) else round(end, 1) for end in (x.low, x.high))
-    return {"estimate": round(x.estimate, 1), "low": low, "high": high}
-
-
 def summarise(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Scores of every variant, what adaptation gains with the same weights, and how old ground is resumed."""
     summary: dict[str, Any] = {}
@@ -282,7 +211,7 @@ def summarise(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
             }
         else:
             for split in ("train", "held_out"):
-                plain, adapted = (scores(runs, variant, split, a) for a in (False, True))
+                plain, adapted = (scores(mine, split, a) for a in (False, True))
                 entry[split] = {"unadapted": rounded(interval(plain))}
                 if config.adapt.enabled:
                     entry[split] |= {
@@ -296,18 +225,13 @@ def summarise(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return summary
 
 
-def load() -> dict[str, Any]:
-    """The results so far."""
-    return json.loads(RESULTS.read_text()) if RESULTS.is_file() else {"runs": []}
-
-
 def save(runs: Sequence[dict[str, Any]]) -> None:
     """Write results and picture."""
     RESULTS.parent.mkdir(exist_ok=True)
     ordered = sorted(runs, key=lambda r: (list(VARIANTS).index(r["variant"]), r["seed"]))
     data = {
         "command": "python -m benchmarks.cartpole",
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, one for each run; torch {torch.__version__}",
+        "machine": machine(),
         "settings": {
             name: {k: v for k, v in asdict(c).items() if k != "run_dir"} for name, c in VARIANTS.items()
         },
@@ -319,21 +243,14 @@ def save(runs: Sequence[dict[str, Any]]) -> None:
 
 
 def curves_figure(runs: Sequence[dict[str, Any]]) -> Figure:
-    """Training return of every variant over environment steps: mean over seeds, each seed as a thin line."""
+    """Training return of every variant over environment steps."""
     figure = Figure(figsize=(8, 4.2), layout="constrained")
     axes = figure.subplots()
-    for i, variant in enumerate(v for v in VARIANTS if v != CYCLE and any(r["variant"] == v for r in runs)):
-        curves = np.ma.masked_invalid(
-            np.array([r["curve"] for r in runs if r["variant"] == variant], dtype=float)
-        )
-        steps = (np.arange(CURVE_BINS) + 0.5) * STEPS / CURVE_BINS
-        axes.plot(steps, curves.T, color=f"C{i}", alpha=0.25, linewidth=0.8)
-        axes.plot(steps, curves.mean(0), color=f"C{i}", linewidth=2, label=variant)
+    curves = {v: [r["curve"] for r in runs if r["variant"] == v] for v in VARIANTS if v != CYCLE}
+    draw_curves(axes, {v: c for v, c in curves.items() if c}, STEPS)
     axes.set(xlabel="environment steps", ylabel="return of training episodes", ylim=(0, 510))
     axes.set_title("Drift/CartPole-v0, a new hidden context every 1,000 steps of an environment", fontsize=11)
     axes.legend(frameon=False)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(alpha=0.25)
     return figure
 
 

@@ -1,0 +1,133 @@
+"""What the benchmarks share: runs in processes of their own, learning curves, judging, results that are kept."""
+
+import json
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.vec_env import VecEnv
+
+from evaluate import hold
+from memagent.evaluation.intervals import Interval
+from memagent.evaluation.protocol import Context, Player, play_contexts
+from memagent.runs import EvaluationConfig
+
+CURVE_BINS = 50
+
+Run = dict[str, Any]
+Key = tuple[str | int, ...]
+
+
+def complete(
+    module: str, wanted: Sequence[Key], runs: dict[Key, Run], workers: int, save: Callable[[list[Run]], None]
+) -> None:
+    """Do the runs that are missing, `workers` at a time, and save after each."""
+    missing = [key for key in wanted if key not in runs]
+    print(f"{len(missing)} of {len(wanted)} runs to do, {workers} at a time.")
+    with ThreadPoolExecutor(workers) as pool:
+        for key, run in zip(missing, pool.map(lambda key: run_apart(module, key), missing), strict=True):
+            runs[key] = run
+            save(list(runs.values()))
+            *name, seed = key
+            print(f"{', '.join(map(str, name))}, seed {seed}: {run['train_seconds']:.0f} s of training.")
+    save(list(runs.values()))
+
+
+def run_apart(module: str, key: Key) -> Run:
+    """One run, `python -m module --run …`, in a process of its own, with one thread."""
+    threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"), "1")
+    command = [sys.executable, "-m", module, "--run", *map(str, key)]
+    done = subprocess.run(command, env=os.environ | threads, stdout=subprocess.PIPE, check=True, text=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def judge(
+    contexts: Sequence[Context],
+    settings: EvaluationConfig,
+    make_env: Callable[[int], VecEnv],
+    make_player: Callable[[int, bool], Player],
+    adapts: bool,
+) -> list[dict[str, Any]]:
+    """The records of every context, unadapted and, where it adapts, adapted; one figure after the point."""
+    records = play_contexts(
+        contexts,
+        lambda held: hold(make_env(len(held)), held),
+        make_player,
+        settings.episodes,
+        settings.warmup_episodes,
+        (False, True) if adapts else (False,),
+    )
+    keys = ("context_id", "split", "adapted", "mean_return", "std_return")
+    return [
+        {k: round(v, 1) if isinstance(v := record[k], float) else v for k in keys}  # type: ignore[literal-required]
+        for record in records
+    ]
+
+
+class Curve(BaseCallback):
+    """The return of every training episode, with the step at which it ended."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.episodes: list[tuple[int, float]] = []
+
+    def _on_step(self) -> bool:
+        self.episodes += [
+            (self.num_timesteps, i["episode"]["r"]) for i in self.locals["infos"] if "episode" in i
+        ]
+        return True
+
+    def binned(self) -> list[float | None]:
+        """Mean return of the episodes that end in each of CURVE_BINS equal parts of the training."""
+        steps, returns = np.array(self.episodes).T
+        part = np.minimum(steps * CURVE_BINS // (steps.max() + 1), CURVE_BINS - 1)
+        return [
+            round(float(returns[part == i].mean()), 1) if (part == i).any() else None
+            for i in range(CURVE_BINS)
+        ]
+
+
+def draw_curves(axes: Axes, curves: Mapping[str, Sequence[Sequence[float | None]]], steps: int) -> None:
+    """Training return of every variant over environment steps: mean over seeds, each seed as a thin line."""
+    for i, (variant, of_seeds) in enumerate(curves.items()):
+        lines = np.ma.masked_invalid(np.array(of_seeds, dtype=float))
+        x = (np.arange(CURVE_BINS) + 0.5) * steps / CURVE_BINS
+        axes.plot(x, lines.T, color=f"C{i}", alpha=0.25, linewidth=0.8)
+        axes.plot(x, lines.mean(0), color=f"C{i}", linewidth=2, label=variant)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(alpha=0.25)
+
+
+def scores(runs: Iterable[Run], split: str, adapted: bool) -> np.ndarray:
+    """Mean returns [runs, contexts], by seed."""
+    return np.array(
+        [
+            [c["mean_return"] for c in r["contexts"] if c["split"] == split and c["adapted"] is adapted]
+            for r in sorted(runs, key=lambda r: r["seed"])
+        ]
+    )
+
+
+def rounded(x: Interval) -> dict[str, Any]:
+    """An interval for JSON."""
+    low, high = (None if np.isnan(end) else round(end, 1) for end in (x.low, x.high))
+    return {"estimate": round(x.estimate, 1), "low": low, "high": high}
+
+
+def machine() -> str:
+    """What the runs were made on."""
+    return f"{platform.machine()}, {os.cpu_count()} cores, one for each run; torch {torch.__version__}"
+
+
+def load(path: Path) -> dict[str, Any]:
+    """The results so far."""
+    return json.loads(path.read_text()) if path.is_file() else {"runs": []}
