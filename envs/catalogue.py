@@ -157,12 +157,21 @@ CATALOGUE: dict[str, Entry] = {
 
 RECALL = "Memory/Recall-v0"
 
+BASES: dict[str, tuple[str, int, dict[str, Any]]] = {
+    "Base/PointWind-v0": ("envs.point:PointWindEnv", 200, {}),
+    "Base/PointGoal-v0": ("envs.point:PointGoalEnv", 200, {}),
+    "Base/HalfCheetahVel-v0": ("envs.cheetah:HalfCheetahVelEnv", 200, {}),
+    "Base/LunarLander-v0": ("envs.lander:RecordedLander", 1000, {}),
+    "Base/LunarLanderContinuous-v0": ("envs.lander:RecordedLander", 1000, {"continuous": True}),
+}
+"""Our own base environments, without drift: entry point, time limit, arguments."""
+
 
 def register() -> None:
     """Registers every id with Gymnasium; a second call does nothing."""
-    for task in ("PointWind", "PointGoal"):
-        if f"Base/{task}-v0" not in gym.registry:
-            gym.register(f"Base/{task}-v0", f"envs.point:{task}Env", max_episode_steps=200)
+    for base, (entry_point, steps, kwargs) in BASES.items():
+        if base not in gym.registry:
+            gym.register(base, entry_point, max_episode_steps=steps, kwargs=kwargs)
     for name, entry in CATALOGUE.items():
         if name not in gym.registry:
             steps = gym.spec(entry.base).max_episode_steps

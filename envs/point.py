@@ -121,8 +121,8 @@ class PointWindEnv(_PointEnv):
     """Waypoint after waypoint, with a hidden wind and a compass that deviates.
 
     Observation [2]: from the craft to the waypoint, m. State [6]: x, y of the craft and of the waypoint (m), the
-    episode's key, and how many places were drawn. Parameters, as attributes: `wind_x`, `wind_y` (m/step), `heading` (rad), `speed` (m/step),
-    `radius` (m).
+    episode's key, and how many places were drawn. Parameters, as attributes: `wind_x`, `wind_y` (m/step), `heading`
+    (rad), `speed` (m/step), `radius` (m).
     """
 
     def __init__(self, render_mode: str | None = None) -> None:
