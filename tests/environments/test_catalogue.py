@@ -1,116 +1,20 @@
-"""The contract of every id, and what the catalogue promises about its ranges."""
+"""What the catalogue promises about its ranges, its ids and its drifts; the contract is in test_contract.py."""
 
 import json
 import subprocess
 import sys
-import warnings
-from itertools import pairwise
 
 import gymnasium as gym
 import numpy as np
 import pytest
-from gymnasium.utils.env_checker import check_env as gymnasium_check
-from stable_baselines3.common.env_checker import check_env as sb3_check
+from plays import play, same
 
 import envs
-from envs.catalogue import CATALOGUE, RECALL, contexts, default_drift, make
+from envs.catalogue import CATALOGUE, contexts, default_drift, make
 from envs.schedules import Choice, Periodic
 from envs.wrappers import DriftingEnv
 
 DRIFTING = list(CATALOGUE)
-INFO = {"phase": int, "context_id": int, "phase_changed": bool, "context": dict, "steps_since_change": int}
-# What checkers say about environments that are all right.
-EXPECTED_WARNINGS = (
-    "is different from the unwrapped version",  # of any wrapped environment
-    "is -infinity",  # rewards, noise and CartPole's velocities have no bounds
-    "is infinity",
-    "normalized space",  # Pendulum's torque, ±2, is Gymnasium's own
-    "normalized Box action space",
-)
-
-
-def play(env, steps, seed=None, record=None):
-    """Random steps, with resets; what an agent met."""
-    record = [] if record is None else record
-    env.action_space.seed(0)
-    record.append(env.reset(seed=seed))
-    for _ in range(steps):
-        record.append(env.step(env.action_space.sample()))
-        if record[-1][2] or record[-1][3]:
-            record.append(env.reset())
-    return record
-
-
-def same(a, b):
-    """Whether two records are equal to the bit."""
-    return json.dumps(a, default=lambda x: x.tolist()) == json.dumps(b, default=lambda x: x.tolist())
-
-
-@pytest.mark.parametrize("check", [gymnasium_check, sb3_check])
-@pytest.mark.parametrize("kwargs", [{}, {"observe_context": True}, {"transition_observation": False}])
-@pytest.mark.parametrize("name", DRIFTING)
-def test_checkers_have_nothing_new_to_say(name, kwargs, check, monkeypatch):
-    monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
-    with warnings.catch_warnings(record=True) as said:
-        warnings.simplefilter("always")
-        check(gym.make(name, **kwargs))
-    new = [str(w.message) for w in said if not any(known in str(w.message) for known in EXPECTED_WARNINGS)]
-    assert new == []
-
-
-@pytest.mark.parametrize("check", [gymnasium_check, sb3_check])
-def test_checkers_have_nothing_new_to_say_of_the_probe(check):
-    with warnings.catch_warnings(record=True) as said:
-        warnings.simplefilter("always")
-        check(gym.make(RECALL))
-    assert [
-        str(w.message) for w in said if not any(known in str(w.message) for known in EXPECTED_WARNINGS)
-    ] == []
-
-
-@pytest.mark.parametrize("schedule", ["draw", "random", "cycle"])
-@pytest.mark.parametrize("name", DRIFTING)
-def test_every_id_keeps_the_contract(name, schedule):
-    env = gym.make(name, schedule=schedule, phase_steps=60)
-    record = play(env, 700, seed=3)
-    infos = [step[-1] for step in record]
-    for observation, *_, info in record:
-        assert observation in env.observation_space
-        assert {key: type(info[key]) for key in INFO if key != "context"} == {
-            key: kind for key, kind in INFO.items() if key != "context"
-        }
-        assert set(info["context"]) == set(CATALOGUE[name].train)
-    phases = [info["phase"] for info in infos]
-    assert phases[-1] >= 2
-    assert all(b - a in (0, 1) for a, b in pairwise(phases))
-    # the context is constant within a phase, and an id is a context
-    assert len({(i["phase"], i["context_id"]) for i in infos}) == len(set(phases))
-    ids = {i["context_id"]: i["context"] for i in infos}
-    assert all(i["context"] == ids[i["context_id"]] for i in infos)
-    if schedule == "cycle":
-        assert len(ids) <= 4
-    assert same(
-        play(env, 300, seed=3), record[: len(play(gym.make(name, schedule=schedule, phase_steps=60), 300, 3))]
-    )
-    assert not same(play(env, 300, seed=4), play(env, 300, seed=3))
-
-
-@pytest.mark.parametrize("name", DRIFTING)
-def test_the_truth_is_in_info_alone_unless_asked_for(name):
-    plain, oracle = gym.make(name), gym.make(name, observe_context=True)
-    moving = plain.get_wrapper_attr("drift").moving
-    layout, wider = (e.get_wrapper_attr("transition_layout") for e in (plain, oracle))
-    sensors = CATALOGUE[name].sensors or range(gym.make(CATALOGUE[name].base).observation_space.shape[0])
-    assert layout["observation"][1] == len(sensors)
-    assert wider["observation"][1] == layout["observation"][1] + len(moving)
-    assert plain.observation_space.shape == (layout["start"][1],)
-    told = oracle.reset(seed=0)[0][layout["observation"][1] : wider["observation"][1]]
-    assert (np.abs(told) <= 1).all() and (told != 0).all()
-
-
-@pytest.mark.parametrize("name", DRIFTING)
-def test_time_limits_are_the_base_environments(name):
-    assert gym.spec(name).max_episode_steps == gym.spec(CATALOGUE[name].base).max_episode_steps
 
 
 def test_the_default_ranges_are_those_of_the_task():
@@ -144,22 +48,18 @@ def test_held_out_cartpoles_are_those_of_the_task():
 @pytest.mark.parametrize("name", DRIFTING)
 def test_held_out_contexts_lie_outside_the_training_range_of_every_parameter(name):
     training = {p: s for p, s in CATALOGUE[name].train.items() if not isinstance(s, Choice)}
-    assert len(training) >= 3
-    for context in contexts(name, "held_out", 40, seed=1):
-        for parameter, source in training.items():
-            low, high = source.bounds
-            assert not low <= context[parameter] <= high
-    for context in contexts(name, "train", 40, seed=1):
-        for parameter, source in training.items():
-            low, high = source.bounds
-            assert low <= context[parameter] <= high
+    assert training
+    for split, inside in (("train", True), ("held_out", False)):
+        for context in contexts(name, split, 40, seed=1):
+            for parameter, source in training.items():
+                assert any(low <= context[parameter] <= high for low, high in source.intervals) == inside
 
 
 @pytest.mark.parametrize("split", ["train", "held_out"])
 @pytest.mark.parametrize("name", DRIFTING)
 def test_contexts_are_balanced_over_signs_and_reproducible(name, split):
     drawn = contexts(name, split, 8, seed=5)
-    assert sum(context["action_sign"] for context in drawn) == 0
+    assert sum(context.get("action_sign", 0) for context in drawn) == 0
     assert contexts(name, split, 5, seed=5) == drawn[:5]
     assert contexts(name, split, 8, seed=6) != drawn
     assert len({json.dumps(context) for context in drawn}) == 8
@@ -168,8 +68,8 @@ def test_contexts_are_balanced_over_signs_and_reproducible(name, split):
         assert env.reset(options={"context": context, "frozen": True})[1]["context"] == context
 
 
-@pytest.mark.parametrize("name", DRIFTING)
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("name", [name for name in DRIFTING if "action_sign" in CATALOGUE[name].train])
+@pytest.mark.parametrize("seed", range(3))
 def test_the_contexts_of_a_cycle_have_both_signs_equally_often(name, seed):
     env = gym.make(name, schedule="cycle", num_contexts=4, seed=seed)
     env.reset()
@@ -244,11 +144,6 @@ def test_unknown_names_are_refused_in_a_sentence():
         contexts("CartPole-v1")
     with pytest.raises(ValueError, match='split=\'test\': expected "train" or "held_out"'):
         contexts("Drift/CartPole-v0", "test")
-
-
-def test_no_warning_without_a_checker():
-    for name in DRIFTING:  # warnings are errors here
-        play(gym.make(name), 250, seed=0)
 
 
 def test_pendulum_hides_its_sign_from_one_clean_transition():
