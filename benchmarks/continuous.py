@@ -1,0 +1,268 @@
+"""Does memory pay on continuous tasks that drift, and against what others wrote?
+
+    python -m benchmarks.continuous
+
+trains every agent on every task with three seeds, two runs at a time on one core each, and keeps what came of it in
+benchmarks/results/continuous.json, continuous.md (tables) and continuous.png (learning curves). Runs that are there
+already are not repeated; `--again` does so.
+
+Tasks: three that drift, on contexts held still and after changes within episodes; the pendulum that does not drift,
+beside SB3's SAC; and how many steps a second training makes. All agents of ours are MemorySAC with the catalogue's
+preset, judged adapted and not on the same weights; "oracle" has no memory and is told the context.
+"""
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import tyro
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.vec_env import VecEnv
+
+import envs
+from benchmarks.continuous_tables import figure, summarise, tables
+from benchmarks.rivals import RIVALS, PredictPlayer, RandomPlayer
+from benchmarks.runs import Curve, Key, Run, complete, judge, load, machine
+from evaluate import choose_contexts
+from memagent.agents import MemoryAlgorithm
+from memagent.evaluation.figures import png
+from memagent.evaluation.protocol import Context, Player
+from memagent.memory import MemoryConfig
+from memagent.memory.config import MemoryKind
+from memagent.runs import EvaluationConfig, RunConfig, make_agent, preset_config
+
+RESULTS = Path(__file__).parent / "results" / "continuous.json"
+STEPS = {"Drift/Pendulum-v0": 40_000, "Drift/PointWind-v0": 40_000, "Drift/PointGoal-v0": 40_000}
+PLAIN, PLAIN_STEPS, PLAIN_SEEDS = "Pendulum-v1", 20_000, 5
+SPEED, SPEED_STEPS = "throughput", 8_192
+SEGMENT, BIN = 100, 5  # steps watched after a change within an episode, and how many make one number
+EVALUATION = EvaluationConfig(contexts=16, episodes=5, warmup_episodes=2, seed=1_000)
+
+MakePlayer = Callable[[int, bool], Player]
+
+
+@dataclass(frozen=True)
+class Ours:
+    """One of our agents: its memory, what its environments are asked for, and whether its heads adapt."""
+
+    kind: MemoryKind
+    options: dict[str, Any] = field(default_factory=dict)
+    adapts: bool = True
+
+    def config(self, task: str, seed: int = 0) -> RunConfig:
+        """The catalogue's preset with this agent's memory. The plain pendulum has the drifting one's."""
+        config = preset_config(task, envs.preset("Drift/Pendulum-v0" if task == PLAIN else task))
+        return replace(
+            config,
+            seed=seed,
+            device="cpu",
+            total_timesteps=STEPS.get(task, PLAIN_STEPS),
+            memory=MemoryConfig(kind=self.kind),
+            adapt=replace(config.adapt, enabled=self.adapts),
+            evaluation=EVALUATION,
+        )
+
+
+WITHIN = {"schedule": "random", "change_at": "step", "phase_steps": 300}
+OURS = {
+    "dnc": Ours("dnc"),
+    "lstm": Ours("lstm"),
+    "none": Ours("none"),
+    "oracle": Ours("none", {"observe_context": True}, adapts=False),
+    "dnc, changes within episodes": Ours("dnc", WITHIN),
+    "lstm, changes within episodes": Ours("lstm", WITHIN),
+}
+AGENTS: dict[str, list[str]] = {
+    **{task: ["random", *OURS, *RIVALS] for task in STEPS},
+    PLAIN: ["dnc", "none", "SB3 SAC"],
+    SPEED: ["dnc", "lstm", "none", "RecurrentPPO"],
+}
+
+
+@dataclass(frozen=True)
+class Options:
+    """Train and judge what is missing, then write summary, tables and picture."""
+
+    seeds: int = 3
+    """Seeds 0, 1, … of every agent on the tasks that drift."""
+    workers: int = 2
+    """Runs at a time, on one core each."""
+    tasks: tuple[str, ...] = tuple(AGENTS)
+    """Tasks to run."""
+    agents: tuple[str, ...] = ()
+    """Agents to run; none: all of them."""
+    again: bool = False
+    """Repeat runs that are in the results already."""
+
+
+def main(options: Options) -> None:
+    """Run what is missing, then summarise."""
+    known = {agent for agents in AGENTS.values() for agent in agents}
+    if unknown := (set(options.tasks) - set(AGENTS)) | (set(options.agents) - known):
+        raise SystemExit(
+            f"There is no {', '.join(sorted(unknown))}; there are the tasks {'; '.join(AGENTS)} "
+            f"and the agents {'; '.join(sorted(known))}."
+        )
+    runs: dict[Key, Run] = {}
+    if not options.again:
+        runs = {(r["task"], r["agent"], r["seed"]): r for r in load(RESULTS)["runs"]}
+    wanted: list[Key] = [
+        (task, agent, seed)
+        for task in options.tasks
+        for agent in AGENTS[task]
+        if not options.agents or agent in options.agents
+        for seed in range(seeds_of(task, agent, options.seeds))
+    ]
+    complete("benchmarks.continuous", wanted, runs, options.workers, save)
+    print(tables(load(RESULTS)["summary"]))
+
+
+def seeds_of(task: str, agent: str, seeds: int) -> int:
+    """How many seeds there are of an agent on a task."""
+    return 1 if agent == "random" or task == SPEED else PLAIN_SEEDS if task == PLAIN else seeds
+
+
+def run(task: str, name: str, seed: int) -> Run:
+    """Train one agent and judge it."""
+    if task == SPEED:
+        return {"task": task, "agent": name, "seed": seed, **speed(name)}
+    ours, rival = OURS.get(name), RIVALS.get(name)
+    trained: Run = {"steps": 0, "updates": 0, "train_seconds": 0.0, "curve": None}
+    if ours:
+        config = ours.config(task, seed)
+        agent = make_agent(config, envs.make_vec(task, config.num_envs, seed, **ours.options))
+        trained = train(agent, config.total_timesteps)
+    elif rival:
+        apart = int(np.random.SeedSequence(seed).generate_state(1)[0])  # SB3 gives environment i seed + i
+        stream = rival.sees(envs.make_vec(task, rival.num_envs, seed))
+        agent = rival.make(stream, apart)  # type: ignore[assignment]  # ours or theirs
+        trained = train(agent, STEPS.get(task, PLAIN_STEPS))
+
+    def make_env(num_envs: int, **options: Any) -> VecEnv:
+        if name == "oracle":
+            options["observe_context"] = True
+        env = envs.make_vec(task, num_envs, EVALUATION.seed, **options)
+        return rival.sees(env) if rival else env
+
+    def make_player(num_envs: int, adapted: bool) -> Player:
+        if ours:
+            assert isinstance(agent, MemoryAlgorithm)
+            return agent.make_acting(num_envs, adapt=adapted)
+        if rival:
+            return PredictPlayer(agent, num_envs)
+        return RandomPlayer(make_env(1).action_space, num_envs, seed)  # type: ignore[arg-type]  # all act in a Box
+
+    adapts = bool(ours and ours.adapts)
+    judged = judge(contexts_of(task), EVALUATION, make_env, make_player, adapts)
+    after = None if task == PLAIN else after_changes(make_env, make_player, adapts)
+    return {
+        "task": task,
+        "agent": name,
+        "seed": seed,
+        **trained,
+        "contexts": judged,
+        "after_changes": after,
+    }
+
+
+def train(agent: BaseAlgorithm, steps: int) -> Run:
+    """Let an agent learn; what it took, and the returns on the way."""
+    curve, began = Curve(), time.perf_counter()
+    agent.learn(steps, curve)
+    return {
+        "steps": agent.num_timesteps,
+        "updates": agent._n_updates,
+        "train_seconds": round(time.perf_counter() - began, 1),
+        "curve": curve.binned(),
+    }
+
+
+def contexts_of(task: str) -> list[Context]:
+    """What agents are judged on: contexts of both ranges; of the plain pendulum as many starts."""
+    if task == PLAIN:
+        return [Context(i, "train", {}) for i in range(EVALUATION.contexts)]
+    return choose_contexts(replace(RunConfig(env=task), evaluation=EVALUATION))
+
+
+def after_changes(
+    make_env: Callable[..., VecEnv],
+    make_player: MakePlayer,
+    adapts: bool,
+    num_envs: int = 16,
+    steps: int = 1_000,
+) -> list[list[float]]:
+    """Rewards of the SEGMENT steps after every change in the middle of an episode, [changes, SEGMENT / BIN] means.
+
+    The context changes every 300 steps of episodes of 200: halfway through an episode, or (left out) between two. The
+    changes are the same for every agent. Heads adapt where they can.
+    """
+    env = make_env(num_envs, change_at="step", phase_steps=300)
+    player = make_player(num_envs, adapts)
+    rewards, changed, ended = (np.zeros((steps, num_envs)) for _ in range(3))
+    obs = env.reset()
+    for t in range(steps):
+        assert isinstance(obs, np.ndarray)
+        action = player.act(obs)
+        obs, rewards[t], ended[t], infos = env.step(action)
+        player.observe(action, rewards[t], ended[t].astype(bool), infos)
+        changed[t] = [info["phase_changed"] for info in infos]
+    env.close()
+    return [
+        rewards[t : t + SEGMENT, e].reshape(-1, BIN).mean(1).round(3).tolist()
+        for e in range(num_envs)
+        for t in np.flatnonzero(changed[:, e])
+        if t + SEGMENT <= steps and not ended[t - 1, e] and not ended[t : t + SEGMENT - 1, e].any()
+    ]
+
+
+def speed(name: str) -> Run:
+    """Environment steps a second of training on the drifting pendulum, 16 environments, one core, once warm."""
+    task = "Drift/Pendulum-v0"
+    env = envs.make_vec(task, 16, 0)
+    agent: BaseAlgorithm = (
+        make_agent(OURS[name].config(task), env) if name in OURS else RIVALS[name].make(env, 0)
+    )
+    agent.learn(4_096)
+    before, began = agent.num_timesteps, time.perf_counter()
+    agent.learn(SPEED_STEPS, reset_num_timesteps=False)
+    seconds = time.perf_counter() - began
+    rate = round((agent.num_timesteps - before) / seconds, 1)
+    return {"steps": SPEED_STEPS, "train_seconds": round(seconds, 1), "steps_per_second": rate}
+
+
+def save(runs: list[Run]) -> None:
+    """Write results, tables and picture."""
+    order = {(task, agent): i for i, (task, agent) in enumerate((t, a) for t in AGENTS for a in AGENTS[t])}
+    ordered = sorted(runs, key=lambda r: (order[r["task"], r["agent"]], r["seed"]))
+    summary = summarise(ordered, BIN)
+    ours = {task: {name: settings(agent.config(task)) for name, agent in OURS.items()} for task in STEPS}
+    data = {
+        "command": "python -m benchmarks.continuous",
+        "machine": machine(),
+        "settings": ours | {name: dict(rival.settings) for name, rival in RIVALS.items()},
+        "summary": summary,
+    }
+    lines = ",\n".join(json.dumps(r) for r in ordered)  # one line a run
+    RESULTS.parent.mkdir(exist_ok=True)
+    RESULTS.write_text(json.dumps(data, indent=1)[:-2] + f',\n "runs": [\n{lines}\n]}}\n')
+    RESULTS.with_suffix(".md").write_text(tables(summary))
+    RESULTS.with_suffix(".png").write_bytes(png(figure(ordered, STEPS)))
+
+
+def settings(config: RunConfig) -> dict[str, Any]:
+    """Every setting, but for the folder."""
+    return {k: v for k, v in asdict(config).items() if k != "run_dir"}
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--run"]:
+        torch.set_num_threads(1)
+        print(json.dumps(run(sys.argv[2], sys.argv[3], int(sys.argv[4]))))
+    else:
+        main(tyro.cli(Options, description=__doc__))

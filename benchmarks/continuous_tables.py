@@ -1,0 +1,180 @@
+"""What the runs of benchmarks.continuous say: a summary for JSON, tables in Markdown, learning curves."""
+
+from collections.abc import Mapping, Sequence
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from benchmarks.runs import Run, draw_curves, rounded, scores
+from memagent.evaluation.intervals import interval, paired_difference
+from memagent.evaluation.metrics import recovery_time
+
+SPLITS = ("train", "held_out")
+WINDOW = 20  # steps that a recovery is averaged over
+
+
+def summarise(runs: Sequence[Run], steps_per_bin: int) -> dict[str, Any]:
+    """By task: every agent's scores, what memory closes of the gap to the oracle, how soon changes are overcome."""
+    summary: dict[str, Any] = {}
+    for task, group in groupby(runs, key=lambda r: r["task"]):
+        mine = list(group)
+        agents = {
+            name: [r for r in mine if r["agent"] == name] for name in dict.fromkeys(r["agent"] for r in mine)
+        }
+        if "steps_per_second" in mine[0]:
+            summary[task] = {name: of[0]["steps_per_second"] for name, of in agents.items()}
+            continue
+        entry: dict[str, Any] = {"agents": {name: describe(of) for name, of in agents.items()}}
+        entry["mean_score"] = {
+            name: entry["agents"][name]["train"]["unadapted"]["estimate"] for name in agents
+        }
+        summary[task] = entry | gaps(agents) | recoveries(agents, steps_per_bin)
+    return summary
+
+
+def describe(runs: Sequence[Run]) -> dict[str, Any]:
+    """Scores of one agent on one task with intervals over seeds, and what its training took."""
+    entry: dict[str, Any] = {"seeds": len(runs)}
+    for name in ("steps", "updates", "train_seconds"):
+        entry[name] = round(float(np.mean([r[name] for r in runs])))
+    for split in SPLITS:
+        plain, adapted = (scores(runs, split, a) for a in (False, True))
+        if not plain.size:
+            continue
+        entry[split] = {"unadapted": rounded(interval(plain))}
+        if adapted.size:
+            entry[split] |= {
+                "adapted": rounded(interval(adapted)),
+                "adaptation_gain": rounded(paired_difference(adapted, plain, over="contexts")),
+            }
+    return entry
+
+
+def gaps(agents: Mapping[str, Sequence[Run]]) -> dict[str, Any]:
+    """Of the gap between no memory and the oracle on training contexts, the share that each memory closes.
+
+    `gap_closed` is the DNC's, of its mean over seeds, unadapted like the two ends; `memory_matters` is the gap itself
+    as a share of that between random actions and the oracle.
+    """
+    if not {"none", "oracle", "random"} <= agents.keys():
+        return {}
+    none, oracle, random = (
+        scores(agents[name], "train", False).mean() for name in ("none", "oracle", "random")
+    )
+
+    def share(name: str, adapted: bool) -> float | None:
+        mine = scores(agents.get(name, ()), "train", adapted)
+        return round(float((mine.mean() - none) / (oracle - none)), 3) if mine.size else None
+
+    return {
+        "memory_matters": round(float((oracle - none) / (oracle - random)), 3),
+        "gap_closed": share("dnc", adapted=False),
+        "gap_closed_adapted": share("dnc", adapted=True),
+        "gap_closed_lstm": share("lstm", adapted=False),
+    }
+
+
+def recoveries(agents: Mapping[str, Sequence[Run]], steps_per_bin: int) -> dict[str, Any]:
+    """Median steps until the mean reward of WINDOW steps is nine tenths of the way from random to the oracle.
+
+    Of changes within an episode; the references are the means of both over the steps that follow the same changes. A
+    change that is not overcome before its episode ends counts with all its steps, and is censored.
+    """
+    after = {name: [r["after_changes"] for r in runs if r["after_changes"]] for name, runs in agents.items()}
+    if not after.get("random") or not after.get("oracle"):
+        return {}
+    random, oracle = float(np.mean(after["random"])), float(np.mean(after["oracle"]))
+    found: dict[str, Any] = {}
+    for name, of_seeds in after.items():
+        if not of_seeds:
+            continue
+        segments = np.concatenate([np.array(s) for s in of_seeds])  # [changes, bins]
+        length = segments.shape[1]
+        stream = np.concatenate(
+            [[0.0], segments.ravel()]
+        )  # recovery_time wants a step before the first change
+        changes = 1 + length * np.arange(len(segments))
+        recovery = recovery_time(stream, changes.tolist(), random, oracle, window=WINDOW // steps_per_bin)
+        found[name] = {
+            "changes": len(segments),
+            "median_steps": round(float(np.median(recovery.steps)) * steps_per_bin),
+            "censored_share": round(recovery.censored_share, 3),
+        }
+    return {"recovery": found}
+
+
+def tables(summary: Mapping[str, Any]) -> str:
+    """The summary as Markdown."""
+    parts = [
+        "Mean returns, in brackets 95 % bootstrap intervals over seeds. Made by `python -m benchmarks.continuous`."
+    ]
+    for task, entry in summary.items():
+        if "agents" not in entry:
+            rows = [[name, f"{rate:,.0f}"] for name, rate in entry.items()]
+            parts.append(
+                f"## {task}\n\n" + markdown(["agent", "environment steps a second of training"], rows)
+            )
+            continue
+        parts.append(f"## {task}\n\n" + markdown(COLUMNS, [row(name, entry) for name in entry["agents"]]))
+        if entry.get("gap_closed") is not None:
+            adapted = entry["gap_closed_adapted"]
+            parts.append(
+                f"Of the gap between no memory and the oracle the DNC closes {entry['gap_closed']:.0%}"
+                + ("" if adapted is None else f", adapted {adapted:.0%}")
+                + f". That gap is {entry['memory_matters']:.0%} of the one between random actions and the oracle."
+            )
+    return "\n\n".join(parts) + "\n"
+
+
+COLUMNS = [
+    "agent",
+    "training contexts",
+    "… adapted",
+    "held out",
+    "… adapted",
+    "recovery, steps",
+    "updates",
+    "training",
+]
+
+
+def row(name: str, entry: Mapping[str, Any]) -> list[str]:
+    """One agent's line."""
+    mine = entry["agents"][name]
+    recovery = entry.get("recovery", {}).get(name)
+    overcome = f"{recovery['median_steps']} ({recovery['censored_share']:.0%} not)" if recovery else ""
+    told = [shown(mine.get(split, {}).get(kind)) for split in SPLITS for kind in ("unadapted", "adapted")]
+    return [name, *told, overcome, f"{mine['updates']:,}", f"{mine['train_seconds']:,} s"]
+
+
+def shown(x: Mapping[str, Any] | None) -> str:
+    """An interval as text; nothing where there is none."""
+    if x is None:
+        return ""
+    return f"{x['estimate']:.0f}" + ("" if x["low"] is None else f" [{x['low']:.0f}, {x['high']:.0f}]")
+
+
+def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def figure(runs: Sequence[Run], steps: Mapping[str, int]) -> Figure:
+    """Training return of every agent over environment steps, one panel a task."""
+    picture = Figure(figsize=(4.6 * len(steps), 4.2), layout="constrained")
+    for axes, (task, length) in zip(
+        np.atleast_1d(picture.subplots(1, len(steps))), steps.items(), strict=True
+    ):
+        curves: dict[str, list[Any]] = {}
+        for r in runs:
+            if r["task"] == task and r["curve"]:
+                curves.setdefault(r["agent"], []).append(r["curve"])
+        draw_curves(axes, curves, length)
+        axes.set_title(task, fontsize=11)
+        axes.set(xlabel="environment steps", ylabel="return of training episodes")
+        if curves:
+            axes.legend(frameon=False, fontsize=7)
+    return picture
