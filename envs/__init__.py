@@ -4,6 +4,7 @@ from envs.catalogue import CATALOGUE, contexts, default_drift, preset, register
 from envs.drift import Clock, Drift, Lifetime
 from envs.recall import RecallEnv
 from envs.state import get_state, set_state
+from envs.streams import ForeignStream
 from envs.vector import make_vec
 from envs.wrappers import DriftingEnv, TransitionObservation
 
@@ -14,6 +15,7 @@ __all__ = [
     "Clock",
     "Drift",
     "DriftingEnv",
+    "ForeignStream",
     "Lifetime",
     "RecallEnv",
     "TransitionObservation",
