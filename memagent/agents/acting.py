@@ -33,11 +33,13 @@ class AdaptConfig:
     """Newest transitions of an environment that a fit looks at while acting."""
     meta_weight: float = 1.0
     """Weight of the meta loss beside the TD loss."""
+    meta_every: int = 1
+    """Updates from one with the meta loss to the next: the inner loop is most of the cost of many small updates."""
 
     def __post_init__(self) -> None:
-        for name in ("adapt_every", "support"):
+        for name in ("adapt_every", "support", "meta_every"):
             if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; give a whole number of steps, 1 or more.")
+                raise ValueError(f"{name} is {getattr(self, name)}; give a whole number, 1 or more.")
 
 
 class Support(NamedTuple):

@@ -145,9 +145,10 @@ class SequenceLearner(OffPolicyAlgorithm, ABC):
         rate = self.lr_schedule(self._current_progress_remaining)
         self.policy.optimizer.param_groups[0]["lr"] = rate  # the inner rates' own rate stays
         beta = beta_schedule(1.0 - self._current_progress_remaining, self.replay_config.beta)
+        logs: dict[str, float] = {}
         for _ in range(gradient_steps):
             batch = self.replay_buffer.sample(batch_size, beta)
-            logs = self._update(batch)
+            logs |= self._update(batch)
             self._n_updates += 1
         for name, value in logs.items():
             self.logger.record(f"train/{name}", value)
@@ -165,8 +166,12 @@ class SequenceLearner(OffPolicyAlgorithm, ABC):
         losses, td = self.head_losses(policy.head_params(), rows)
         heads = masked_mean(weights * losses, rows.mask)
         prediction = self._prediction_loss(features, x, rows.mask)
-        meta, gain = self._meta_loss(rows, x) if self.adapt_config.enabled else (features.new_zeros(()), 0.0)
-        loss = heads + self.learner.prediction_weight * prediction + self.adapt_config.meta_weight * meta
+        loss = heads + self.learner.prediction_weight * prediction
+        meta_logs = {}
+        if self.adapt_config.enabled and self._n_updates % self.adapt_config.meta_every == 0:
+            meta, gain = self._meta_loss(rows, x)
+            loss = loss + self.adapt_config.meta_weight * meta
+            meta_logs = {"meta_loss": meta.item(), "adaptation_gain": gain}
         policy.optimizer.zero_grad()
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(policy.online_parameters(), self.learner.max_grad_norm)
@@ -179,12 +184,11 @@ class SequenceLearner(OffPolicyAlgorithm, ABC):
             "head_loss": heads.item(),
             "td_error": masked_mean(td, rows.mask).item(),
             "prediction_loss": prediction.item(),
-            "meta_loss": meta.item(),
-            "adaptation_gain": gain,
             "inner_rate": torch.cat([r.flatten() for r in policy.meta.parameters()]).mean().exp().item(),
             "grad_norm": norm.item(),
             "target_mean": masked_mean(rows.target, rows.mask).item(),
             "priority_mean": priorities.mean().item(),
+            **meta_logs,
         }
 
     def features(self, batch: SequenceBatch) -> tuple[Tensor, Windows]:
