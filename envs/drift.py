@@ -194,4 +194,6 @@ class Clock:
         self.chosen_at = step
         self.context = self.lifetime.context(index)
         self.context_id = self.lifetime.context_id(index)
-        self.boundary = self.lifetime.next_boundary(step)  # the first step after it at which the context may change
+        self.boundary = self.lifetime.next_boundary(
+            step
+        )  # the first step after it at which the context may change

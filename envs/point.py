@@ -64,7 +64,7 @@ def wind_step(
     """One step of PointWind: the new x, y, goal_x, goal_y and count, and the reward."""
     step_x, step_y = thrust(a_x, a_y, heading, speed)
     x, y = moved(x, y, step_x + wind_x, step_y + wind_y)
-    distance = math.sqrt((x - goal_x) ** 2 + (y - goal_y) ** 2)
+    distance = math.sqrt((x - goal_x) * (x - goal_x) + (y - goal_y) * (y - goal_y))  # a power rounds otherwise
     if distance > radius:
         return x, y, goal_x, goal_y, count, -distance_cost * distance
     goal_x, goal_y = random_place(key, count, 0.9)
@@ -81,7 +81,7 @@ def goal_step(
         return x, y, waiting - 1, count, 0.0
     step_x, step_y = thrust(a_x, a_y, 0.0, speed)
     x, y = moved(x, y, step_x, step_y)
-    distance = math.sqrt((x - goal_x) ** 2 + (y - goal_y) ** 2)
+    distance = math.sqrt((x - goal_x) * (x - goal_x) + (y - goal_y) * (y - goal_y))  # a power rounds otherwise
     if distance > radius:
         return x, y, 0, count, -distance_cost * distance
     x, y = random_place(key, count, 1.0)

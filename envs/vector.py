@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, get_args, overload
 
@@ -65,12 +65,13 @@ def make_vec(
         raise ValueError(f"num_envs={num_envs}: expected at least 1 environment.")
     if face not in get_args(Face):
         raise ValueError(f'face={face!r}: expected "sb3" or "gymnasium".')
-    seeds = (
-        [None] * num_envs if seed is None else np.random.SeedSequence(seed).generate_state(num_envs).tolist()
-    )
+    drawn: list[int] | None = None
+    if seed is not None:
+        drawn = np.random.SeedSequence(seed).generate_state(num_envs).tolist()
+    seeds: Sequence[int | None] = drawn or [None] * num_envs
     make = partial(make_env, id, transition_observation=transition_observation, kwargs=kwargs)
     if batched is not False and not subprocess:
-        vec = _batched(make(seeds[0]), num_envs, None if seed is None else seeds, face)
+        vec = _batched(make(seeds[0]), num_envs, drawn, face)
         if vec is not None:
             return vec
     if batched:

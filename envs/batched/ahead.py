@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
-Draw = Callable[[np.random.Generator, int], np.ndarray]
-"""Draws n numbers; n of them at once are those of n calls."""
+Draw = Callable[[np.random.Generator, np.ndarray], object]
+"""Fills an array of float64 with numbers; n of them at once are those of n calls."""
 
 
 class Ahead:
@@ -17,8 +17,6 @@ class Ahead:
     Attributes:
         numbers: [E, size] of float64. Whoever reads keeps the positions; a row that was read to its end is refilled.
     """
-
-    BLOCKS = 128
 
     def __init__(self, draw: Draw, num_envs: int, per_read: int) -> None:
         """Sets up empty rows.
@@ -30,8 +28,9 @@ class Ahead:
         """
         self._draw = draw
         self._generators: list[np.random.Generator | None] = [None] * num_envs
-        self._origins: list[dict[str, Any]] = [{} for _ in range(num_envs)]
-        self.numbers = np.zeros((num_envs, self.BLOCKS * per_read))
+        self._origins: list[Mapping[str, Any]] = [{} for _ in range(num_envs)]
+        reads = min(max(128, 2**14 // num_envs), 1024)  # refills cost little, and the rows stay in the cache
+        self.numbers = np.zeros((num_envs, reads * per_read))
 
     def begin(self, env: int, generator: np.random.Generator) -> None:
         """Lets environment `env` read from this generator, which is the row's own from now on."""
@@ -47,21 +46,21 @@ class Ahead:
         generator = self._generators[env]
         assert generator is not None
         self._origins[env] = generator.bit_generator.state
-        self.numbers[env] = self._draw(generator, self.numbers.shape[1])
+        self._draw(generator, self.numbers[env])
 
     def generator(self, env: int, position: int) -> np.random.Generator:
         """A copy of the generator as it is for one who has read `position` numbers of the row."""
         copy = np.random.Generator(np.random.PCG64())
         copy.bit_generator.state = self._origins[env]
-        self._draw(copy, position)
+        self._draw(copy, np.empty(position))
         return copy
 
 
-def uniform(generator: np.random.Generator, count: int) -> np.ndarray:
+def uniform(generator: np.random.Generator, out: np.ndarray) -> None:
     """Numbers in [0, 1), of which `Generator.uniform` makes its own."""
-    return generator.random(count)
+    generator.random(out=out)
 
 
-def normal(generator: np.random.Generator, count: int) -> np.ndarray:
+def normal(generator: np.random.Generator, out: np.ndarray) -> None:
     """Standard normal numbers."""
-    return generator.standard_normal(count)
+    generator.standard_normal(out=out)

@@ -47,30 +47,34 @@ class Batch:
             num_envs: E.
             next_step: whether an environment that is over resets by itself, in the step after.
         """
-        E, O, C, o = num_envs, stack.observed, stack.told, len(stack.seen)
+        E, C, o = num_envs, stack.told, len(stack.seen)
         self.num_envs, self.stack = E, stack
         drifting, action_space = stack.drifting, stack.base.action_space
         discrete = isinstance(action_space, spaces.Discrete)
         self.courses = [] if drifting is None else [drifting.new_course() for _ in range(E)]
         self.contexts: list[Context] = [{} for _ in range(E)]
-        self._actions = (E, 1) if discrete else (E, spaces.flatdim(action_space))
+        A = 1 if discrete else spaces.flatdim(action_space)
+        self._shapes = ((E,), (E, 1)) if discrete else ((E, A),)
+        self._kernel_step, self._kernel_begin = kernel.entries(stack.body.kind, kernel.DIGEST)
         self._spec = np.zeros(kernel.SPECS, np.int64)
-        self._spec[kernel.KIND] = stack.body.kind
         self._spec[kernel.LIMIT] = stack.limit
         self._spec[kernel.CHOICES] = action_space.n if isinstance(action_space, spaces.Discrete) else 0
-        self._spec[kernel.ACTIONS], self._spec[kernel.OBSERVED] = self._actions[1], O
+        self._spec[kernel.ACTIONS], self._spec[kernel.OBSERVED] = A, stack.observed
         self._spec[kernel.READS] = stack.body.reads
         self._spec[kernel.TRANSITIONS] = stack.transition is not None
         self._spec[kernel.NEXT_STEP] = next_step
         self._spec[kernel.WITHIN] = drifting is not None and drifting.drift.change_at == "step"
-        self._bounds = np.zeros((2, self._actions[1]), np.float32)
+        self._bounds = np.zeros((2, A), np.float32)
         if isinstance(action_space, spaces.Box):
             self._bounds[:] = action_space.low, action_space.high
         self._state, self._columns = np.zeros((E, STATE)), np.zeros((E, COLUMNS))
         self._interface = np.tile([1.0, 0.0], (E, 1))
         self.counts = np.zeros((E, kernel.COUNTS), np.int64)
         self.counts[:, kernel.BOUNDARY] = _NEVER
-        self._drawn, self._noise = Ahead(stack.body.draw, E, stack.body.reads), Ahead(normal, E, O)
+        self._drawn, self._noise = (
+            Ahead(stack.body.draw, E, stack.body.reads),
+            Ahead(normal, E, stack.observed),
+        )
         self._told, self._seen = np.zeros((E, C), np.float32), np.asarray(stack.seen, np.int64)
         scale = 1.0 if stack.transition is None else stack.transition.change_scale
         self._scale = np.full(o, scale, np.float32)
@@ -87,17 +91,19 @@ class Batch:
     def step(self, actions: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """One step of all: obs [E, W], reward [E], flags [3, E], since [E], see `kernel`."""
         E, given = self.num_envs, np.asarray(actions, np.float64)
-        if given.size != E * self._actions[1] or len(given) != E:
-            raise ValueError(f"Actions of shape {given.shape}: expected {self._actions} for {E} environments.")
+        if given.shape not in self._shapes:
+            raise ValueError(
+                f"Actions of shape {given.shape}: expected {self._shapes[0]} for {E} environments."
+            )
         if not self._ready:
-            raise ValueError("The environments were never reset: call reset() first.")
+            raise gym.error.ResetNeeded("The environments were never reset: call reset() first.")
         self.changed = False
         if self._attention:
             self.attend()
         obs, reward = np.empty((E, self._width), np.float32), np.empty(E)
         flags, since = np.empty((3, E), np.bool_), np.empty(E, np.int64)
-        self._attention = kernel.step(
-            self._spec, TWO, given.reshape(self._actions), self._bounds, self._state, self._columns,
+        self._attention = self._kernel_step(
+            self._spec, TWO, given.reshape(E, -1), self._bounds, self._state, self._columns,
             self._interface, self.counts, self._drawn.numbers, self._noise.numbers, self._told, self._seen,
             self._scale, self._previous, self.returns, obs, reward, flags, since,
         )  # fmt: skip
@@ -124,7 +130,7 @@ class Batch:
             self._attention = kernel.DUE
         if over or not within:
             due &= counts[:, kernel.OVER] != 0
-        for env in np.flatnonzero(due):
+        for env in np.flatnonzero(due).tolist():
             if self.load(env).clock.advance():
                 self._apply(env)
                 self.changed = True
@@ -132,15 +138,16 @@ class Batch:
 
     def _refill(self) -> None:
         for rows, column in ((self._drawn, kernel.READ), (self._noise, kernel.NOISE)):
-            for env in np.flatnonzero(self.counts[:, column] == rows.numbers.shape[1]):
+            for env in np.flatnonzero(self.counts[:, column] == rows.numbers.shape[1]).tolist():
                 rows.refill(env)
                 self.counts[env, column] = 0
 
     def begin(self, which: np.ndarray, obs: np.ndarray) -> None:
         """Resets the environments `which` [n], whose contexts are in force, into their rows of obs [E, W]."""
-        self._attention |= kernel.begin(
+        self._attention |= self._kernel_begin(
             self._spec, which, self._keep, self._state, self._interface, self.counts,
-            self._drawn.numbers, self._noise.numbers, self._told, self._seen, self._previous, self.returns, obs,
+            self._drawn.numbers, self._noise.numbers, self._told, self._seen, self._scale,
+            self._previous, self.returns, obs,
         )  # fmt: skip
 
     def reset(
@@ -152,7 +159,7 @@ class Batch:
     ) -> None:
         """Resets the environments `which` [n] as a caller asks, with their seeds [E] and options [E]."""
         self._refill()
-        for env in which:
+        for env in which.tolist():
             self._reset(env, seeds[env], options[env])
         self.begin(which, obs)
         self._keep[:] = False
@@ -268,7 +275,9 @@ class Batch:
         readers = ((self._drawn, kernel.READ), (self._noise, kernel.NOISE))
         draws = [
             [
-                rows.generator(env, self.counts[env, column]).bit_generator.state if rows.started(env) else None
+                rows.generator(env, self.counts[env, column]).bit_generator.state
+                if rows.started(env)
+                else None
                 for env in envs
             ]
             for rows, column in readers

@@ -72,8 +72,8 @@ def _state(env: Any) -> list[float]:
     return [float(number) for number in env.state]
 
 
-def _keys(generator: np.random.Generator, count: int) -> np.ndarray:
-    return generator.integers(KEYS, size=count).astype(np.float64)
+def _keys(generator: np.random.Generator, out: np.ndarray) -> None:
+    out[:] = generator.integers(KEYS, size=len(out))
 
 
 _CAR = ("min_position", "max_position", "max_speed", "goal_position", "goal_velocity")

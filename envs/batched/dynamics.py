@@ -2,8 +2,9 @@
 
 `move` takes the states [E, S] of float64, the number e of an environment, the action x [A] that reaches its plant (a
 discrete one as its number) and columns [E, P], the constants that `envs.batched.bodies` reads from the environment;
-row e of the states moves on. Rows are indexed, never cut out: a view costs more than a step of CartPole. Sums and products stand in the order of the environment's own expressions, and what it computes in single
-precision is computed so here.
+row e of the states moves on. Rows are indexed, never cut out: a view costs more than a step of CartPole. Sums and
+products stand in the order of the environment's own expressions, and what it computes in single precision is computed
+so here.
 """
 
 import math
@@ -18,7 +19,7 @@ CARTPOLE, PENDULUM, ACROBOT, MOUNTAIN_CAR, MOUNTAIN_CAR_CONTINUOUS, POINT_WIND, 
 TWO = np.array([2.0])  # read at run time, so that a square is the library's power, as it is in Python
 
 
-_plant = njit(error_model="numpy")
+_plant = njit(error_model="numpy", inline="always")
 
 
 def _compiled(function, **names):
@@ -175,7 +176,7 @@ def _point_goal(state, e, x, columns):
 
 
 @_plant
-def move(kind, state, e, x, columns, two):
+def move(kind, state, e, x, columns, two):  # noqa: PLR0911 one for each kind
     """One step of environment e, a plant `kind`: its state moves; reward and whether the episode terminated."""
     if kind == CARTPOLE:
         return _cartpole(state, e, x, columns)
@@ -207,7 +208,7 @@ def start(kind, state, e, drawn, first):
     elif kind == ACROBOT:
         for i in range(4):
             state[e, i] = np.float32(-0.1 + (0.1 - -0.1) * drawn[e, first + i])
-    elif kind == MOUNTAIN_CAR or kind == MOUNTAIN_CAR_CONTINUOUS:  # noqa: PLR1714 faster than a search in a tuple
+    elif kind in (MOUNTAIN_CAR, MOUNTAIN_CAR_CONTINUOUS):
         state[e, 0] = -0.6 + (-0.4 - -0.6) * u
         state[e, 2] = 1.0
     elif kind == POINT_WIND:

@@ -38,6 +38,8 @@ class BatchedVectorEnv(gym.vector.VectorEnv):
             autoreset_mode: as in Gymnasium.
         """
         self.autoreset_mode = AutoresetMode(autoreset_mode)
+        self._disabled = self.autoreset_mode == AutoresetMode.DISABLED
+        self._same_step = self.autoreset_mode == AutoresetMode.SAME_STEP
         self.num_envs = num_envs
         self.batch = Batch(stack, num_envs, next_step=self.autoreset_mode == AutoresetMode.NEXT_STEP)
         self.metadata = {**stack.env.metadata, "autoreset_mode": self.autoreset_mode}
@@ -57,31 +59,37 @@ class BatchedVectorEnv(gym.vector.VectorEnv):
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[np.ndarray, dict[str, Any]]:
         E = self.num_envs
-        seeds = [None if seed is None else seed + i for i in range(E)] if not _many(seed) else list(seed)
+        seeds: Sequence[int | None]
+        if seed is None:
+            seeds = [None] * E
+        else:
+            seeds = [seed + i for i in range(E)] if isinstance(seed, int | np.integer) else list(seed)
         if len(seeds) != E:
-            raise ValueError(f"reset(seed=…) got {len(seeds)} seeds: expected one for each of {E} environments.")
+            raise ValueError(
+                f"reset(seed=…) got {len(seeds)} seeds: expected one for each of {E} environments."
+            )
         left = dict(options or {})
         which = np.flatnonzero(left.pop("reset_mask", self._all))
         obs = self._obs.copy()
         self.batch.reset(which, seeds, [left] * E, obs)
         self._obs, self._constants = obs, None
         info: dict[str, Any] = {}
-        for env in which:
+        for env in which.tolist():
             info = self._add_info(info, self.batch.report(env), env)
         return obs.copy(), info
 
-    def step(
-        self, actions: Any
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+    def step(self, actions: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         batch = self.batch
-        if self.autoreset_mode == AutoresetMode.DISABLED and batch.counts[:, kernel.OVER].any():
-            raise ValueError("Some environments are over: reset them (options={'reset_mask': …}) before step().")
+        if self._disabled and batch.counts[:, kernel.OVER].any():
+            raise ValueError(
+                "Some environments are over: reset them (options={'reset_mask': …}) before step()."
+            )
         obs, reward, flags, since = batch.step(actions)
         if batch.changed:
             self._constants = None
-        terminated, truncated, changed = flags
+        terminated, truncated, changed = flags[0], flags[1], flags[2]
         info: dict[str, Any] = {}
-        if self.autoreset_mode == AutoresetMode.SAME_STEP:
+        if self._same_step:
             over = np.flatnonzero(terminated | truncated)
             if over.size:
                 info = self._restart(over, obs, changed, since)
@@ -94,8 +102,9 @@ class BatchedVectorEnv(gym.vector.VectorEnv):
         self, over: np.ndarray, obs: np.ndarray, changed: np.ndarray, since: np.ndarray
     ) -> dict[str, Any]:
         """Resets in the step that ended the episodes; their last observations and infos."""
-        batch, info = self.batch, {}
-        for env in over:
+        batch = self.batch
+        info: dict[str, Any] = {}
+        for env in over.tolist():
             final = {"final_obs": obs[env].copy(), "final_info": batch.last_report(env, changed, since)}
             info = self._add_info(info, final, env)
         batch.attend(over=True)
@@ -109,8 +118,8 @@ class BatchedVectorEnv(gym.vector.VectorEnv):
         if self._constants is None:
             self._constants = self._collect()
         info.update(self._constants)
-        info["context"] = info["context"].copy()
         info["phase_changed"], info["steps_since_change"] = changed, since
+        info["context"] = info["context"].copy()
 
     def _collect(self) -> dict[str, Any]:
         """The entries of `info` that stay the same until a context changes."""
@@ -144,7 +153,9 @@ class BatchedVectorEnv(gym.vector.VectorEnv):
 
     def set_attr(self, name: str, values: Any) -> NoReturn:
         """Refused: a batch has no environments to set an attribute of."""
-        raise AttributeError(f"Setting {name} in a batch has no effect: build with make_vec(…, batched=False).")
+        raise AttributeError(
+            f"Setting {name} in a batch has no effect: build with make_vec(…, batched=False)."
+        )
 
     def render(self) -> tuple[Any, ...]:
         """A picture of every environment."""
@@ -158,10 +169,6 @@ class BatchedVectorEnv(gym.vector.VectorEnv):
         """Goes on exactly where `get_state` was called."""
         self.batch.set_state(state)
         self._constants = None
-
-
-def _many(seed: Any) -> bool:
-    return isinstance(seed, Sequence | np.ndarray)
 
 
 def _constant(array: np.ndarray) -> np.ndarray:

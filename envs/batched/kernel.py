@@ -9,6 +9,7 @@ under a new context) and since [E].
 """
 
 import hashlib
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -19,48 +20,71 @@ from envs.batched import dynamics
 from envs.batched.dynamics import move, observe, start
 
 # entries of spec
-KIND, LIMIT, CHOICES, ACTIONS, OBSERVED, READS, TRANSITIONS, NEXT_STEP, WITHIN, SPECS = range(10)
+LIMIT, CHOICES, ACTIONS, OBSERVED, READS, TRANSITIONS, NEXT_STEP, WITHIN, SPECS = range(9)
 # columns of counts: of the clock, of the episode, positions in what is drawn ahead
-(STEP, SINCE, CHANGED, BOUNDARY, HELD, HELD_STEPS, PHASE, CONTEXT, ELAPSED, OVER, READ, NOISE, COUNTS) = range(13)
+(STEP, SINCE, CHANGED, BOUNDARY, HELD, HELD_STEPS, PHASE, CONTEXT, ELAPSED, OVER, READ, NOISE, COUNTS) = (
+    range(13)
+)
 # what `step` returns: nothing, or a sum of these
 DUE, EMPTY, INVALID = 1, 2, 4
 FACTOR, DEVIATION = 0, 1
 
 
-_part = njit(error_model="numpy")
+_part = njit(error_model="numpy", inline="always")
 
 
 @_part
-def _show(e, spec, interface, counts, normals, told, seen, raw, obs):
-    """What the agent sees of raw [O + C] in row e of obs: noise, what is told, the entries that are left."""
-    observed, noise = spec[OBSERVED], interface[e, DEVIATION]
+def _show(e, spec, starts, interface, counts, normals, told, seen, scale, previous, raw, obs):
+    """Row e of obs up to the change, from raw [O]: noise, what is told, the entries that are left, their change."""
+    o, observed, noise = len(seen), spec[OBSERVED], interface[e, DEVIATION]
+    first = counts[e, NOISE]
+    for j in range(
+        o
+    ):  # one loop, with branches: rows are too short for vectors, whose preparation costs more
+        i = seen[j]
+        if i >= observed:
+            now = told[e, i - observed]
+        elif noise > 0.0:
+            now = np.float32(np.float64(raw[i]) + noise * normals[e, first + i])
+        else:
+            now = raw[i]
+        obs[e, j] = now
+        if spec[TRANSITIONS]:
+            obs[e, o + j] = np.float32(0.0) if starts else scale[j] * (now - previous[e, j])
+            previous[e, j] = now
     if noise > 0.0:
-        first = counts[e, NOISE]
-        for j in range(observed):
-            raw[j] = np.float64(raw[j]) + noise * normals[e, first + j]
         counts[e, NOISE] = first + observed
-    for j in range(told.shape[1]):
-        raw[observed + j] = told[e, j]
-    for j in range(len(seen)):
-        obs[e, j] = raw[seen[j]]
 
 
 @_part
-def _begin(e, spec, state, interface, counts, drawn, normals, told, seen, previous, returns, keep, raw, obs):
+def _begin(
+    e,
+    kind,
+    spec,
+    state,
+    interface,
+    counts,
+    drawn,
+    normals,
+    told,
+    seen,
+    scale,
+    previous,
+    returns,
+    keep,
+    raw,
+    obs,
+):
     """A reset of environment e; with `keep` its state is there already."""
     if not keep:
-        start(spec[KIND], state, e, drawn, counts[e, READ])
+        start(kind, state, e, drawn, counts[e, READ])
         counts[e, READ] += spec[READS]
     counts[e, ELAPSED], counts[e, OVER], returns[e] = 0, 0, 0.0
-    observe(spec[KIND], state, e, raw)
-    _show(e, spec, interface, counts, normals, told, seen, raw, obs)
+    observe(kind, state, e, raw)
+    _show(e, spec, True, interface, counts, normals, told, seen, scale, previous, raw, obs)
     if spec[TRANSITIONS]:
-        o, last = len(seen), obs.shape[1] - 1
-        for j in range(o):
-            previous[e, j] = obs[e, j]
-        for j in range(o, last):
-            obs[e, j] = 0.0
-        obs[e, last] = 1.0
+        for j in range(2 * len(seen), obs.shape[1]):
+            obs[e, j] = 1.0 if j == obs.shape[1] - 1 else 0.0
 
 
 @_part
@@ -97,21 +121,15 @@ def _act(e, spec, actions, interface, bounds, x):
 
 
 @_part
-def _append(e, spec, actions, reward, scale, previous, obs):
-    """TransitionObservation: the change, the action, the reward."""
-    o, last = previous.shape[1], obs.shape[1] - 1
-    for j in range(o):
-        now = obs[e, j]
-        obs[e, o + j] = scale[j] * (now - previous[e, j])
-        previous[e, j] = now
-    for j in range(2 * o, last + 1):
-        obs[e, j] = 0.0
-    if spec[CHOICES]:
-        obs[e, 2 * o + int(actions[e, 0])] = 1.0
-    else:
-        for j in range(spec[ACTIONS]):
-            obs[e, 2 * o + j] = actions[e, j]
-    obs[e, last - 1] = reward
+def _append(e, spec, actions, reward, seen, obs):
+    """The rest of TransitionObservation: action, reward, no start."""
+    first, last, choices = 2 * len(seen), obs.shape[1] - 1, spec[CHOICES]
+    for j in range(first, last - 1):
+        if choices:
+            obs[e, j] = 1.0 if actions[e, 0] == j - first else 0.0
+        else:
+            obs[e, j] = actions[e, j - first]
+    obs[e, last - 1], obs[e, last] = reward, 0.0
 
 
 @_part
@@ -123,7 +141,10 @@ def _valid(spec, actions):
     return True
 
 
-def _entries(digest: str):
+@cache
+def entries(kind: int, digest: str):  # noqa: C901 two compiled functions
+    """`step` and `begin` for plants of one kind, compiled when first called and kept on disk."""
+
     @njit(cache=True, nogil=True, error_model="numpy")
     def step(spec, two, actions, bounds, state, columns, interface, counts, drawn, normals, told, seen, scale,
              previous, returns, obs, reward, flags, since):  # fmt: skip
@@ -132,41 +153,45 @@ def _entries(digest: str):
         if spec[CHOICES] and not _valid(spec, actions):
             return INVALID
         attention = 0
-        raw, x = np.empty(spec[OBSERVED] + told.shape[1], np.float32), np.empty(spec[ACTIONS])
+        raw, x = np.empty(spec[OBSERVED], np.float32), np.empty(spec[ACTIONS])
         for e in range(len(state)):
             _report(e, counts, flags, since)
             if counts[e, OVER] and spec[NEXT_STEP]:
-                _begin(e, spec, state, interface, counts, drawn, normals, told, seen, previous, returns, False, raw,
-                       obs)  # fmt: skip
+                _begin(e, kind, spec, state, interface, counts, drawn, normals, told, seen, scale, previous, returns,
+                       False, raw, obs)  # fmt: skip
                 reward[e], flags[0, e], flags[1, e] = 0.0, False, False
             else:
                 _act(e, spec, actions, interface, bounds, x)
-                gained, terminated = move(spec[KIND], state, e, x, columns, two[0])
+                gained, terminated = move(kind, state, e, x, columns, two[0])
                 _tick(e, counts)
                 truncated = 0 < spec[LIMIT] <= counts[e, ELAPSED]
-                observe(spec[KIND], state, e, raw)
-                _show(e, spec, interface, counts, normals, told, seen, raw, obs)
+                observe(kind, state, e, raw)
+                _show(e, spec, False, interface, counts, normals, told, seen, scale, previous, raw, obs)
                 if spec[TRANSITIONS]:
-                    _append(e, spec, actions, gained, scale, previous, obs)
+                    _append(e, spec, actions, gained, seen, obs)
                 reward[e], flags[0, e], flags[1, e] = gained, terminated, truncated
                 returns[e] += gained
                 counts[e, OVER] = terminated or truncated
-            if counts[e, STEP] >= counts[e, BOUNDARY] and (counts[e, OVER] or spec[WITHIN]) and not counts[e, HELD]:
+            if (
+                counts[e, STEP] >= counts[e, BOUNDARY]
+                and (counts[e, OVER] or spec[WITHIN])
+                and not counts[e, HELD]
+            ):
                 attention |= DUE
             if counts[e, READ] == drawn.shape[1] or counts[e, NOISE] == normals.shape[1]:
                 attention |= EMPTY
         return attention
 
     @njit(cache=True, nogil=True, error_model="numpy")
-    def begin(spec, which, keep, state, interface, counts, drawn, normals, told, seen, previous, returns,
-              obs):  # fmt: skip
+    def begin(spec, which, keep, state, interface, counts, drawn, normals, told, seen, scale, previous,
+              returns, obs):  # fmt: skip
         """Resets the environments `which` [n]; those in `keep` [E] have their state already. Returns as `step`."""
         digest  # noqa: B018 - as above
-        raw = np.empty(spec[OBSERVED] + told.shape[1], np.float32)
+        raw = np.empty(spec[OBSERVED], np.float32)
         attention = 0
         for e in which:
-            _begin(e, spec, state, interface, counts, drawn, normals, told, seen, previous, returns, keep[e], raw,
-                   obs)  # fmt: skip
+            _begin(e, kind, spec, state, interface, counts, drawn, normals, told, seen, scale, previous, returns,
+                   keep[e], raw, obs)  # fmt: skip
             if counts[e, READ] == drawn.shape[1] or counts[e, NOISE] == normals.shape[1]:
                 attention |= EMPTY
         return attention
@@ -174,5 +199,4 @@ def _entries(digest: str):
     return step, begin
 
 
-_digest = hashlib.sha256(b"".join(Path(str(m.__file__)).read_bytes() for m in (dynamics, point))).hexdigest()
-step, begin = _entries(_digest)
+DIGEST = hashlib.sha256(b"".join(Path(str(m.__file__)).read_bytes() for m in (dynamics, point))).hexdigest()

@@ -59,7 +59,7 @@ class BatchedVecEnv(VecEnv):
     def step_wait(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[dict[str, Any]]]:
         batch = self.batch
         obs, reward, flags, since = batch.step(self._actions)
-        terminated, truncated, changed = flags
+        terminated, truncated, changed = flags[0], flags[1], flags[2]
         done, cut = terminated | truncated, truncated & ~terminated
         infos = self._inform(changed, since) if batch.courses else [{} for _ in range(self.num_envs)]
         for info, of_time in zip(infos, cut.tolist(), strict=True):
@@ -91,13 +91,13 @@ class BatchedVecEnv(VecEnv):
 
     def _restart(self, over: np.ndarray, obs: np.ndarray, infos: list[dict[str, Any]]) -> None:
         batch, age = self.batch, round(time.time() - self._born, 6)
-        for env in over:
+        for env in over.tolist():
             length, gained = int(batch.counts[env, kernel.ELAPSED]), round(float(batch.returns[env]), 6)
             infos[env]["episode"] = {"r": gained, "l": length, "t": age}
             infos[env]["terminal_observation"] = obs[env].copy()
         batch.attend(over=True)
         batch.begin(over, obs)
-        for env in over:
+        for env in over.tolist():
             self.reset_infos[env] = batch.report(env)
 
     # ------------------------------------------------------------------------------------------- the rest

@@ -26,7 +26,7 @@ def rollout(env, steps, first_action=0):
 
 @settings(max_examples=12)
 @given(
-    name=st.sampled_from(list(envs.CATALOGUE)),
+    name=st.sampled_from(["Drift/CartPole-v0", "Drift/Pendulum-v0"]),
     schedule=st.sampled_from(["draw", "random", "cycle"]),
     change_at=st.sampled_from(["step", "episode_end"]),
     seed=st.integers(0, 2**31),
