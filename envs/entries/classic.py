@@ -65,6 +65,7 @@ CLASSIC: dict[str, Entry] = {
             "learner": {"reward_scale": 0.02, "tau": 0.02, "batch_size": 8, "steps_per_update": 4},
             "entropy": {"temperature": 0.02},
             "replay": {"capacity": 200_000, "support": 16, "query": 16, "n_step": 1},
+            "adapt": {"meta_every": 4},
         },
     ),
     "Drift/Acrobot-v0": Entry(
