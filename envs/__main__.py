@@ -1,36 +1,68 @@
-"""`python -m envs` lists the catalogue: ids, drifting parameters, units, training and held-out ranges."""
+"""`python -m envs` lists the catalogue; `python -m envs ID --plot` draws the drift of an id.
+
+python -m envs                                   every id: parameters, units, training and held-out ranges
+python -m envs Drift/CartPole-v0                 one of them
+python -m envs Drift/CartPole-v0 --plot          its drift over a lifetime and a strip of frames, as a PNG
+python -m envs --write                           the page of documentation, envs/README.md, and its pictures
+"""
 
 from __future__ import annotations
 
+import argparse
 import sys
+from pathlib import Path
 
-import gymnasium as gym
+from envs.catalogue import CATALOGUE, default_drift
+from envs.page import described, listing, page, picture
+from envs.plots import draw_drift
 
-from envs.catalogue import CATALOGUE, Entry
-from envs.schedules import Choice, Uniform
-
-
-def describe(name: str, entry: Entry) -> str:
-    """A few lines about one id."""
-    with gym.make(name) as env:
-        known = env.get_wrapper_attr("parameters")
-    lines = [f"{name}  (from {entry.base})", f"  {entry.summary}"]
-    for parameter, source in entry.train.items():
-        ranges = f"{_values(source):16} | {_values(entry.held_out[parameter])}"
-        lines.append(f"  {parameter:14} {known[parameter].unit:6} {ranges}")
-    return "\n".join(lines)
+HERE = Path(__file__).parent
 
 
-def _values(source: Choice | Uniform) -> str:
-    if isinstance(source, Choice):
-        return "{" + ", ".join(f"{value:g}" for value in source.values) + "}"
-    return ", ".join(f"{low:g}–{high:g}" for low, high in source.intervals)
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser("python -m envs", description="The catalogue of drifting environments.")
+    parser.add_argument(
+        "id", nargs="?", choices=list(CATALOGUE), metavar="ID", help="one id; all where left out"
+    )
+    parser.add_argument("--plot", action="store_true", help="draw its drift over a lifetime and some frames")
+    parser.add_argument("--out", type=Path, help="the PNG to write (default: the id, in this folder)")
+    parser.add_argument("--schedule", default="draw", choices=["draw", "random", "cycle"])
+    parser.add_argument("--phase-steps", type=int, default=1_000, help="steps of a phase")
+    parser.add_argument("--steps", type=int, default=8_000, help="steps of the lifetime to draw")
+    parser.add_argument("--frames", type=int, default=6, help="frames to render; 0 for none")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the lifetime")
+    parser.add_argument(
+        "--write", action="store_true", help="write the page of documentation and its pictures"
+    )
+    options = parser.parse_args(arguments)
+    if options.plot and options.id is None:
+        parser.error("--plot draws one id: name it.")
+    return options
 
 
-def main() -> None:
-    """Prints the catalogue."""
-    sys.stdout.write("Drifting parameters: unit, training range | held-out range\n\n")
-    sys.stdout.write("\n\n".join(describe(name, entry) for name, entry in CATALOGUE.items()) + "\n")
+def main(arguments: list[str] | None = None) -> None:
+    """Lists, describes, draws or writes."""
+    options = parse(arguments)
+    if options.write:
+        write(HERE)
+    elif options.plot:
+        drift = default_drift(options.id, options.schedule, options.phase_steps)
+        out = options.out or Path(options.id.removeprefix("Drift/") + ".png")
+        draw_drift(options.id, drift, out, seed=options.seed, steps=options.steps, frames=options.frames)
+        sys.stdout.write(f"{out}\n")
+    elif options.id is not None:
+        sys.stdout.write(described(options.id, CATALOGUE[options.id]) + "\n")
+    else:
+        sys.stdout.write(listing())
+
+
+def write(folder: Path) -> None:
+    """The page, and a picture of every id, into `folder`."""
+    (folder / "README.md").write_text(page())
+    (folder / "pictures").mkdir(exist_ok=True)
+    for name in CATALOGUE:
+        draw_drift(name, default_drift(name), folder / picture(name))
 
 
 if __name__ == "__main__":

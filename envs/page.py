@@ -1,0 +1,164 @@
+"""What the catalogue says of itself: a listing for the terminal, a page for readers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import gymnasium as gym
+
+from envs.catalogue import CATALOGUE, Entry, default_drift
+from envs.interface import Parameter
+from envs.plants import find_plant
+from envs.schedules import Choice, Draw, Uniform
+
+BODIES = (
+    "CartPole-v1",
+    "Pendulum-v1",
+    "Acrobot-v1",
+    "MountainCar-v0",
+    "MountainCarContinuous-v0",
+    "LunarLander-v3",
+    "Base/PointWind-v0",
+    "Base/PointGoal-v0",
+    "Base/HalfCheetahVel-v0",
+    "HalfCheetah-v5",
+    "Ant-v5",
+    "Hopper-v5",
+    "Walker2d-v5",
+    "Humanoid-v5",
+    "HumanoidStandup-v5",
+    "Swimmer-v5",
+    "Reacher-v5",
+    "Pusher-v5",
+    "InvertedPendulum-v5",
+    "InvertedDoublePendulum-v5",
+)
+"""The base environments whose physical parameters are known."""
+
+_HEAD = """# The drifting environments
+
+Made by `python -m envs --write`; do not edit.
+
+`import envs` registers these ids. Each is a base environment whose parameters drift, hidden from the agent: by default
+a new context is drawn every 1,000 steps of an environment and takes hold when the episode ends. `schedule="random"`
+draws at memoryless times, `"cycle"` lets `num_contexts` contexts come round, `change_at="step"` changes within
+episodes, `drift=` takes one of your own. `python -m envs ID --plot` draws the drift of an id and some frames.
+
+Observations show the last transition too (`transition_observation`), of what `sensors` leave. Default drifts reverse
+the best action or move the goal, and have noise, or hide velocities, where one clean transition would give the context
+away.
+"""
+
+
+def listing() -> str:
+    """All ids, as `python -m envs` prints them."""
+    blocks = [described(name, entry) for name, entry in CATALOGUE.items()]
+    return "Drifting parameters: unit, training range | held-out range\n\n" + "\n\n".join(blocks) + "\n"
+
+
+def described(name: str, entry: Entry) -> str:
+    """A few lines about one id."""
+    lines = [f"{name}  (from {entry.base})", f"  {entry.summary}"]
+    try:
+        known = parameters(name)
+    except gym.error.DependencyNotInstalled as missing:
+        return "\n".join([*lines, f"  {missing}"])
+    for parameter, source in entry.train.items():
+        ranges = f"{_values(source):16} | {_values(entry.held_out[parameter])}"
+        lines.append(f"  {parameter:14} {known[parameter].unit:6} {ranges}")
+    return "\n".join(lines)
+
+
+def parameters(name: str) -> dict[str, Parameter]:
+    """Every parameter that can drift in an id, with its unit and meaning."""
+    env = gym.make(name, disable_env_checker=True)
+    known = env.get_wrapper_attr("parameters")
+    env.close()
+    return known
+
+
+def page() -> str:
+    """The page of documentation, Markdown."""
+    ids = _table(
+        ("id", "what drifts"),
+        [(f"[`{name}`](#{_anchor(name)})", entry.summary) for name, entry in CATALOGUE.items()],
+    )
+    sections = [_section(name, entry) for name, entry in CATALOGUE.items()]
+    bodies = [_body(base) for base in BODIES]
+    every = "\n\n".join(["## Every physical parameter", _EVERY, *bodies])
+    return "\n\n".join([_HEAD.strip(), ids, *sections, every, _FOREIGN.strip()]) + "\n"
+
+
+def picture(name: str) -> str:
+    """Where the page expects the picture of an id, relative to it."""
+    return f"pictures/{name.removeprefix('Drift/')}.png"
+
+
+def _section(name: str, entry: Entry) -> str:
+    known, limit = parameters(name), gym.spec(name).max_episode_steps
+    base = f"`{entry.base}`" + (f" (extra `{entry.extra}`)" if entry.extra else "")
+    seen = "" if entry.sensors is None else f" Sensors: entries {_runs(entry.sensors)} of its observation."
+    rows = [
+        (f"`{p}`", known[p].unit, known[p].meaning, _values(source), _values(entry.held_out[p]))
+        for p, source in entry.train.items()
+    ]
+    periods = {s.times.every for s in default_drift(name).parameters.values() if isinstance(s, Draw)}  # type: ignore[attr-defined]
+    changes = f"Schedule: all drawn anew every {periods.pop():,} steps, at an episode's end."
+    facts = f"From {base}; at most {limit} steps an episode.{seen} {changes} Ranges: {entry.source}."
+    table = _table(("parameter", "unit", "meaning", "training", "held out"), rows)
+    return (
+        f"## {name}\n\n{entry.summary}\n\n{facts}\n\n{table}\n\n![The drift of one lifetime]({picture(name)})"
+    )
+
+
+def _body(base: str) -> str:
+    env = gym.make(base, disable_env_checker=True).unwrapped
+    env.reset(seed=0)
+    rows = [
+        (f"`{name}`", parameter.unit, parameter.meaning, f"{parameter.read(env):g}")
+        for name, parameter in find_plant(env).parameters.items()
+    ]
+    env.close()
+    return f"### {base}\n\n" + _table(("parameter", "unit", "meaning", "native value"), rows)
+
+
+def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    lines = [head, ("---",) * len(head), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _anchor(name: str) -> str:
+    """The anchor that Markdown gives a heading."""
+    return name.lower().replace("/", "")
+
+
+def _values(source: Choice | Uniform) -> str:
+    if isinstance(source, Choice):
+        return "{" + ", ".join(f"{value:g}" for value in source.values) + "}"
+    return ", ".join(f"{low:g}–{high:g}" for low, high in source.intervals)
+
+
+def _runs(numbers: tuple[int, ...]) -> str:
+    """0, 1, 2, 5 as "0–2, 5"."""
+    starts = [n for n in numbers if n - 1 not in numbers]
+    ends = [n for n in numbers if n + 1 not in numbers]
+    return ", ".join(f"{a}" if a == b else f"{a}–{b}" for a, b in zip(starts, ends, strict=True))
+
+
+_EVERY = """`DriftingEnv` makes these drift in any of these environments, with any schedule, beside the parameters of
+sensors, actuators and rewards that `envs.interface` has for every environment. MuJoCo's factors (×) are of the body's
+own values. Gravity is no parameter of Acrobot and of the continuous MountainCar: Gymnasium has it as a number in their
+code."""
+
+_FOREIGN = """
+## Environments of other libraries
+
+`ForeignStream` tells the drift of NS-Gym (`info["Ground Truth Env Change"]`) and of CARL (`info["context_id"]`) under
+the `info` keys of `DriftingEnv`, and leaves to the agent what the base environment observes:
+
+```python
+env = TransitionObservation(ForeignStream(NSClassicControlWrapper(gym.make("CartPole-v1"), {"masscart": update})))
+```
+
+NS-Gym asks for an older MuJoCo than Gymnasium needs; `pip install --no-deps ns-gym` installs it beside a newer one.
+"""
