@@ -1,0 +1,107 @@
+"""What benchmarks.continuous makes of its runs: shares of the gap, recovery, tables, curves, JSON that is read back."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from benchmarks import continuous
+from benchmarks.continuous_tables import summarise, tables
+from benchmarks.runs import CURVE_BINS
+
+TASK = "Drift/PointWind-v0"
+
+
+def made(
+    agent: str, score: float, after: list[float], seed: int = 0, adapted: float | None = None
+) -> dict[str, Any]:
+    """A run that scores `score` on all contexts; `after` are the rewards after the one change, 5 steps each."""
+    kinds = [(False, score), *([(True, adapted)] if adapted is not None else [])]
+    return {
+        "task": TASK,
+        "agent": agent,
+        "seed": seed,
+        "steps": 100,
+        "updates": 7,
+        "train_seconds": 3.0,
+        "curve": [score] * CURVE_BINS,
+        "contexts": [
+            {"context_id": c, "split": split, "adapted": kind, "mean_return": mean, "std_return": 0.0}
+            for split in ("train", "held_out")
+            for kind, mean in kinds
+            for c in range(2)
+        ],
+        "after_changes": [after],
+    }
+
+
+RUNS = [
+    made("random", 0.0, [0.0] * 20),
+    made("dnc", 80.0, [0.0] * 8 + [1.0] * 12, adapted=90.0),
+    made("dnc", 60.0, [0.0] * 20, seed=1, adapted=90.0),
+    made("none", 20.0, [0.0] * 20),
+    made("oracle", 120.0, [1.0] * 20),
+]
+
+
+def test_the_gap_between_no_memory_and_the_oracle() -> None:
+    summary = summarise(RUNS, steps_per_bin=5)[TASK]
+    assert summary["memory_matters"] == pytest.approx(100 / 120, abs=1e-3)
+    assert summary["gap_closed"] == 0.5  # (70 - 20) / (120 - 20)
+    assert summary["gap_closed_adapted"] == 0.7
+    assert summary["gap_closed_lstm"] is None
+    assert summary["mean_score"] == {"random": 0.0, "dnc": 70.0, "none": 20.0, "oracle": 120.0}
+    assert summary["agents"]["dnc"]["train"]["adaptation_gain"]["estimate"] == 20.0
+
+
+def test_recovery_counts_steps_from_the_change_to_a_window_of_twenty_good_ones() -> None:
+    """The DNC's first seed pays from step 40 on: step 60; the second never in its 100 steps."""
+    recovery = summarise(RUNS, steps_per_bin=5)[TASK]["recovery"]
+    assert recovery["dnc"] == {"changes": 2, "median_steps": 80, "censored_share": 0.5}
+    assert recovery["oracle"] == {"changes": 1, "median_steps": 20, "censored_share": 0.0}
+    assert recovery["none"]["censored_share"] == 1.0
+
+
+def test_results_are_read_back_with_tables_and_curves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(continuous, "RESULTS", tmp_path / "results" / "continuous.json")
+    rate = {
+        "task": continuous.SPEED,
+        "agent": "dnc",
+        "seed": 0,
+        "steps": 8,
+        "train_seconds": 1.0,
+        "steps_per_second": 8.0,
+    }
+    continuous.save([rate, *RUNS[::-1]])
+    data = json.loads(continuous.RESULTS.read_text())
+    assert data["runs"] == [*RUNS, rate]  # in the order of tasks, agents and seeds
+    assert data["summary"]["throughput"] == {"dnc": 8.0}
+    assert set(continuous.STEPS) < set(data["settings"])
+    text = continuous.RESULTS.with_suffix(".md").read_text()
+    assert text == tables(data["summary"])
+    assert "| dnc | 70 [60, 80] | 90 [90, 90] |" in text and "the DNC closes 50%, adapted 70%" in text
+    assert continuous.RESULTS.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_change_in_the_middle_of_an_episode_is_watched_for_a_hundred_steps() -> None:
+    """Episodes of 200 steps, a change every 300: at 300 and 900, while that at 600 falls between two episodes."""
+    make_env, spaces = continuous.envs.make_vec, []
+
+    def make(num_envs: int, **options: Any) -> Any:
+        env = make_env("Drift/PointGoal-v0", num_envs, 0, **options)
+        spaces.append(env.action_space)
+        return env
+
+    class Still:
+        def act(self, obs: np.ndarray) -> np.ndarray:
+            return np.zeros((len(obs), 2), np.float32)
+
+        def observe(self, *_: Any) -> None:
+            pass
+
+    segments = continuous.after_changes(make, lambda num_envs, adapted: Still(), adapts=False, num_envs=3)
+    assert np.array(segments).shape == (6, 20)
