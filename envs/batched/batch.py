@@ -34,7 +34,7 @@ class Batch:
         num_envs: E.
         stack: the environment they are like. It never steps: contexts are set in it, and attributes read from it.
         courses: the lifetime of each; counts that move at every step are in `counts` and go into a course by `load`.
-        contexts: [E] contexts in force, empty without a drift.
+        contexts: [E] contexts in force, empty without a drift; `values` [E, P] are their values.
         counts, returns: see `kernel`.
         changed: whether a context has changed since the last step began.
     """
@@ -53,6 +53,7 @@ class Batch:
         discrete = isinstance(action_space, spaces.Discrete)
         self.courses = [] if drifting is None else [drifting.new_course() for _ in range(E)]
         self.contexts: list[Context] = [{} for _ in range(E)]
+        self.values = np.zeros((E, 0 if drifting is None else len(drifting.drift.parameters)))
         A = 1 if discrete else spaces.flatdim(action_space)
         self._shapes = ((E,), (E, 1)) if discrete else ((E, A),)
         self._kernel_step, self._kernel_begin = kernel.entries(stack.body.kind, kernel.DIGEST)
@@ -220,7 +221,7 @@ class Batch:
         if drifting is not None and self.courses[env].begun:
             context = self.courses[env].context
             drifting.apply(context)
-            self.contexts[env] = context
+            self.contexts[env], self.values[env] = context, list(context.values())
             self._told[env] = drifting.told
             factor = context.get("action_sign", 1.0) * context.get("action_gain", 1.0)
             self._interface[env] = factor, context.get("sensor_noise", 0.0)

@@ -64,7 +64,7 @@ def _pendulum(state, e, x, columns, two):
     theta, omega = state[e, 0], state[e, 1]
     u = np.float32(min(max(x[0], -max_torque), max_torque))
     angle = (theta + math.pi) % (2 * math.pi) - math.pi
-    cost = angle**two + 0.1 * omega**two + np.float64(np.float32(0.001) * (u * u))
+    cost = angle**two + 0.1 * omega**two + np.float64(np.float32(0.001) * u ** np.float32(two))
     speed = omega + (fall * math.sin(theta) + np.float64(np.float32(lever) * u)) * dt
     speed = min(max(speed, -max_speed), max_speed)
     state[e, 0], state[e, 1] = theta + speed * dt, speed

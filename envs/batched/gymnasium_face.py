@@ -123,10 +123,9 @@ class BatchedVectorEnv(gym.vector.VectorEnv):
 
     def _collect(self) -> dict[str, Any]:
         """The entries of `info` that stay the same until a context changes."""
-        counts, contexts, every = self.batch.counts, self.batch.contexts, self._all
-        values = np.array([list(context.values()) for context in contexts]).T.copy()
+        counts, every = self.batch.counts, self._all
         context: dict[str, np.ndarray] = {}
-        for name, row in zip(contexts[0], _constant(values), strict=True):
+        for name, row in zip(self.batch.contexts[0], _constant(self.batch.values.T.copy()), strict=True):
             context[name], context[f"_{name}"] = row, every
         return {
             "phase": _constant(counts[:, kernel.PHASE].copy()),

@@ -18,6 +18,9 @@ from envs.wrappers import DriftingEnv
 INTERFACE = frozenset({"action_sign", "action_gain", "sensor_noise"})
 """The interface parameters that batches know."""
 
+NOT_BATCHED = frozenset({"torque_noise"})
+"""Parameters of plants that they do not know: Acrobot's random torques."""
+
 _ORDER = (TransitionObservation, Sensors, DriftingEnv)  # from the outside
 _THROUGH = (gym.wrappers.OrderEnforcing, gym.wrappers.PassiveEnvChecker)
 
@@ -84,5 +87,6 @@ def _known(drifting: gym.Env | None) -> bool:
     """Whether everything that drifts is a column of the dynamics or of the interface."""
     if not isinstance(drifting, DriftingEnv):
         return drifting is None
-    interface = set(drifting.drift.parameters) - set(drifting.plant.parameters)
-    return drifting.plant is find_plant(drifting.env) and interface <= INTERFACE
+    names, physical = set(drifting.drift.parameters), set(drifting.plant.parameters)
+    known = names - physical <= INTERFACE and not names & NOT_BATCHED
+    return known and drifting.plant is find_plant(drifting.env)

@@ -14,9 +14,10 @@ from stable_baselines3.common.monitor import Monitor
 import envs
 from envs import DriftingEnv, TransitionObservation, make_vec
 from envs.batched.gymnasium_face import BatchedVectorEnv
-from envs.batched.stack import read_stack
+from envs.batched.stack import NOT_BATCHED, read_stack
 from envs.drift import Drift
-from envs.schedules import Choice, Periodic, Uniform
+from envs.plants import find_plant
+from envs.schedules import Choice, Periodic, Steps, Uniform
 
 # some actions here are out of bounds, as a Gaussian policy's are
 pytestmark = pytest.mark.filterwarnings("ignore:.*not within the observation space")
@@ -296,6 +297,7 @@ class Heavier(gym.envs.classic_control.CartPoleEnv):
     "make",
     [
         Heavier,
+        lambda: DriftingEnv(gym.make("Acrobot-v1"), Drift({"torque_noise": 0.1})),
         lambda: gym.make("CartPole-v1", sutton_barto_reward=True),
         lambda: gym.wrappers.RescaleAction(gym.make("Pendulum-v1"), -1, 1),
         lambda: DriftingEnv(TransitionObservation(gym.make("CartPole-v1")), Drift({"force": 5})),
@@ -321,3 +323,20 @@ def test_a_drift_of_ones_own_is_batched():
         singles, batched = SyncVectorEnv([make] * 2), BatchedVectorEnv(read_stack(make()), 2)
         assert_same(batched.reset(seed=1), singles.reset(seed=1))
         follow(batched, singles, 450)
+
+
+@pytest.mark.parametrize("name", [*BARE, "Drift/PointWind-v0", "Drift/PointGoal-v0"])
+def test_every_parameter_of_every_plant_reaches_the_batch(name):
+    base = gym.make(name).unwrapped
+    for parameter, how in find_plant(base).parameters.items():
+        if parameter in NOT_BATCHED:
+            continue
+        value = how.read(base)
+        drift = Drift({parameter: Steps((value, 1.2 * value + 0.01), Periodic(10))}, change_at="step")
+
+        def make(drift=drift):
+            return DriftingEnv(type(base)(), drift, 4)
+
+        singles, batched = SyncVectorEnv([make] * 2), BatchedVectorEnv(read_stack(make()), 2)
+        assert_same(batched.reset(seed=1), singles.reset(seed=1))
+        follow(batched, singles, 25)
