@@ -6,62 +6,46 @@ running generator: the k-th draw of a parameter is a function of (seed, name, k)
 10,000 first gives the same value.
 
 Three parts compose. `Times` cut the lifetime into pieces k = 0, 1, 2, …; a `Source` gives the k-th value; a
-`Schedule` joins them (`Draw`) or lists its values (`Steps`). All are frozen dataclasses with a JSON form.
+`Schedule` joins them (`Draw`), lists its values (`Steps`), follows a curve (`envs.curves`) or wanders (`envs.walks`).
+All are frozen dataclasses with a JSON form.
 """
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
-from typing import Any, Protocol
+from typing import Any
 
+from envs.curves import Decay, Ramp, Sigmoid, Sine, Square
+from envs.paths import Path, Schedule
 from envs.sources import Choice, Source, Uniform
-from envs.times import Geometric, Listed, Periodic, Pieces, Times
+from envs.times import Between, Geometric, Listed, Periodic, Pieces, Times
+from envs.walks import OrnsteinUhlenbeck, RandomWalk
 
 __all__ = [
+    "Between",
     "Choice",
     "Constant",
+    "Decay",
     "Draw",
     "Geometric",
     "Listed",
+    "OrnsteinUhlenbeck",
+    "Path",
     "Periodic",
+    "Ramp",
+    "RandomWalk",
     "Schedule",
+    "Sigmoid",
+    "Sine",
     "Source",
+    "Square",
     "Steps",
     "Times",
     "Uniform",
     "from_json",
     "to_json",
 ]
-
-
-class Path(Protocol):
-    """One parameter over one lifetime."""
-
-    def value(self, step: int) -> float:
-        """The value in force when lifetime step `step` runs."""
-
-    def next_change(self, step: int) -> int | None:
-        """The first step after `step` at which the value may differ; None when it never will."""
-
-
-@dataclass(frozen=True)
-class Schedule(ABC):
-    """How one parameter moves over a lifetime."""
-
-    @property
-    @abstractmethod
-    def bounds(self) -> tuple[float, float]:
-        """The smallest and the largest value it can take; equal when it never moves."""
-
-    @abstractmethod
-    def bind(self, seed: int, name: str) -> Path:
-        """The path of parameter `name` in the lifetime with this seed."""
-
-    def value(self, step: int, seed: int = 0, name: str = "") -> float:
-        """The value at one lifetime step; `bind` first where many are needed."""
-        return self.bind(seed, name).value(step)
 
 
 @dataclass(frozen=True)
@@ -162,9 +146,9 @@ class _Piecewise:
 # --------------------------------------------------------------------------------------------------------------
 # JSON form: {"kind": class name, field: value, …}, nested
 
-_KINDS = {
-    kind.__name__: kind for kind in (Periodic, Listed, Geometric, Choice, Uniform, Constant, Steps, Draw)
-}
+_TIMES = (Periodic, Listed, Geometric, Between)
+_SMOOTH = (Ramp, Sigmoid, Sine, Square, Decay, RandomWalk, OrnsteinUhlenbeck)
+_KINDS = {kind.__name__: kind for kind in (*_TIMES, Choice, Uniform, Constant, Steps, Draw, *_SMOOTH)}
 
 
 def to_json(part: Schedule | Times | Source) -> dict[str, Any]:

@@ -98,12 +98,37 @@ class Geometric(Times):
         return keyed(seed, "times", self.stream, block).geometric(1.0 / self.mean, size)
 
 
+@dataclass(frozen=True)
+class Between(Times):
+    """Changes after gaps drawn from `shortest` to `longest` steps, each as likely as any other.
+
+    Parameters with the same `stream` change together, as with Geometric.
+    """
+
+    shortest: int
+    longest: int
+    stream: str = ""
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.shortest <= self.longest:
+            raise ValueError(
+                f"Between({self.shortest}, {self.longest}): expected 1 <= shortest <= longest steps."
+            )
+
+    def bind(self, seed: int) -> Pieces:
+        return _drawn_pieces(self, seed)
+
+    def gaps(self, seed: int, block: int, size: int) -> np.ndarray:
+        """Block number `block` of the gaps between changes, int64 [size]."""
+        return keyed(seed, "times", self.stream, block).integers(self.shortest, self.longest + 1, size)
+
+
 class _DrawnPieces:
     """Pieces from random gaps: cumulative sums, drawn block by block as far as they are asked for."""
 
     BLOCK = 64
 
-    def __init__(self, times: Geometric, seed: int) -> None:
+    def __init__(self, times: Geometric | Between, seed: int) -> None:
         self._times = times
         self._seed = seed
         self._starts = [0]
@@ -125,5 +150,5 @@ class _DrawnPieces:
 
 
 @lru_cache(maxsize=4096)  # parameters that change together share one list of gaps
-def _drawn_pieces(times: Geometric, seed: int) -> _DrawnPieces:
+def _drawn_pieces(times: Geometric | Between, seed: int) -> _DrawnPieces:
     return _DrawnPieces(times, seed)

@@ -9,25 +9,36 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from envs.schedules import (
+    Between,
     Choice,
     Constant,
+    Decay,
     Draw,
     Geometric,
     Listed,
+    OrnsteinUhlenbeck,
     Periodic,
+    Ramp,
+    RandomWalk,
+    Sigmoid,
+    Sine,
+    Square,
     Steps,
     Uniform,
     from_json,
     to_json,
 )
+from envs.sources import keyed, keyed_below, keyed_uniform
 
 seeds = st.integers(0, 2**63 - 1)
 times = st.one_of(
     st.builds(Periodic, st.integers(1, 300)),
     st.builds(Listed, st.lists(st.integers(1, 500), unique=True).map(sorted).map(tuple)),
     st.builds(Geometric, st.floats(1, 300), st.sampled_from(["", "wind"])),
+    st.builds(lambda low, more: Between(low, low + more), st.integers(1, 100), st.integers(0, 100)),
 )
 numbers = st.floats(-10, 10)
+holds = st.integers(1, 40)
 sources = st.one_of(
     st.builds(Choice, st.lists(numbers, min_size=1, max_size=4).map(tuple), st.booleans()),
     st.builds(Uniform, st.just(((-2.0, -1.0), (3.0, 7.0))), st.booleans()),
@@ -36,6 +47,15 @@ schedules = st.one_of(
     st.builds(Constant, numbers),
     st.builds(Steps, st.lists(numbers, min_size=1, max_size=4).map(tuple), times, st.booleans()),
     st.builds(Draw, sources, times, st.none() | st.integers(1, 4)),
+    st.builds(Ramp, numbers, numbers, st.integers(0, 300), st.integers(1, 300), holds),
+    st.builds(Sigmoid, numbers, numbers, st.floats(-100, 400), st.floats(0.5, 50), holds),
+    st.builds(Sine, numbers, numbers, st.floats(1, 500), st.floats(0, 1), holds),
+    st.builds(Square, numbers, numbers, st.integers(4, 300), st.sampled_from([0.25, 0.5, 0.75])),
+    st.builds(Decay, numbers, numbers, st.floats(1, 500), holds),
+    st.builds(RandomWalk, st.floats(-1, 1), st.floats(0, 9), st.just(-1.5), st.just(2.0), holds),
+    st.builds(
+        OrnsteinUhlenbeck, numbers, st.floats(0, 9), st.floats(1, 99), st.just(-10), st.just(10.5), holds
+    ),
 )
 
 
@@ -166,10 +186,124 @@ def test_values_stay_within_the_bounds(schedule, seed, step):
         (lambda: Uniform(((2, 1),)), "low <= high"),
         (lambda: Steps((), Periodic(1)), "at least one value"),
         (lambda: Draw(Choice((1,)), Periodic(1), recurring=0), "at least 1"),
-        (lambda: from_json({"kind": "Sine"}), "Unknown schedule kind 'Sine'"),
+        (lambda: from_json({"kind": "Zigzag"}), "Unknown schedule kind 'Zigzag'"),
         (lambda: from_json({"kind": "Constant", "value": 1}), "no field"),
     ],
 )
 def test_wrong_settings_are_refused_in_a_sentence(make, sentence):
     with pytest.raises(ValueError, match=sentence):
         make()
+
+
+def test_a_ramp_is_a_straight_line_between_its_ends():
+    ramp = Ramp(1.0, 3.0, begin=10, duration=4)
+    assert [ramp.value(t) for t in (0, 10, 11, 12, 13, 14, 10**6)] == [1, 1, 1.5, 2, 2.5, 3, 3]
+    path = ramp.bind(0, "")
+    assert path.next_change(13) == 14 and path.next_change(14) is None
+
+
+def test_a_sigmoid_is_the_logistic_function():
+    t = np.arange(0, 400, 7)
+    sigmoid = Sigmoid(2.0, -1.0, centre=150, width=12.0)
+    expected = 2.0 - 3.0 / (1 + np.exp(-(t - 150) / 12.0))
+    np.testing.assert_allclose([sigmoid.value(int(step)) for step in t], expected, rtol=1e-12)
+    assert sigmoid.value(10**9) == -1.0 and sigmoid.bind(0, "").next_change(10**9) is None
+
+
+def test_a_sine_stays_centred_over_a_long_lifetime():
+    sine = Sine(5.0, 2.0, period=250, phase=0.25)
+    t = np.arange(1000)
+    np.testing.assert_allclose(
+        [sine.value(int(s)) for s in t], 5 + 2 * np.cos(2 * np.pi * t / 250), atol=1e-12
+    )
+    late = np.array([sine.value(10**9 + s) for s in range(250)])  # a whole number of periods later
+    assert late.mean() == pytest.approx(5.0, abs=1e-9) and (late.min(), late.max()) == pytest.approx((3, 7))
+
+
+def test_a_square_wave_has_its_duty():
+    wave = Square(0.0, 1.0, period=8, duty=0.25)
+    assert [wave.value(t) for t in range(17)] == [1, 1, 0, 0, 0, 0, 0, 0] * 2 + [1]
+    path = wave.bind(0, "")
+    assert [path.next_change(t) for t in (0, 1, 2, 7, 8)] == [2, 2, 8, 8, 10]
+
+
+def test_decay_halves_every_half_life():
+    decay = Decay(10.0, 2.0, half_life=30)
+    assert [decay.value(30 * k) for k in range(5)] == [10, 6, 4, 3, 2.5]
+    assert decay.value(10**6) == 2.0
+
+
+def test_curves_are_held():
+    held = Decay(10.0, 2.0, half_life=30, hold=30)
+    assert [held.value(t) for t in (0, 29, 30, 59, 60)] == [10, 10, 6, 6, 4]
+    assert held.bind(0, "").next_change(31) == 60
+
+
+def test_gaps_between_have_their_range_and_are_uniform():
+    path = Draw(Uniform(((0, 1),)), Between(5, 9)).bind(3, "x")
+    changes = [0]
+    while len(changes) < 4_001:
+        changes.append(path.next_change(changes[-1]))
+    counts = np.bincount(np.diff(changes), minlength=10)
+    assert counts[:5].sum() == 0 and counts.size == 10
+    assert stats.chisquare(counts[5:]).pvalue > 1e-3
+
+
+def test_a_random_walk_has_normal_increments_and_stays_within_its_bounds():
+    free = RandomWalk(0.0, 0.5, -1e6, 1e6, hold=3).bind(1, "x")
+    values = np.array([free.value(3 * k) for k in range(3_000)])
+    assert values[0] == 0.0 and free.value(4) == free.value(5) == values[1]
+    assert stats.kstest(np.diff(values), "norm", (0, 0.5)).pvalue > 1e-3
+    tight = RandomWalk(0.5, 0.3, 0.0, 1.0).bind(1, "x")
+    inside = np.array([tight.value(k) for k in range(0, 40_000, 20)])
+    assert stats.kstest(inside, "uniform").pvalue > 1e-3  # a walk between mirrors is everywhere alike
+
+
+def test_an_ornstein_uhlenbeck_process_is_stationary_with_its_correlation():
+    schedule = OrnsteinUhlenbeck(2.0, 0.5, time_constant=20, low=-100, high=100)
+    starts = [schedule.value(0, seed) for seed in range(500)]
+    assert stats.kstest(starts, "norm", (2.0, 0.5)).pvalue > 1e-3
+    path = schedule.bind(0, "x")
+    values = np.array([path.value(t) for t in range(60_000)])
+    assert values.mean() == pytest.approx(2.0, abs=0.05) and values.std() == pytest.approx(0.5, abs=0.03)
+    assert np.corrcoef(values[:-20], values[20:])[0, 1] == pytest.approx(np.exp(-1), abs=0.05)
+    held = OrnsteinUhlenbeck(2.0, 0.5, time_constant=20, low=-100, high=100, hold=20).bind(0, "x")
+    sampled = np.array([held.value(20 * k) for k in range(20_000)])
+    assert np.corrcoef(sampled[:-1], sampled[1:])[0, 1] == pytest.approx(np.exp(-1), abs=0.03)
+    cut = OrnsteinUhlenbeck(2.0, 0.5, 20, 1.8, 2.2).bind(0, "x")
+    seen = [cut.value(t) for t in range(2_000)]
+    assert (min(seen), max(seen)) == (1.8, 2.2)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        lambda: Ramp(0, 1, 0, 0),
+        lambda: Sigmoid(0, 1, 0, 0),
+        lambda: Sine(0, 1, 0),
+        lambda: Sine(0, 1, 5, hold=0),
+        lambda: Square(0, 1, 2, 0.1),
+        lambda: Decay(0, 1, 0),
+        lambda: RandomWalk(3, 1, 0, 1),
+        lambda: OrnsteinUhlenbeck(3, 1, 5, 0, 1),
+        lambda: OrnsteinUhlenbeck(0, 1, 0, 0, 1),
+        lambda: Between(0, 4),
+    ],
+)
+def test_impossible_schedules_are_refused_in_a_sentence(wrong):
+    with pytest.raises(ValueError, match=r"expected .+\."):
+        wrong()
+
+
+@settings(max_examples=300)
+@given(
+    seed=st.integers(0, 2**63 + 5),
+    number=st.integers(0, 2**32 + 5),
+    bound=st.one_of(st.integers(2, 9), st.integers(2, 2**33)),
+    low=st.floats(-1e3, 1e3),
+    width=st.floats(0, 1e3),
+)
+def test_fast_draws_are_those_of_numpys_generators(seed, number, bound, low, width):
+    assert keyed_below(seed, "x", "pick", number, bound) == keyed(seed, "x", "pick", number).integers(bound)
+    expected = keyed(seed, "x", "uniform", number).uniform(low, low + width)
+    assert keyed_uniform(seed, "x", "uniform", number, low, low + width) == expected
