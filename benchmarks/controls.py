@@ -1,0 +1,262 @@
+"""Does each default drift matter? An agent that is told the context against the same agent that is not.
+
+    python -m benchmarks.controls
+
+trains SB3's SAC (continuous actions) or DQN (discrete ones) on every id of the catalogue, briefly, with and without the
+context in its observation, two runs at a time on one core each, and keeps what came of it in
+benchmarks/results/controls.json and controls.md. Runs that are there already are not repeated; `--again` does so.
+
+Both agents see the last transition. A drift matters where the agent that is not told loses at least `ENOUGH` of what
+the told one is above random actions.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import tyro
+from gymnasium import spaces
+from stable_baselines3 import DQN, SAC
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.vec_env import VecEnv
+
+import envs
+from benchmarks.rivals import PredictPlayer
+from benchmarks.runs import Curve, Key, Run, complete, judge, load, machine, rounded, scores
+from evaluate import choose_contexts
+from memagent.evaluation.intervals import interval
+from memagent.evaluation.protocol import Context, Player
+from memagent.runs import EvaluationConfig, RunConfig
+
+RESULTS = Path(__file__).parent / "results" / "controls.json"
+EVALUATION = EvaluationConfig(contexts=16, episodes=3, warmup_episodes=0, seed=1_000)
+NUM_ENVS = 8
+AGENTS = ("random", "not told", "told")
+ENOUGH = 0.3
+
+
+@dataclass(frozen=True)
+class Control:
+    """A short training: environment steps, and SB3's settings where they are not those of `SAC_QUICK`, `DQN_QUICK`."""
+
+    steps: int = 40_000
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+def net(*units: int) -> dict[str, Any]:
+    """Hidden layers."""
+    return {"net_arch": list(units)}
+
+
+# One update of 256 transitions for every 4 steps, where nothing else is said.
+SAC_QUICK = {"learning_rate": 1e-3, "gamma": 0.97, "gradient_steps": 2, "policy_kwargs": net(128, 128)}
+DQN_QUICK = {
+    "learning_rate": 1e-3,
+    "batch_size": 128,
+    "buffer_size": 100_000,
+    "learning_starts": 1_000,
+    "target_update_interval": 1_000,
+    "train_freq": 4,
+    "gradient_steps": 8,
+    "exploration_fraction": 0.2,
+    "policy_kwargs": net(128, 128),
+}
+SLOW = {"gamma": 0.99, "gradient_steps": 4, "learning_rate": 7.3e-4, "policy_kwargs": net(256, 256)}
+# RL Baselines3 Zoo's settings for the continuous MountainCar, at half its updates: its reward has to be found
+MOUNTAIN_CAR_SAC = {
+    "learning_rate": 3e-4,
+    "batch_size": 512,
+    "ent_coef": 0.1,
+    "train_freq": 4,
+    "gradient_steps": 16,
+    "gamma": 0.9999,
+    "tau": 0.01,
+    "use_sde": True,
+    "policy_kwargs": {"log_std_init": -3.67, "net_arch": [64, 64]},
+}
+
+CONTROLS: dict[str, Control] = {
+    "Drift/CartPole-v0": Control(80_000),
+    "Drift/Pendulum-v0": Control(),
+    "Drift/Acrobot-v0": Control(100_000),
+    "Drift/MountainCar-v0": Control(120_000, {"gamma": 0.98, "learning_rate": 4e-3}),
+    "Drift/MountainCarContinuous-v0": Control(50_000, MOUNTAIN_CAR_SAC),
+    "Drift/PointWind-v0": Control(),
+    "Drift/PointGoal-v0": Control(),
+    "Drift/LunarLander-v0": Control(150_000, {"learning_rate": 6.3e-4, "policy_kwargs": net(256, 256)}),
+    "Drift/LunarLanderContinuous-v0": Control(100_000, SLOW),
+    "Drift/InvertedPendulum-v0": Control(40_000, {"gamma": 0.99}),
+    "Drift/Reacher-v0": Control(),
+    "Drift/Hopper-v0": Control(100_000, SLOW),
+    "Drift/HalfCheetah-v0": Control(100_000, SLOW),
+    "Drift/HalfCheetahVel-v0": Control(60_000, SLOW),
+    "Drift/Ant-v0": Control(150_000, SLOW),
+}
+
+
+@dataclass(frozen=True)
+class Options:
+    """Train and judge what is missing, then write summary and table."""
+
+    seeds: int = 2
+    """Seeds 0, 1, … of every agent on every id."""
+    workers: int = 2
+    """Runs at a time, on one core each."""
+    ids: tuple[str, ...] = tuple(CONTROLS)
+    """Ids to run."""
+    again: bool = False
+    """Repeat the runs of these ids that are in the results already."""
+
+
+def main(options: Options) -> None:
+    """Run what is missing, then summarise."""
+    if unknown := set(options.ids) - set(CONTROLS):
+        raise SystemExit(f"There is no {', '.join(sorted(unknown))}; there are {', '.join(CONTROLS)}.")
+    runs: dict[Key, Run] = {(r["id"], r["agent"], r["seed"]): r for r in load(RESULTS)["runs"]}
+    if options.again:
+        runs = {key: r for key, r in runs.items() if key[0] not in options.ids}
+    wanted: list[Key] = [
+        (name, agent, seed)
+        for name in options.ids
+        for agent in AGENTS
+        for seed in range(1 if agent == "random" else options.seeds)
+    ]
+    complete("benchmarks.controls", wanted, runs, options.workers, save)
+    print(table(load(RESULTS)["summary"]))
+
+
+def run(name: str, agent_name: str, seed: int, steps: int | None = None) -> Run:
+    """Train one agent, for the steps of its control where no others are given, and judge it."""
+    told = agent_name == "told"
+
+    def make_env(num_envs: int) -> VecEnv:
+        return envs.make_vec(name, num_envs, EVALUATION.seed, observe_context=told)
+
+    done: Run = {
+        "id": name,
+        "agent": agent_name,
+        "seed": seed,
+        "steps": 0,
+        "train_seconds": 0.0,
+        "curve": None,
+    }
+    agent: BaseAlgorithm | None = None
+    if agent_name != "random":
+        agent = make_agent(name, envs.make_vec(name, NUM_ENVS, seed, observe_context=told), seed)
+        curve, began = Curve(), time.perf_counter()
+        agent.learn(CONTROLS[name].steps if steps is None else steps, curve)
+        done["steps"], done["updates"] = agent.num_timesteps, agent._n_updates  # type: ignore[attr-defined]
+        done["train_seconds"] = round(time.perf_counter() - began, 1)
+        done["curve"] = curve.binned() if curve.episodes else None
+
+    def make_player(num_envs: int, adapted: bool) -> Player:
+        return (
+            SampledPlayer(make_env(1).action_space, num_envs, seed)
+            if agent is None
+            else PredictPlayer(agent, num_envs)
+        )
+
+    return done | {"contexts": judge(contexts_of(name), EVALUATION, make_env, make_player, adapts=False)}
+
+
+def make_agent(name: str, env: VecEnv, seed: int) -> SAC | DQN:
+    """SB3's agent for the action space of an id."""
+    continuous = isinstance(env.action_space, spaces.Box)
+    settings = (SAC_QUICK if continuous else DQN_QUICK) | dict(CONTROLS[name].settings)
+    apart = int(np.random.SeedSequence(seed).generate_state(1)[0])  # SB3 gives environment i seed + i
+    kind = SAC if continuous else DQN
+    return kind("MlpPolicy", env, seed=apart, device="cpu", **settings)
+
+
+class SampledPlayer:
+    """Actions drawn from any action space."""
+
+    def __init__(self, space: spaces.Space, num_envs: int, seed: int) -> None:
+        self.space, self.num_envs = space, num_envs
+        space.seed(seed)
+
+    def act(self, obs: np.ndarray) -> np.ndarray:
+        return np.array([self.space.sample() for _ in range(self.num_envs)])
+
+    def observe(
+        self, action: np.ndarray, reward: np.ndarray, done: np.ndarray, infos: Sequence[Mapping[str, Any]]
+    ) -> None:
+        """Nothing is learned."""
+
+
+def contexts_of(name: str) -> list[Context]:
+    """Contexts of the training ranges: the control asks what agents were trained for."""
+    chosen = choose_contexts(replace(RunConfig(env=name), evaluation=EVALUATION))
+    return [context for context in chosen if context.split == "train"]
+
+
+def summarise(runs: Sequence[Run]) -> dict[str, Any]:
+    """For every id the score of each agent, what of it hangs on the context, and whether that is enough."""
+    summary: dict[str, Any] = {}
+    for name in CONTROLS:
+        mine = {agent: [r for r in runs if r["id"] == name and r["agent"] == agent] for agent in AGENTS}
+        if not all(mine.values()):
+            continue
+        of = {agent: scores(mine[agent], "train", False) for agent in AGENTS}
+        random, untold, told = (float(of[agent].mean()) for agent in AGENTS)
+        share = (told - untold) / (told - random) if told > random else 0.0
+        summary[name] = {
+            "steps": mine["told"][0]["steps"],
+            "seeds": len(mine["told"]),
+            **{agent: rounded(interval(of[agent])) for agent in AGENTS},
+            "share_of_the_context": round(share, 2),
+            "matters": share >= ENOUGH,
+        }
+    return summary
+
+
+def table(summary: Mapping[str, Any]) -> str:
+    """The summary as a Markdown table."""
+    lines = ["| id | steps | random | not told | told | share of the context |", "|---|---|---|---|---|---|"]
+    for name, entry in summary.items():
+        numbers = " | ".join(_shown(entry[agent]) for agent in AGENTS)
+        share = f"{entry['share_of_the_context']:.0%}" + ("" if entry["matters"] else ", too little")
+        lines.append(f"| `{name}` | {entry['steps']:,} | {numbers} | {share} |")
+    return "\n".join(lines) + "\n"
+
+
+def _shown(score: Mapping[str, Any]) -> str:
+    ends = "" if score["low"] is None else f" [{score['low']:g}, {score['high']:g}]"
+    return f"{score['estimate']:g}{ends}"
+
+
+def save(runs: list[Run]) -> None:
+    """Write results and table."""
+    order = {key: i for i, key in enumerate((name, agent) for name in CONTROLS for agent in AGENTS)}
+    ordered = sorted(runs, key=lambda r: (order[r["id"], r["agent"]], r["seed"]))
+    summary = summarise(ordered)
+    data = {
+        "command": "python -m benchmarks.controls",
+        "machine": machine(),
+        "settings": {
+            "SAC": SAC_QUICK,
+            "DQN": DQN_QUICK,
+            **{n: dict(c.settings) for n, c in CONTROLS.items()},
+        },
+        "summary": summary,
+    }
+    lines = ",\n".join(json.dumps(r) for r in ordered)  # one line a run
+    RESULTS.parent.mkdir(exist_ok=True)
+    RESULTS.write_text(json.dumps(data, indent=1)[:-2] + f',\n "runs": [\n{lines}\n]}}\n')
+    RESULTS.with_suffix(".md").write_text(table(summary))
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--run"]:
+        torch.set_num_threads(1)
+        print(json.dumps(run(sys.argv[2], sys.argv[3], int(sys.argv[4]))))
+    else:
+        main(tyro.cli(Options, description=__doc__))

@@ -1,0 +1,51 @@
+"""The control of every id: what it trains, and how its scores become a verdict."""
+
+import pytest
+
+import envs
+from benchmarks.controls import AGENTS, CONTROLS, contexts_of, make_agent, summarise, table
+
+
+def test_every_id_has_a_control():
+    assert list(CONTROLS) == list(envs.CATALOGUE)
+
+
+@pytest.mark.parametrize("name", CONTROLS)
+def test_the_settings_are_those_of_the_agent(name):
+    agent = make_agent(name, envs.make_vec(name, 2, seed=0), seed=0)
+    for setting, value in CONTROLS[name].settings.items():
+        if setting not in ("train_freq", "policy_kwargs", "ent_coef"):
+            assert getattr(agent, setting) == value
+
+
+def test_contexts_are_those_of_training():
+    chosen = contexts_of("Drift/PointGoal-v0")
+    assert len(chosen) == 16 and all(abs(c.context["goal_x"]) <= 0.7 for c in chosen)
+
+
+def results(name, random, untold, told):
+    return [
+        {
+            "id": name,
+            "agent": agent,
+            "seed": seed,
+            "steps": 10,
+            "contexts": [{"split": "train", "adapted": False, "mean_return": score + seed} for _ in range(3)],
+        }
+        for agent, score in zip(AGENTS, (random, untold, told), strict=True)
+        for seed in (0,)
+    ]
+
+
+def test_what_hangs_on_the_context_is_a_share_of_what_can_be_gained():
+    runs = results("Drift/Pendulum-v0", -1000, -900, -200) + results("Drift/Ant-v0", 0, 900, 1000)
+    summary = summarise(
+        runs + results("Drift/Hopper-v0", 10, 10, 5) + results("Drift/Reacher-v0", 0, 0, 1)[:2]
+    )
+    assert summary["Drift/Pendulum-v0"]["share_of_the_context"] == 0.88
+    assert summary["Drift/Pendulum-v0"]["matters"]
+    assert summary["Drift/Ant-v0"]["share_of_the_context"] == 0.1
+    assert not summary["Drift/Ant-v0"]["matters"]
+    assert not summary["Drift/Hopper-v0"]["matters"]  # who is told learned nothing: no proof
+    assert "Drift/Reacher-v0" not in summary  # not complete
+    assert "88%" in table(summary) and "10%, too little" in table(summary)
