@@ -42,14 +42,14 @@ CLASSIC: dict[str, Entry] = {
     ),
     "Drift/Pendulum-v0": Entry(
         base="Pendulum-v1",
-        summary="Swing up a rod with a motor of unknown sign and gain, and noisy sensors.",
+        summary="Swing up a rod with a motor of unknown sign and gain, by its angle alone.",
         train={
             "action_sign": SIGNS,
             "action_gain": between((0.7, 1.5)),
             "mass": between((0.7, 1.3)),
             "length": between((0.7, 1.3)),
             "gravity": between((8.0, 12.0)),
-            "sensor_noise": always(0.03),
+            "sensor_noise": always(0.01),
         },
         held_out={
             "action_sign": SIGNS,
@@ -57,8 +57,12 @@ CLASSIC: dict[str, Entry] = {
             "mass": between((0.55, 0.65), (1.35, 1.45)),
             "length": between((0.55, 0.65), (1.35, 1.45)),
             "gravity": between((6.0, 7.0), (13.0, 14.0)),
-            "sensor_noise": always(0.03),
+            "sensor_noise": always(0.01),
         },
+        # Cosine and sine of the angle, no velocity: with it in view an agent without memory scores -344 where one that
+        # is told the context has -144, without it -1,077 and -229 (40,000 steps of MemorySAC, one seed).
+        sensors=(0, 1),
+        change_scale=20.0,  # a step is 0.05 s: the change is the velocity
         source="mass and length after CaDM (Lee et al. 2020), with a hidden torque gain",
         preset={
             # A step costs up to 16, a whole fall some 300: values of order one, and many small updates.
