@@ -108,11 +108,11 @@ def batched(name: str, base: str) -> Measured:
             "dummyvecenv_16": vector_rate(ready(DummyVecEnv([lambda: gym.make(base)] * 16)), few, 200),
             "gymnasium_16": vector_rate(ready(gym.make_vec(base, 16, vectorization_mode=own)), few, 1_000),
             "batched_16": vector_rate(
-                ready(envs.make_vec(name, 16, 0, "gymnasium", batched=True)), few, 5_000
+                ready(envs.make_vec(name, 16, 0, face="gymnasium", batched=True)), few, 5_000
             ),
             "batched_sb3_16": vector_rate(ready(envs.make_vec(name, 16, 0, batched=True)), few, 2_000),
             "batched_1024": vector_rate(
-                ready(envs.make_vec(name, 1024, 0, "gymnasium", batched=True)), many, 1_000
+                ready(envs.make_vec(name, 1024, 0, face="gymnasium", batched=True)), many, 1_000
             ),
         }
     )

@@ -1,18 +1,21 @@
-"""Drifts between agent and environment, for any environment: actuators and sensors.
+"""What drifts between agent and environment, whatever the environment: a channel on each of three signals.
 
-A channel sits on one signal. It names its parameters, is set to a context's values, and maps the signal; where it
-holds state (random numbers), it gives and takes that state. Where a setting leaves the signal as it is, the map is
-None, so that a channel that does nothing costs nothing.
+A channel names its parameters, is set to a context's values, and maps its signal: actions on their way to the
+environment (`envs.actuators`), observations and rewards on their way back (`envs.readings`). Where a setting leaves the
+signal as it is, the map is None, so that a channel that does nothing costs nothing. Random numbers are a function of
+the seed; they and delayed signals are the channel's state.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import math
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
-from gymnasium import Space, spaces
 
 from envs.sources import keyed
 
@@ -26,100 +29,119 @@ class Parameter:
     positive: bool
 
 
-class ActionChannel:
-    """Between the agent's action and the environment.
+class Channel(ABC):
+    """A signal that may be changed on its way.
 
-    A box action becomes clip(sign · gain · action) to the space's bounds: the actuator saturates where it did
-    before. A discrete action has a sign alone: −1 mirrors the order of the actions, 0 … n−1 to n−1 … 0.
+    Attributes:
+        parameters: what can drift.
+        random: those of them that draw random numbers, each from a generator of its own.
+        map: what happens to the signal now; None: nothing.
     """
 
-    parameters: Mapping[str, Parameter] = {
-        "action_sign": Parameter("", "sign of the actuator, −1 or 1", positive=False),
-        "action_gain": Parameter("", "gain of the actuator", positive=False),
-    }
+    parameters: ClassVar[Mapping[str, Parameter]]
+    random: ClassVar[tuple[str, ...]] = ()
 
-    def __init__(self, space: Space) -> None:
-        self._space = space
+    def __init__(self) -> None:
         self.map: Callable[[Any], Any] | None = None
+        self.rng = {name: keyed(0, name) for name in self.random}
 
-    def check(self, names: set[str]) -> None:
-        """Refuses, in one sentence, parameters that this action space cannot have."""
-        if "action_gain" in names and not isinstance(self._space, spaces.Box):
-            raise ValueError(f"action_gain needs a Box action space, and this environment has {self._space}.")
-        if "action_sign" in names and not isinstance(self._space, spaces.Box | spaces.Discrete):
-            raise ValueError(
-                f"action_sign needs Box or Discrete actions, and this environment has {self._space}."
-            )
+    @abstractmethod
+    def check(self, bounds: Mapping[str, tuple[float, float]]) -> None:
+        """Refuses, in one sentence, parameters that this signal cannot have; takes note of the others' bounds."""
 
+    @abstractmethod
     def set(self, context: Mapping[str, float]) -> None:
-        sign, gain = context.get("action_sign", 1.0), context.get("action_gain", 1.0)
-        if sign not in (-1.0, 1.0):
-            raise ValueError(f"action_sign={sign}: expected −1 or 1.")
-        if sign * gain == 1.0:
-            self.map = None
-        elif isinstance(self._space, spaces.Discrete):
-            self.map = _mirror(self._space)
-        elif isinstance(self._space, spaces.Box):
-            self.map = _scale(self._space, sign * gain)
-
-
-def _mirror(space: spaces.Discrete) -> Callable[[Any], Any]:
-    ends = int(2 * space.start + space.n - 1)  # the first and the last action add up to this
-    return lambda action: ends - action
-
-
-def _scale(space: spaces.Box, factor: float) -> Callable[[Any], Any]:
-    low, high, dtype = space.low, space.high, space.dtype
-    return lambda action: np.minimum(np.maximum(factor * np.asarray(action, dtype), low), high)
-
-
-class ObservationChannel:
-    """Between the environment and the agent's observation: white Gaussian sensor noise."""
-
-    parameters: Mapping[str, Parameter] = {
-        "sensor_noise": Parameter("", "standard deviation of the noise on every observation", positive=False),
-    }
-
-    def __init__(self, space: Space) -> None:
-        self._space = space
-        self._rng = keyed(0, "sensor_noise")
-        self.map: Callable[[Any], Any] | None = None
-
-    def check(self, names: set[str]) -> None:
-        """Refuses, in one sentence, parameters that this observation space cannot have."""
-        if names and not (
-            isinstance(self._space, spaces.Box) and np.issubdtype(self._space.dtype, np.floating)
-        ):
-            raise ValueError(
-                f"sensor_noise needs a Box of floats to observe, and this environment has {self._space}."
-            )
-
-    def space(self) -> Space:
-        """The space of the observations it passes on: noise has no bounds."""
-        box = self._space
-        return spaces.Box(-np.inf, np.inf, box.shape, box.dtype)  # type: ignore[arg-type]
+        """Sets the values of a context."""
 
     def seed(self, seed: int) -> None:
-        """Starts the noise anew, as a function of the seed."""
-        self._rng = keyed(seed, "sensor_noise")
+        """Starts the random numbers anew, as a function of the seed."""
+        self.rng = {name: keyed(seed, name) for name in self.random}
 
-    def set(self, context: Mapping[str, float]) -> None:
-        noise = context.get("sensor_noise", 0.0)
-        if noise < 0:
-            raise ValueError(f"sensor_noise={noise}: expected a standard deviation of at least 0.")
-        self.map = self._noisy(noise) if noise > 0 else None
-
-    def _noisy(self, noise: float) -> Callable[[Any], Any]:
-        dtype = self._space.dtype
-
-        def add(observation: Any) -> Any:
-            return (observation + noise * self._rng.standard_normal(np.shape(observation))).astype(dtype)
-
-        return add
+    def begin(self) -> None:  # noqa: B027 most channels have nothing to forget
+        """An episode begins."""
 
     def get_state(self) -> dict[str, Any]:
-        """The state of the noise, plain numbers."""
-        return dict(self._rng.bit_generator.state)
+        """Random numbers and signals on their way, as plain values."""
+        return {"random": {name: dict(rng.bit_generator.state) for name, rng in self.rng.items()}}
 
     def set_state(self, state: Mapping[str, Any]) -> None:
-        self._rng.bit_generator.state = dict(state)
+        """Goes on exactly where `get_state` was called."""
+        for name, rng in self.rng.items():
+            rng.bit_generator.state = dict(state["random"][name])
+
+
+class Delay:
+    """A signal that arrives some steps late; until the first has, that first is there already."""
+
+    def __init__(self) -> None:
+        self.steps = 0
+        self._longest = 0
+        self._past: deque[Any] = deque()
+
+    def reserve(self, steps: float) -> None:
+        """Keeps as many signals as a delay of that many steps needs."""
+        self._longest = max(self._longest, int(steps))
+
+    def set(self, steps: float, name: str) -> None:
+        """How late, from now on."""
+        if steps < 0 or steps != int(steps):
+            raise ValueError(f"{name}={steps}: expected a whole number of steps from 0.")
+        self.steps = int(steps)
+        self.reserve(steps)
+
+    def __call__(self, signal: Any) -> Any:
+        past = self._past
+        past.append(np.copy(signal) if isinstance(signal, np.ndarray) else signal)
+        while len(past) > self._longest + 1:
+            past.popleft()
+        return past[max(len(past) - 1 - self.steps, 0)]
+
+    def clear(self) -> None:
+        """An episode begins: nothing is on its way."""
+        self._past.clear()
+
+    def get_state(self) -> list[Any]:
+        """What is on its way, as plain values."""
+        return [np.asarray(signal).tolist() for signal in self._past]
+
+    def set_state(self, past: Iterable[Any], dtype: Any) -> None:
+        """Goes on exactly where `get_state` was called."""
+        self._past = deque(np.asarray(signal, dtype)[()] for signal in past)
+        self.reserve(len(self._past) - 1)
+
+
+def permutation(number: float, size: int, name: str) -> list[int]:
+    """Permutation `number` of 0 … size − 1, in lexicographic order: 0 leaves everything where it is."""
+    if number != int(number) or not 0 <= number < math.factorial(size):
+        raise ValueError(
+            f"{name}={number}: expected a whole number from 0 to {size}! − 1, as there are {size} entries."
+        )
+    left, rest, order = list(range(size)), int(number), []
+    for place in range(size, 0, -1):
+        index, rest = divmod(rest, math.factorial(place - 1))
+        order.append(left.pop(index))
+    return order
+
+
+def sign_of(context: Mapping[str, float], name: str) -> float:
+    """A sign, which is −1 or 1."""
+    sign = context.get(name, 1.0)
+    if sign not in (-1.0, 1.0):
+        raise ValueError(f"{name}={sign}: expected −1 or 1.")
+    return sign
+
+
+def share_of(context: Mapping[str, float], name: str) -> float:
+    """A probability."""
+    share = context.get(name, 0.0)
+    if not 0 <= share <= 1:
+        raise ValueError(f"{name}={share}: expected a probability from 0 to 1.")
+    return share
+
+
+def size_of(context: Mapping[str, float], name: str, what: str = "a standard deviation") -> float:
+    """A number that is not negative."""
+    size = context.get(name, 0.0)
+    if not size >= 0:
+        raise ValueError(f"{name}={size}: expected {what} of at least 0.")
+    return size

@@ -10,10 +10,12 @@ import numpy as np
 from gymnasium import spaces
 from gymnasium.utils import RecordConstructorArgs
 
+from envs.actuators import ActionChannel
 from envs.course import Course
 from envs.drift import Clock, Context, Drift
-from envs.interface import ActionChannel, ObservationChannel, Parameter
+from envs.interface import Parameter
 from envs.plants import Plant, find_plant
+from envs.readings import ObservationChannel, RewardChannel
 from envs.transition import TransitionObservation
 
 __all__ = ["DriftingEnv", "TransitionObservation"]
@@ -74,6 +76,8 @@ class DriftingEnv(gym.Wrapper, RecordConstructorArgs):
         self.plant = find_plant(env) if plant is None else plant
         self._actions = ActionChannel(env.action_space)
         self._sensors = ObservationChannel(env.observation_space)
+        self._rewards = RewardChannel()
+        self._channels = (self._actions, self._sensors, self._rewards)
         self._refuse_inner_autoreset()
         self._check_names()
         self._within_episodes = drift.change_at == "step"
@@ -85,7 +89,7 @@ class DriftingEnv(gym.Wrapper, RecordConstructorArgs):
     @property
     def parameters(self) -> dict[str, Parameter]:
         """Every parameter that can drift here, physical ones first."""
-        interface = {**self._actions.parameters, **self._sensors.parameters}
+        interface = {name: p for channel in self._channels for name, p in channel.parameters.items()}
         return {
             **self.plant.parameters,
             **{n: p for n, p in interface.items() if n not in self.plant.parameters},
@@ -110,13 +114,12 @@ class DriftingEnv(gym.Wrapper, RecordConstructorArgs):
         for name, (low, _) in bounds.items():
             _check_positive(name, low, known[name])
         names = set(bounds) - set(self.plant.parameters)
-        self._actions.check(names & set(self._actions.parameters))
-        self._sensors.check(names & set(self._sensors.parameters))
+        for channel in self._channels:
+            channel.check({name: bounds[name] for name in sorted(names & set(channel.parameters))})
         self._physical = [name for name in bounds if name in self.plant.parameters]
 
     def _space(self, observe_context: bool) -> spaces.Space:
-        noisy = "sensor_noise" in self.drift.parameters
-        space = self._sensors.space() if noisy else self.env.observation_space
+        space = self._sensors.space()
         if not observe_context:
             return space
         if not isinstance(space, spaces.Box) or len(space.shape) != 1:
@@ -150,8 +153,10 @@ class DriftingEnv(gym.Wrapper, RecordConstructorArgs):
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Any, dict[str, Any]]:
         seed, left = self.course.begin(seed, options)
-        if seed is not None:
-            self._sensors.seed(seed)
+        for channel in self._channels:
+            channel.begin()
+            if seed is not None:
+                channel.seed(seed)
         self.apply(self.course.context)
         observation, info = self.env.reset(seed=seed, options=left or None)
         return self._observe(observation), self.course.report(info)
@@ -163,6 +168,8 @@ class DriftingEnv(gym.Wrapper, RecordConstructorArgs):
         if self._actions.map is not None:
             action = self._actions.map(action)
         observation, reward, terminated, truncated, info = self.env.step(action)
+        if self._rewards.map is not None:
+            reward = self._rewards.map(reward)
         info = course.report(info)
         course.tick()
         return self._observe(observation), reward, terminated, truncated, info
@@ -170,8 +177,8 @@ class DriftingEnv(gym.Wrapper, RecordConstructorArgs):
     def apply(self, context: Context) -> None:
         """Puts a context into effect: plant, actuators, sensors, and what an oracle is told."""
         self.plant.set(self.env.unwrapped, {name: context[name] for name in self._physical})
-        self._actions.set(context)
-        self._sensors.set(context)
+        for channel in self._channels:
+            channel.set(context)
         scaled = [(context[name] - self._middle[name]) / self._reach[name] for name in self._middle]
         self.told = np.array(scaled, np.float32)
 
@@ -190,15 +197,16 @@ class DriftingEnv(gym.Wrapper, RecordConstructorArgs):
         """
         return {
             **self.course.get_state(),
-            "noise": self._sensors.get_state(),
+            "channels": [channel.get_state() for channel in self._channels],
             "plant": self.plant.get_state(self.env.unwrapped),
         }
 
     def set_state(self, state: Mapping[str, Any]) -> None:
         """Goes on exactly where `get_state` was called, mid-phase and mid-episode."""
         self.course.set_state(state)
+        for channel, saved in zip(self._channels, state["channels"], strict=True):
+            channel.set_state(saved)
         self.apply(self.course.context)
-        self._sensors.set_state(state["noise"])
         self.plant.set_state(self.env.unwrapped, state["plant"])
 
 
