@@ -42,6 +42,10 @@ class MemoryConfig:
     """Layer norm of the controller's output before the interface (Franke, Niehues & Waibel 2018, "Robust and
     Scalable Differentiable Neural Computer for Question Answering") and of the reads before they are used."""
 
+    read_gain: float = 0.1
+    """Initial scale of the reads' layer norm. With 1 an untrained memory's reads, which say nothing yet, drown the
+    input of the controller; with 0.1 the agent starts as an LSTM does and learns to read."""
+
     strength_bias: float = 5.0
     """Added to the raw key strengths before oneplus, so that addressing is sharp from the first step. 0 is the
     published DNC, whose untrained reads are diffuse over the N slots."""
@@ -71,6 +75,10 @@ class MemoryConfig:
             given = getattr(self, name)
             if isinstance(given, bool) or not isinstance(given, int) or given < 1:
                 raise ValueError(f"{name} is {given!r}, expected a positive integer: set it to 1 or more.")
+        if not (math.isfinite(self.read_gain) and self.read_gain > 0):
+            raise ValueError(
+                f"read_gain is {self.read_gain}, expected a number above 0: use 0.1, or 1.0 for no scale."
+            )
         if not math.isfinite(self.strength_bias):
             raise ValueError(
                 f"strength_bias is {self.strength_bias}, expected a finite number: use 5.0, or 0.0 for the "

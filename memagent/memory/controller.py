@@ -95,6 +95,8 @@ class DNC(nn.Module):
         self.controller_norm = nn.LayerNorm(H) if config.layer_norm else nn.Identity()
         self.interface = nn.Linear(H, bank.interface_size(config))
         self.read_norm = nn.LayerNorm(read_dim) if config.layer_norm else nn.Identity()
+        if isinstance(self.read_norm, nn.LayerNorm):
+            nn.init.constant_(self.read_norm.weight, config.read_gain)
         # Small: the heads start alike and undecided, and learn to bind sooner than from a gain of 1.
         nn.init.xavier_uniform_(self.interface.weight, gain=0.1)
         nn.init.zeros_(self.interface.bias)

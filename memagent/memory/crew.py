@@ -12,9 +12,6 @@ from typing import Any
 
 import torch
 
-MAX_SPAN = 8
-"""Sequences that share one read of the weights; more of them leave no cache for their states."""
-
 
 class Crew:
     """Runs one function on all sequences of a batch."""

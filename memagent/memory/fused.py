@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from memagent.memory.states import DNCState
 
 logger = logging.getLogger(__name__)
-FORWARD_SPAN, BACKWARD_SPAN = 16, 8
-"""Sequences that share one read of the weights, at most: more of them leave less cache to their states."""
+FORWARD_SPAN, BACKWARD_SPAN, OUTER_SPAN = 16, 8, 128
+"""Sequences that share one read of the weights, at most: more of them leave less cache to their states. Rows of the
+weights' gradients that share one read of what they are products of."""
 
 workspaces, crew = WorkspacePool(), Crew()
 
@@ -117,7 +118,8 @@ class Call:
         with telling_of_compilation():
             crew.run(
                 kernels.forward_span, self.shape.B, FORWARD_SPAN, array(self.x), self.start, weights,
-                w.controller, initial, w.zero, bank, w.lstm, w.record, array(y), self.constants, self.options,
+                w.controller, initial, w.zero, bank, w.lstm, w.record, w.scratch, array(y), self.constants,
+                self.options,
             )  # fmt: skip
         return y
 
@@ -132,8 +134,8 @@ class Call:
         with telling_of_compilation():
             crew.run(
                 kernels.backward_span, self.shape.B, BACKWARD_SPAN, self.start, array(d_y), transposed,
-                w.controller, w.initial, w.zero, w.bank, w.lstm, w.record, w.replay, w.d_controller, w.d_bank,
-                w.d_steps, w.d_vectors, self.constants, self.options,
+                w.controller, w.initial, w.zero, w.bank, w.lstm, w.record, w.replay, w.scratch, w.d_controller,
+                w.d_bank, w.d_steps, w.d_vectors, self.constants, self.options,
             )  # fmt: skip
 
 
@@ -234,43 +236,29 @@ def shared_gradients(
     call: Call, workspace: Workspace, weights: Weights[Tensor]
 ) -> tuple[Tensor, Weights[Tensor | None]]:
     """By x and by the parameters: products over all T*B steps, and sums over the sequences."""
-    h_tm1, r_tm1 = workspace.controller.h[:-1], workspace.controller.r[:-1]
-    with _one_torch_thread():
-        d_gates, d_xi, h, r, o = (
-            torch.from_numpy(steps).flatten(0, 1)
-            for steps in (*workspace.d_steps, h_tm1, r_tm1, workspace.lstm.o)
-        )  # [T*B, size]
-        x_r = torch.cat([call.x.flatten(0, 1), r], 1)
-        d_gates_t, d_xi_t, x_r_t, h_t, o_t = (m.t().contiguous() for m in (d_gates, d_xi, x_r, h, o))
-        weight_x_t = weights.weight_ih[:, : call.shape.I].t().contiguous()
-        d_vectors = {
-            name: torch.from_numpy(d).sum(0) if call.options.layer_norm or "bias" in name else None
-            for name, d in workspace.d_vectors._asdict().items()
-        }
-    return products(d_gates, weight_x_t).view_as(call.x), Weights(
-        weight_ih=products(d_gates_t, x_r_t),
-        weight_hh=products(d_gates_t, h_t),
-        interface=products(d_xi_t, o_t),
-        **d_vectors,
-    )
-
-
-@contextmanager
-def _one_torch_thread() -> Iterator[None]:
-    """Small copies are not worth waking PyTorch's threads, which would then spin beside ours for a while."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-
-
-def products(A: Tensor, C: Tensor) -> Tensor:
-    """A C^T, by the kernels."""
-    out = torch.empty(len(A), len(C), dtype=A.dtype)
-    crew.run(kernels.products_span, len(A), FORWARD_SPAN, array(out), array(A), array(C))
-    return out
+    flat = [
+        a.reshape(-1, a.shape[-1])
+        for a in (*workspace.d_steps, *workspace.controller[::2], workspace.lstm.o, array(call.x))
+    ]  # [T*B, size]; of h and r the last step is left out
+    d_gates, d_xi, h, r, o, x = (a[: call.shape.T * call.shape.B] for a in flat)
+    (rows, inputs), real = weights.weight_ih.shape, call.x.dtype
+    weight_ih = torch.empty(rows, inputs, dtype=real)
+    weight_hh, interface = torch.empty_like(weights.weight_hh), torch.empty_like(weights.interface)
+    for out, first, A, C in (
+        (weight_ih, 0, d_gates, x),
+        (weight_ih, call.shape.I, d_gates, r),
+        (weight_hh, 0, d_gates, h),
+        (interface, 0, d_xi, o),
+    ):
+        crew.run(kernels.outer_span, len(out), OUTER_SPAN, out.numpy(), first, A, C)
+    d_x = torch.empty_like(call.x)
+    weight_x = array(weights.weight_ih[:, : call.shape.I].t())
+    crew.run(kernels.products_span, len(x), FORWARD_SPAN, d_x.numpy().reshape(x.shape), d_gates, weight_x)
+    d_vectors = {
+        name: torch.from_numpy(d.sum(0)) if call.options.layer_norm or "bias" in name else None
+        for name, d in workspace.d_vectors._asdict().items()
+    }
+    return d_x, Weights(weight_ih=weight_ih, weight_hh=weight_hh, interface=interface, **d_vectors)
 
 
 @contextmanager

@@ -11,15 +11,23 @@ when the backward pass comes to it: what is replayed is still in the cache when 
 import hashlib
 from pathlib import Path
 
-import numpy as np
-from numba import njit
-
-from memagent.memory import records, step_backward, step_controller, step_forward, vectors
+from memagent.memory import (
+    lanes,
+    outer,
+    records,
+    step_backward,
+    step_controller,
+    step_forward,
+    step_links,
+    vectors,
+)
+from memagent.memory.outer import outer_products
 from memagent.memory.records import Bank, BankRecord, Scratch
 from memagent.memory.step_backward import step_backward as memory_step_backward
 from memagent.memory.step_controller import controller_step, controller_step_backward
-from memagent.memory.step_forward import ROWS, cut, link_rows, write
+from memagent.memory.step_forward import cut, write
 from memagent.memory.step_forward import step as memory_step
+from memagent.memory.step_links import link_rows
 from memagent.memory.vectors import (
     FAST,
     add_products,
@@ -27,6 +35,7 @@ from memagent.memory.vectors import (
     copy,
     fill,
     fill_rows,
+    kernel,
     layer_norm,
     layer_norm_backward,
 )
@@ -35,7 +44,7 @@ SEGMENT = 8
 """Steps between two kept M and L."""
 
 
-@njit
+@kernel()
 def content_slot(t, slots):
     """Where M and L after step t are: the first two slots in turn, the others before steps SEGMENT, 2 SEGMENT, …"""
     kept = 1 + (t + 1) // SEGMENT
@@ -44,12 +53,12 @@ def content_slot(t, slots):
     return t % min(slots, 2)
 
 
-@njit
+@kernel()
 def _bank_at(content, k, bank, s, b):
     return Bank(content.M[k, b], bank.u[s, b], bank.p[s, b], content.L[k, b], bank.w_w[s, b], bank.w_r[s, b])
 
 
-@njit
+@kernel()
 def _record_at(r, s, b):
     return BankRecord(
         r.xi[s, b], r.psi[s, b], r.prefix[s, b], r.c_w[s, b], r.s_w[s, b], r.m_w[s, b],
@@ -57,31 +66,16 @@ def _record_at(r, s, b):
     )  # fmt: skip
 
 
-@njit
-def _scratch(N, W, R, H, dtype):
+@kernel()
+def _scratch_of(s, b):
     return Scratch(
-        clamped=np.empty(N, dtype),
-        rank=np.empty(N, np.int32),
-        query=np.empty((R, W), dtype),
-        pull=np.empty((R, N), dtype),
-        back=np.empty((R, N), dtype),
-        shrink=np.empty(R, dtype),
-        rows=np.empty((ROWS, N), dtype),
-        reads=np.empty((R, W), dtype),
-        d_b=np.empty((R, N), dtype),
-        d_c=np.empty((R, N), dtype),
-        d_f=np.empty((R, N), dtype),
-        d_w_r=np.empty((R, N), dtype),
-        d_w=np.empty((1, N), dtype),
-        d_p=np.empty(N, dtype),
-        d_a=np.empty(N, dtype),
-        d_psi=np.empty(N, dtype),
-        d_h=np.empty(H, dtype),
-        d_r=np.empty(R * W, dtype),
-    )
+        s.clamped[b], s.rank[b], s.query[b], s.pull[b], s.back[b], s.shrink[b], s.reads[b], s.d_b[b], s.d_c[b],
+        s.d_f[b], s.d_w_r[b], s.d_w[b], s.d_p[b], s.d_a[b], s.d_psi[b], s.d_h[b], s.d_r[b], s.d_o[b],
+        s.w_r[b], s.f[b], s.b[b],
+    )  # fmt: skip
 
 
-@njit
+@kernel()
 def _before(t, b, first, start, fresh, initial, bank, replay):
     # The bank before step t of the segment that begins at step first.
     if start[t, b]:
@@ -93,7 +87,7 @@ def _before(t, b, first, start, fresh, initial, bank, replay):
     return _bank_at(replay, t - 1 - first, bank, t - 1, b)
 
 
-@njit(fastmath=FAST)
+@kernel(fastmath=FAST)
 def _replay(first, end, b, start, fresh, initial, bank, record, replay, R, W, options):
     # M and L after every step of a segment, from those before it and from what the forward pass wrote down.
     for t in range(first, end):
@@ -104,10 +98,10 @@ def _replay(first, end, b, start, fresh, initial, bank, record, replay, R, W, op
         xi = cut(record.xi[t, b], R, W, options)
         write(before.M, after.w_w, record.psi[t, b], xi.e, xi.v, options.deallocation, after.M)
         if options.links and t + 1 < end:
-            link_rows(before.L, before.p, after.w_w, 0, after.L)
+            link_rows(before.L, before.p, after.w_w, after.L)
 
 
-@njit
+@kernel()
 def _forget(d_state, d_bank, b, zero):
     # A sequence starts here: nothing before it has a gradient.
     for d in (d_state.h, d_state.c, d_state.r, d_bank.u, d_bank.p, d_bank.w_w):
@@ -117,9 +111,9 @@ def _forget(d_state, d_bank, b, zero):
 
 
 def _forward_entry(digest: str):
-    @njit(fastmath=FAST, cache=True, nogil=True)
+    @kernel(fastmath=FAST, cache=True, nogil=True)
     def forward_span(
-        begin, end, x, start, weights, controller, initial, zero, bank, lstm, record, y, constants, options
+        begin, end, x, start, weights, controller, initial, zero, bank, lstm, record, scratches, y, constants, options,
     ):  # fmt: skip
         """All T steps of sequences begin to end.
 
@@ -128,9 +122,9 @@ def _forward_entry(digest: str):
         bank and both records; those with fewer than T steps are written in turn, the last step staying.
         """
         digest  # noqa: B018 - closed over, so that the cache on disk sees an edit of the other files
-        T, (N, W), R, H = start.shape[0], initial.M.shape[2:], initial.w_r.shape[2], lstm.o.shape[2]
+        T, W, R, H = start.shape[0], initial.M.shape[3], initial.w_r.shape[2], lstm.o.shape[2]
         steps, slots = bank.u.shape[0], bank.M.shape[0]
-        scratch, fresh = _scratch(N, W, R, H, x.dtype), _bank_at(zero, 0, zero, 0, 0)
+        scratch, fresh = _scratch_of(scratches, begin), _bank_at(zero, 0, zero, 0, 0)
         reads = scratch.reads.reshape(R * W)
         for t in range(T):
             controller_step(
@@ -160,10 +154,10 @@ def _forward_entry(digest: str):
 
 
 def _backward_entry(digest: str):
-    @njit(fastmath=FAST, cache=True, nogil=True)
+    @kernel(fastmath=FAST, cache=True, nogil=True)
     def backward_span(
-        begin, end, start, d_y, weights, controller, initial, zero, bank, lstm, record, replay, d_state, d_bank,
-        d_steps, d_vectors, constants, options,
+        begin, end, start, d_y, weights, controller, initial, zero, bank, lstm, record, replay, scratches, d_state,
+        d_bank, d_steps, d_vectors, constants, options,
     ):  # fmt: skip
         """The gradients of all T steps of sequences begin to end, the last step first.
 
@@ -173,14 +167,10 @@ def _backward_entry(digest: str):
         [SEGMENT, B, ...].
         """
         digest  # noqa: B018 - closed over, as above
-        T, (N, W), R, H = start.shape[0], initial.M.shape[2:], initial.w_r.shape[2], lstm.o.shape[2]
+        T, W, R, H = start.shape[0], initial.M.shape[3], initial.w_r.shape[2], lstm.o.shape[2]
         one, first = weights.bias.dtype.type(1), T
-        scratch, fresh = _scratch(N, W, R, H, weights.bias.dtype), _bank_at(zero, 0, zero, 0, 0)
-        d_reads, d_r, d_o = (
-            scratch.reads.reshape(R * W),
-            scratch.d_r,
-            np.empty((end - begin, H), scratch.d_r.dtype),
-        )
+        scratch, fresh = _scratch_of(scratches, begin), _bank_at(zero, 0, zero, 0, 0)
+        d_reads, d_r, d_o = scratch.reads.reshape(R * W), scratch.d_r, scratches.d_o[begin:end]
         for t in range(T - 1, -1, -1):
             if t < first:
                 first = t // SEGMENT * SEGMENT
@@ -225,7 +215,7 @@ def _backward_entry(digest: str):
 
 
 def _products_entry(digest: str):
-    @njit(cache=True, nogil=True)
+    @kernel(cache=True, nogil=True)
     def products_span(begin, end, out, A, C):
         """Rows begin to end of out = A C^T."""
         digest  # noqa: B018 - closed over, as above
@@ -235,11 +225,22 @@ def _products_entry(digest: str):
     return products_span
 
 
+def _outer_entry(digest: str):
+    @kernel(cache=True, nogil=True)
+    def outer_span(begin, end, out, first, A, C):
+        """Rows begin to end of out = A^T C, from its column first on."""
+        digest  # noqa: B018 - closed over, as above
+        outer_products(begin, end, out, first, A, C)
+
+    return outer_span
+
+
 COMPILED_FILES = tuple(
-    str(m.__file__) for m in (records, vectors, step_controller, step_forward, step_backward)
+    str(m.__file__)
+    for m in (records, lanes, outer, vectors, step_controller, step_links, step_forward, step_backward)
 )
 """The files whose functions and layouts are compiled into the entries."""
 
 _digest = hashlib.sha256(b"".join(Path(file).read_bytes() for file in COMPILED_FILES)).hexdigest()
 forward_span, backward_span = _forward_entry(_digest), _backward_entry(_digest)
-products_span = _products_entry(_digest)
+products_span, outer_span = _products_entry(_digest), _outer_entry(_digest)

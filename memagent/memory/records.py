@@ -130,7 +130,7 @@ class Interface(NamedTuple):
 
 
 class Scratch(NamedTuple):
-    """Room for what one step of one sequence need not remember."""
+    """Room for what one step of one sequence need not remember, of every sequence [B, ...]."""
 
     clamped: Array  # [N] usage in [eps, 1]
     rank: NDArray[np.int32]  # [N] order of the slots by usage
@@ -138,15 +138,18 @@ class Scratch(NamedTuple):
     pull: Array  # [R, N]
     back: Array  # [R, N]
     shrink: Array  # [R]
-    rows: Array  # [rows, N] some rows of L
     reads: Array  # [R, W]
-    d_b: Array  # [R, N]
+    d_b: Array  # [R4, N]; R4 is R, up to the next multiple of four
     d_c: Array  # [R, N]
-    d_f: Array  # [R, N]
-    d_w_r: Array  # [R, N]
+    d_f: Array  # [R4, N]
+    d_w_r: Array  # [R4, N]
     d_w: Array  # [1, N]
     d_p: Array  # [N]
     d_a: Array  # [N]
     d_psi: Array  # [N]
     d_h: Array  # [H]
     d_r: Array  # [R*W]
+    d_o: Array  # [H]
+    w_r: Array  # [R4, N] read weights
+    f: Array  # [R4, N]
+    b: Array  # [R4, N]

@@ -4,9 +4,8 @@
 step to those by the bank before it.
 """
 
-from numba import njit
-
-from memagent.memory.step_forward import ROWS, inverse_norm, link_rows, masked_query, order
+from memagent.memory.step_forward import inverse_norm, masked_query, order
+from memagent.memory.step_links import links_backward
 from memagent.memory.vectors import (
     FAST,
     add_products,
@@ -16,13 +15,14 @@ from memagent.memory.vectors import (
     dot,
     fill,
     fill_rows,
+    kernel,
     oneplus_backward,
     sigmoid_backward,
     softmax_backward,
 )
 
 
-@njit(fastmath=FAST, error_model="numpy")
+@kernel(fastmath=FAST, error_model="numpy")
 def _out_of_mask(masks, d_masks, floor):
     # mask = floor + (1 - floor) s
     one = masks.dtype.type(1)
@@ -32,7 +32,7 @@ def _out_of_mask(masks, d_masks, floor):
             d_masks[i, d] *= (one - floor) * s * (one - s)
 
 
-@njit
+@kernel()
 def _out_of_range(xi, d_xi, constants):
     # From the gradient by the parts in their ranges to that by the raw interface, in place.
     oneplus_backward(xi.beta_r, d_xi.beta_r)
@@ -46,7 +46,7 @@ def _out_of_range(xi, d_xi, constants):
     _out_of_mask(xi.mask_w, d_xi.mask_w, constants.mask_floor)
 
 
-@njit(fastmath=FAST)
+@kernel(fastmath=FAST)
 def _read_backward(after, pi, record, d_w_r, d_M, d_pi, options, scratch):
     # 9. r_i = M^T w_r,i;  w_r,i = pi_1 b_i + pi_2 c_r,i + pi_3 f_i
     d_reads, d_b, d_c, d_f = scratch.reads, scratch.d_b, scratch.d_c, scratch.d_f
@@ -65,7 +65,7 @@ def _read_backward(after, pi, record, d_w_r, d_M, d_pi, options, scratch):
             d_f[i, n] = pi_3 * d[n]
 
 
-@njit(fastmath=FAST)
+@kernel(fastmath=FAST)
 def _mask_backward(M, k, mask, shrink, pull_M, back, d_M, d_mask):
     # ds/dm = m (2 k sum_n pull_n M_n - |m k|^-2 s k^2 + sum_n back_n M_n^2);  ds/dM_n += back_n m^2 M_n
     fill(d_mask, M.dtype.type(0))
@@ -79,7 +79,7 @@ def _mask_backward(M, k, mask, shrink, pull_M, back, d_M, d_mask):
         d_mask[d] = mask[d] * (k[d] * (pull_M[d] + pull_M[d] - shrink * k[d]) + d_mask[d])
 
 
-@njit(fastmath=FAST)
+@kernel(fastmath=FAST)
 def _cosine_backward(k, query, beta, eps, s, m, c, d_c, pull, back):
     # c = softmax(beta s), s_n = m^2 k . M_n / (|m k| |m M_n|):  ds/dM_n = pull_n m^2 k + back_n m^2 M_n
     inverse, d_beta = inverse_norm(k, query, eps), softmax_backward(c, beta, s, d_c)
@@ -91,7 +91,7 @@ def _cosine_backward(k, query, beta, eps, s, m, c, d_c, pull, back):
     return d_beta, dot(d_c, s) * inverse * inverse
 
 
-@njit(fastmath=FAST)
+@kernel(fastmath=FAST)
 def _content_backward(M, k, masks, beta, eps, s, m, c, d_c, scratch, d_M, d_k, d_masks, d_beta):
     # c_i = softmax(beta_i cos(m_i k_i, m_i M)); d_c is overwritten
     K, query = k.shape[0], scratch.query[: k.shape[0]]
@@ -119,65 +119,7 @@ def _content_backward(M, k, masks, beta, eps, s, m, c, d_c, scratch, d_M, d_k, d
                 d_M[n, d] += back_n * M[n, d]
 
 
-@njit(fastmath=FAST)
-def _link_rows_backward(L, p, w, first, d_L, d_w, d_p):
-    # 6. L_nm = (1 - w_n - w_m) L_nm[t-1] + w_n p_m[t-1];  adds to d_w and d_p, d_L becomes that by L[t-1]
-    one, zero, pairs = w.dtype.type(1), w.dtype.type(0), d_L.shape[0] // 2 * 2
-    for n in range(0, pairs, 2):
-        w_0, w_1, rest_0, rest_1 = w[first + n], w[first + n + 1], one - w[first + n], one - w[first + n + 1]
-        total_0 = total_1 = zero
-        for m in range(d_L.shape[1]):
-            d_0, d_1 = d_L[n, m], d_L[n + 1, m]
-            ld_0, ld_1 = L[n, m] * d_0, L[n + 1, m] * d_1
-            total_0 += p[m] * d_0 - ld_0
-            total_1 += p[m] * d_1 - ld_1
-            d_w[m] -= ld_0 + ld_1
-            d_p[m] += w_0 * d_0 + w_1 * d_1
-            d_L[n, m] = (rest_0 - w[m]) * d_0
-            d_L[n + 1, m] = (rest_1 - w[m]) * d_1
-        d_w[first + n] += total_0
-        d_w[first + n + 1] += total_1
-    for n in range(pairs, d_L.shape[0]):
-        total_0, w_0, rest_0 = zero, w[first + n], one - w[first + n]
-        for m in range(d_L.shape[1]):
-            d_0, ld_0 = d_L[n, m], L[n, m] * d_L[n, m]
-            total_0 += p[m] * d_0 - ld_0
-            d_w[m] -= ld_0
-            d_p[m] += w_0 * d_0
-            d_L[n, m] = (rest_0 - w[m]) * d_0
-        d_w[first + n] += total_0
-
-
-@njit(fastmath=FAST)
-def _links_backward(before, w, d_L, d_p, scratch):
-    # Adds to scratch.d_w; sets scratch.d_w_r
-    d_w, d_w_r, d_f, d_b, d_p_tm1 = (scratch.d_w[0], scratch.d_w_r, scratch.d_f, scratch.d_b, scratch.d_p)
-    zero, N = w.dtype.type(0), w.shape[0]
-    # 7. p = (1 - sum w_w) p[t-1] + w_w
-    total, along = zero, dot(d_p, before.p)
-    for n in range(N):
-        total += w[n]
-    for n in range(N):
-        d_w[n] += d_p[n] - along
-    for n in range(N):
-        d_p_tm1[n] = d_p[n] - total * d_p[n]
-    for first in range(0, N, ROWS):
-        end = min(first + ROWS, N)
-        rows, d_rows, L_tm1 = scratch.rows[: end - first], d_L[first:end], before.L[first:end]
-        # L again from L[t-1], instead of loading both
-        link_rows(L_tm1, before.p, w, first, rows)
-        # 8. f_i = L w_r,i[t-1];  b_i = L^T w_r,i[t-1]
-        add_rows(d_rows, d_f[:, first:end].T, before.w_r)
-        add_rows(d_rows, before.w_r[:, first:end].T, d_b)
-        for n in range(first, end):
-            d_L[n, n] = zero
-        add_rows(d_w_r, d_f[:, first:end], rows)
-        add_products(d_w_r[:, first:end], d_b, rows)
-        _link_rows_backward(L_tm1, before.p, w, first, d_rows, d_w, d_p_tm1)
-    copy(d_p_tm1, d_p)
-
-
-@njit(fastmath=FAST)
+@kernel(fastmath=FAST)
 def _write_backward(before, w, psi, xi, d_xi, deallocation, d_M, d_w, d_psi):
     # 5. M = psi M[t-1] (1 - w e^T) + w v^T  (psi only with de-allocation)
     M_tm1, e, v, d_e, d_v = before.M, xi.e, xi.v, d_xi.e, d_xi.v
@@ -204,7 +146,7 @@ def _write_backward(before, w, psi, xi, d_xi, deallocation, d_M, d_w, d_psi):
                 d_M[n, d] *= psi[n]
 
 
-@njit(fastmath=FAST)
+@kernel(fastmath=FAST)
 def _write_weights_backward(xi, d_xi, c_w, prefix, scratch):
     # 4. w_w = g_w (g_a a + (1 - g_a) c_w): sets scratch.d_a and the first row of scratch.d_c
     one, g_a, g_w = xi.e.dtype.type(1), xi.g[0], xi.g[1]
@@ -220,7 +162,7 @@ def _write_weights_backward(xi, d_xi, c_w, prefix, scratch):
         d_c_w[n] = g_w * (one - g_a) * d_w[n]
 
 
-@njit(fastmath=FAST, error_model="numpy")
+@kernel(fastmath=FAST, error_model="numpy")
 def _allocation_backward(u, prefix, constants, scratch, d_u):
     # 3. a_n = (1 - u_n) prod of the freer u_j;  the clamp passes gradients inside [eps, 1]
     one, zero, lowest = u.dtype.type(1), u.dtype.type(0), constants.usage_eps
@@ -235,7 +177,7 @@ def _allocation_backward(u, prefix, constants, scratch, d_u):
             d_u[j] += total / clamped[j] - d_a[j] * prefix[j]
 
 
-@njit(fastmath=FAST)
+@kernel(fastmath=FAST)
 def _usage_backward(before, f, psi, d_psi, d_u, d_w_w, d_w_r, d_f, others):
     one, u_tm1, w_tm1 = d_u.dtype.type(1), before.u, before.w_w
     # 2. u = (u[t-1] + w_w[t-1] - u[t-1] w_w[t-1]) psi
@@ -259,7 +201,7 @@ def _usage_backward(before, f, psi, d_psi, d_u, d_w_w, d_w_r, d_f, others):
         add_scaled(d_w_r[i], -f[i], others)
 
 
-@njit(fastmath=FAST)
+@kernel(fastmath=FAST)
 def step_backward(before, after, xi, record, d_bank, d_xi, constants, options, scratch):
     """The gradients of one memory step, from those by its reads (in scratch) and by the bank after it.
 
@@ -276,7 +218,7 @@ def step_backward(before, after, xi, record, d_bank, d_xi, constants, options, s
     )  # fmt: skip
     # 8, 7, 6. f, b, p, L
     if options.links:
-        _links_backward(before, after.w_w, d_bank.L, d_bank.p, scratch)
+        links_backward(before, after.w_w, d_bank.L, d_bank.p, scratch)
     # 5. M
     _write_backward(before, after.w_w, record.psi, xi, d_xi, options.deallocation, d_M, d_w[0], scratch.d_psi)
     # 4. w_w, c_w
@@ -289,6 +231,6 @@ def step_backward(before, after, xi, record, d_bank, d_xi, constants, options, s
     # 3, 2, 1. a, u, psi
     _allocation_backward(after.u, record.prefix, constants, scratch, d_bank.u)
     _usage_backward(before, xi.f, record.psi, scratch.d_psi, d_bank.u, d_bank.w_w, d_w_r, d_xi.f, scratch.d_a)
-    for i in range(d_w_r.shape[0]):
+    for i in range(d_bank.w_r.shape[0]):
         copy(d_w_r[i], d_bank.w_r[i])
     _out_of_range(xi, d_xi, constants)

@@ -1,7 +1,5 @@
 """The DNC's controller for one step of some sequences, compiled, forward and backward: LSTM, norm, interface."""
 
-from numba import njit
-
 from memagent.memory.vectors import (
     FAST,
     add_products,
@@ -9,6 +7,7 @@ from memagent.memory.vectors import (
     copy,
     fill,
     fill_rows,
+    kernel,
     layer_norm,
     layer_norm_backward,
     sigmoid,
@@ -16,7 +15,7 @@ from memagent.memory.vectors import (
 )
 
 
-@njit(fastmath=FAST, error_model="numpy")
+@kernel(fastmath=FAST, error_model="numpy")
 def lstm_cell(gates, c_tm1, c, tanh_c, h):
     """One LSTM cell: gates i, f, g, o, brought into their ranges in place; c, tanh c and h are set."""
     # c = sigmoid(f) c[t-1] + sigmoid(i) tanh(g);  h = sigmoid(o) tanh(c)
@@ -34,7 +33,7 @@ def lstm_cell(gates, c_tm1, c, tanh_c, h):
         h[j] = o[j] * tanh_c[j]
 
 
-@njit(fastmath=FAST)
+@kernel(fastmath=FAST)
 def lstm_backward(gates, c_tm1, tanh_c, d_h, d_c, d_gates):
     """Its gradients: d_c becomes that by c[t-1], d_gates is set to that by the gates before their functions."""
     H, one = d_h.shape[0], d_h.dtype.type(1)
@@ -54,7 +53,7 @@ def lstm_backward(gates, c_tm1, tanh_c, d_h, d_c, d_gates):
         d_c[j] *= f[j]
 
 
-@njit(fastmath=FAST)
+@kernel(fastmath=FAST)
 def controller_step(t, begin, end, x, start, weights, controller, lstm, xi, y, constants, options):
     """h, c = LSTM([x ; r[t-1]], (h[t-1], c[t-1])), o = norm(h), xi = W_xi o + b_xi of one step of a block."""
     slots, s, H, zero = (controller.h.shape[0], t % lstm.o.shape[0], lstm.o.shape[2], x.dtype.type(0))
@@ -82,7 +81,7 @@ def controller_step(t, begin, end, x, start, weights, controller, lstm, xi, y, c
     add_products(xi[s, begin:end], o, weights.interface)
 
 
-@njit(fastmath=FAST)
+@kernel(fastmath=FAST)
 def controller_step_backward(
     t, begin, end, d_y, weights, controller, lstm, d_state, d_steps, d_vectors, options, d_o, d_h
 ):  # fmt: skip

@@ -4,16 +4,23 @@ Names are those of the equations; `_tm1` is last step's. Every function takes vi
 """
 
 import numpy as np
-from numba import njit
 
 from memagent.memory.records import Interface
-from memagent.memory.vectors import FAST, add_products, add_rows, fill, fill_rows, oneplus, sigmoid, softmax
+from memagent.memory.step_links import links
+from memagent.memory.vectors import (
+    FAST,
+    add_products,
+    add_rows,
+    fill,
+    fill_rows,
+    kernel,
+    oneplus,
+    sigmoid,
+    softmax,
+)
 
-ROWS = 8
-"""Rows of L that are updated and multiplied while they are in the first cache."""
 
-
-@njit
+@kernel()
 def cut(xi, R, W, options):
     """Views of k_r | beta_r | k_w | beta_w | e | v | f | g_a | g_w | pi | masks."""
     strengths = R * W
@@ -43,7 +50,7 @@ def cut(xi, R, W, options):
     )
 
 
-@njit
+@kernel()
 def _into_mask(masks, floor):
     # mask = floor + (1 - floor) sigmoid
     for i in range(masks.shape[0]):
@@ -52,7 +59,7 @@ def _into_mask(masks, floor):
             masks[i, d] = floor + (masks.dtype.type(1) - floor) * masks[i, d]
 
 
-@njit
+@kernel()
 def into_range(xi, constants):
     """Bring every part of the raw interface into its range, in place."""
     oneplus(xi.beta_r, constants.strength_bias)
@@ -66,7 +73,7 @@ def into_range(xi, constants):
     _into_mask(xi.mask_w, constants.mask_floor)
 
 
-@njit(error_model="numpy")
+@kernel(error_model="numpy")
 def _usage(f, before, psi, u):
     # No fused operations here: usages are ordered, and the reference rounds every product.
     one, u_tm1, w_tm1 = u.dtype.type(1), before.u, before.w_w
@@ -83,7 +90,7 @@ def _usage(f, before, psi, u):
         u[n] *= psi[n]
 
 
-@njit(error_model="numpy")
+@kernel(error_model="numpy")
 def order(u, constants, clamped, rank):
     """Slots are taken by usage, rounded to 2^-16, then by index: rank says so in one number."""
     lowest, one, size = constants.usage_eps, u.dtype.type(1), np.int32(u.shape[0])
@@ -93,7 +100,7 @@ def order(u, constants, clamped, rank):
         rank[n] = np.int32(np.rint(clamped[n] * constants.usage_levels)) * size + np.int32(n)
 
 
-@njit(fastmath=FAST)
+@kernel(fastmath=FAST)
 def _prefix(clamped, rank, prefix):
     # prefix[phi_j] = prod_{i<j} u[phi_i], without a sort; four slots at a time
     one, last = clamped.dtype.type(1), clamped.shape[0] // 4 * 4
@@ -114,7 +121,7 @@ def _prefix(clamped, rank, prefix):
         prefix[n] = u_0
 
 
-@njit(fastmath=FAST)
+@kernel(fastmath=FAST)
 def masked_query(k, masks, query):
     """query = m^2 k; without masks, k."""
     for i in range(k.shape[0]):
@@ -125,7 +132,7 @@ def masked_query(k, masks, query):
             query[i, d] *= masks[i, d] * masks[i, d]
 
 
-@njit(fastmath=FAST, error_model="numpy")
+@kernel(fastmath=FAST, error_model="numpy")
 def inverse_norm(k, query, eps):
     """1 / |m k|, from k . m^2 k."""
     total = eps
@@ -134,7 +141,7 @@ def inverse_norm(k, query, eps):
     return k.dtype.type(1) / np.sqrt(total)
 
 
-@njit(fastmath=FAST, error_model="numpy")
+@kernel(fastmath=FAST, error_model="numpy")
 def _inverse_norms(M, masks, eps, m):
     # m_in = 1 / |mask_i M_n|
     one = M.dtype.type(1)
@@ -153,7 +160,7 @@ def _inverse_norms(M, masks, eps, m):
             m[i, n] = one / np.sqrt(m[i, n])
 
 
-@njit(fastmath=FAST)
+@kernel(fastmath=FAST)
 def _content(M, k, masks, beta, eps, query, s, m, c):
     # c_i = softmax(beta_i s_i),  s_i = cos(m_i k_i, m_i M)
     K = k.shape[0]
@@ -168,7 +175,7 @@ def _content(M, k, masks, beta, eps, query, s, m, c):
         softmax(s_i, beta[i], c[i])
 
 
-@njit(fastmath=FAST)
+@kernel(fastmath=FAST)
 def write(M_tm1, w, psi, e, v, deallocation, M):
     """The memory after a write, into M."""
     # 5. M = M[t-1] (1 - w_w e^T) + w_w v^T;  with de-allocation M[t-1] is scaled by psi first
@@ -179,39 +186,7 @@ def write(M_tm1, w, psi, e, v, deallocation, M):
             M[n, d] = keep * M_tm1[n, d] * (one - w_n * e[d]) + w_n * v[d]
 
 
-@njit(fastmath=FAST)
-def link_rows(L_tm1, p_tm1, w, first, L):
-    """Rows first, first + 1, ... of the new links, from those of t-1, into L."""
-    # 6. L_nm = (1 - w_n - w_m) L_nm[t-1] + w_n p_m[t-1], L_nn = 0
-    one, zero = w.dtype.type(1), w.dtype.type(0)
-    for n in range(L.shape[0]):
-        w_n, rest = w[first + n], one - w[first + n]
-        for m in range(L.shape[1]):
-            L[n, m] = (rest - w[m]) * L_tm1[n, m] + w_n * p_tm1[m]
-    for n in range(L.shape[0]):
-        L[n, first + n] = zero
-
-
-@njit(fastmath=FAST)
-def _links(before, after, f, b):
-    w, p, p_tm1, total = after.w_w, after.p, before.p, f.dtype.type(0)
-    fill_rows(f, total)
-    fill_rows(b, total)
-    for first in range(0, w.shape[0], ROWS):
-        end = min(first + ROWS, w.shape[0])
-        rows = after.L[first:end]
-        link_rows(before.L[first:end], p_tm1, w, first, rows)
-        # 8. f_i = L w_r,i[t-1];  b_i = L^T w_r,i[t-1]
-        add_products(f[:, first:end], before.w_r, rows)
-        add_rows(b, before.w_r[:, first:end], rows)
-    # 7. p = (1 - sum w_w) p[t-1] + w_w
-    for n in range(w.shape[0]):
-        total += w[n]
-    for n in range(w.shape[0]):
-        p[n] = p_tm1[n] - total * p_tm1[n] + w[n]
-
-
-@njit(fastmath=FAST)
+@kernel(fastmath=FAST)
 def step(before, after, xi, record, constants, options, scratch):
     """One memory step of one sequence: from the bank before it, the bank after it, the record, the reads (scratch)."""
     one, N, R, eps = (xi.e.dtype.type(1), after.w_w.shape[0], after.w_r.shape[0], constants.cosine_eps)
@@ -231,7 +206,7 @@ def step(before, after, xi, record, constants, options, scratch):
     write(before.M, after.w_w, record.psi, xi.e, xi.v, options.deallocation, after.M)
     # 6, 7, 8. L, p, f, b
     if options.links:
-        _links(before, after, record.f, record.b)
+        links(before, after, record.f, record.b, scratch)
     # 9. c_r,i = softmax(beta_r,i cos(k_r,i, M)) on the new M;  w_r,i = pi_1 b_i + pi_2 c_r,i + pi_3 f_i
     _content(after.M, xi.k_r, xi.mask_r, xi.beta_r, eps, query, record.s_r, record.m_r, record.c_r)
     for i in range(R):

@@ -5,6 +5,7 @@ few pairs need a check for overlap. Literals take the arrays' type: a Python flo
 """
 
 import math
+from typing import Any
 
 import numpy as np
 from numba import njit, types
@@ -12,6 +13,14 @@ from numba.extending import overload
 
 # Sums may be reordered (for vector lanes) and a*b + c fused; NaN and infinity keep their meaning.
 FAST = {"reassoc", "contract", "nsz"}
+
+
+def kernel(**options: Any) -> Any:
+    """numba.njit for functions that make no arrays and call kernels alone, and so need not count references.
+
+    Counting those of every view of an array takes a fifth of the time.
+    """
+    return njit(_nrt=False, **options)
 
 
 def exp(x):
@@ -65,14 +74,14 @@ def _tanh_of(x):
     return polynomial_or_exponential
 
 
-@njit
+@kernel()
 def fill(out, value):
     """out_j = value."""
     for j in range(out.shape[0]):
         out[j] = value
 
 
-@njit
+@kernel()
 def fill_rows(out, value):
     """out_ij = value."""
     for i in range(out.shape[0]):
@@ -80,14 +89,14 @@ def fill_rows(out, value):
             out[i, j] = value
 
 
-@njit
+@kernel()
 def copy(a, out):
     """out_j = a_j."""
     for j in range(out.shape[0]):
         out[j] = a[j]
 
 
-@njit(fastmath=FAST)
+@kernel(fastmath=FAST)
 def dot(a, b):
     """sum_j a_j b_j."""
     total = a.dtype.type(0)
@@ -96,14 +105,14 @@ def dot(a, b):
     return total
 
 
-@njit(fastmath=FAST)
+@kernel(fastmath=FAST)
 def add_scaled(out, scale, a):
     """out_j += scale a_j."""
     for j in range(out.shape[0]):
         out[j] += scale * a[j]
 
 
-@njit(fastmath=FAST)
+@kernel(fastmath=FAST)
 def add_rows(out, w, A):
     """out_ij += sum_k w_ik A_kj: two rows of out and four of A at a time."""
     rows, depth = out.shape[0] // 2 * 2, A.shape[0] // 4 * 4
@@ -126,7 +135,7 @@ def add_rows(out, w, A):
                 out[i, j] += w0 * A[k, j]
 
 
-@njit(fastmath=FAST)
+@kernel(fastmath=FAST)
 def add_products(out, A, C, first=0):
     """out_mn += sum_j A_mj C_n,first+j: two rows of A by four of C at a time."""
     zero = A.dtype.type(0)
@@ -172,7 +181,7 @@ def add_products(out, A, C, first=0):
             out[m, n] += dot(A[m], C[n, first:end])
 
 
-@njit(fastmath=FAST, error_model="numpy")
+@kernel(fastmath=FAST, error_model="numpy")
 def sigmoid(x):
     """x_j = 1 / (1 + e^-x_j), in place."""
     one = x.dtype.type(1)
@@ -180,7 +189,7 @@ def sigmoid(x):
         x[j] = one / (one + exp(-x[j]))
 
 
-@njit(fastmath=FAST)
+@kernel(fastmath=FAST)
 def sigmoid_backward(s, d):
     """The gradient d by s = sigmoid(x) becomes that by x."""
     one = s.dtype.type(1)
@@ -188,7 +197,7 @@ def sigmoid_backward(s, d):
         d[j] *= s[j] * (one - s[j])
 
 
-@njit(fastmath=FAST)
+@kernel(fastmath=FAST)
 def oneplus(x, bias):
     """x_j = 1 + log(1 + e^(x_j + bias)), in place."""
     one, zero = x.dtype.type(1), x.dtype.type(0)
@@ -197,7 +206,7 @@ def oneplus(x, bias):
         x[j] = one + max(z, zero) + x.dtype.type(math.log1p(math.exp(-abs(z))))
 
 
-@njit(fastmath=FAST)
+@kernel(fastmath=FAST)
 def oneplus_backward(y, d):
     """The gradient d by y = oneplus(x) becomes that by x: dy/dx = 1 - e^(1 - y)."""
     one = y.dtype.type(1)
@@ -205,7 +214,7 @@ def oneplus_backward(y, d):
         d[j] *= -y.dtype.type(math.expm1(one - y[j]))
 
 
-@njit(fastmath={"reassoc", "nsz", "nnan"})
+@kernel(fastmath={"reassoc", "nsz", "nnan"})
 def _largest(x):
     largest = x[0]
     for j in range(x.shape[0]):
@@ -213,7 +222,7 @@ def _largest(x):
     return largest
 
 
-@njit(fastmath=FAST, error_model="numpy")
+@kernel(fastmath=FAST, error_model="numpy")
 def softmax(x, strength, out):
     """The softmax of strength x (strength > 0), into out."""
     largest, total = _largest(x), x.dtype.type(0)
@@ -226,7 +235,7 @@ def softmax(x, strength, out):
         out[j] *= scale
 
 
-@njit(fastmath=FAST)
+@kernel(fastmath=FAST)
 def softmax_backward(y, strength, x, d):
     """The gradient d by y = softmax(strength x) becomes that by x. Returns the one by the strength."""
     # d_x = strength y (d - y . d)
@@ -240,7 +249,7 @@ def softmax_backward(y, strength, x, d):
     return d_strength
 
 
-@njit(fastmath=FAST, error_model="numpy")
+@kernel(fastmath=FAST, error_model="numpy")
 def layer_norm(x, scale, shift, eps, hat, out):
     """hat = (x - mean) rstd, out = scale hat + shift. Returns rstd."""
     one, size = x.dtype.type(1), x.dtype.type(x.shape[0])
@@ -258,7 +267,7 @@ def layer_norm(x, scale, shift, eps, hat, out):
     return rstd
 
 
-@njit(fastmath=FAST, error_model="numpy")
+@kernel(fastmath=FAST, error_model="numpy")
 def layer_norm_backward(d_out, scale, hat, rstd, d_x, d_scale, d_shift):
     """d_x = rstd (d_hat - mean d_hat - hat mean(d_hat hat)), d_hat = scale d_out; adds to d_scale and d_shift."""
     size, mean, mean_hat = hat.dtype.type(hat.shape[0]), hat.dtype.type(0), hat.dtype.type(0)

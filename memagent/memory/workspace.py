@@ -20,6 +20,7 @@ from memagent.memory.records import (
     Controller,
     ControllerRecord,
     Options,
+    Scratch,
     SequenceGradients,
     StepGradients,
 )
@@ -58,6 +59,22 @@ def empty_bank(shape: Shape, steps: int, contents: int) -> Bank:
         w_w=empty(steps, B, N, dtype=dtype),
         w_r=empty(steps, B, R, N, dtype=dtype),
     )
+
+
+def scratch(shape: Shape) -> Scratch:
+    """Room for one step of every sequence: zeros, which the rows of heads that do not exist stay."""
+    B, N, W, R, H, dtype = shape.B, shape.N, shape.W, shape.R, shape.H, shape.dtype
+    R4 = -(-R // 4) * 4
+
+    def room(*size: int) -> Array:
+        return torch.zeros(B, *size, dtype=dtype).numpy()
+
+    return Scratch(
+        clamped=room(N), rank=np.empty((B, N), np.int32), query=room(R, W), pull=room(R, N), back=room(R, N),
+        shrink=room(R), reads=room(R, W), d_b=room(R4, N), d_c=room(R, N), d_f=room(R4, N), d_w_r=room(R4, N),
+        d_w=room(1, N), d_p=room(N), d_a=room(N), d_psi=room(N), d_h=room(H), d_r=room(R * W), d_o=room(H),
+        w_r=room(R4, N), f=room(R4, N), b=room(R4, N),
+    )  # fmt: skip
 
 
 class Workspace:
@@ -100,6 +117,7 @@ class Workspace:
             f=per_step(R, P),
             b=per_step(R, P),
         )
+        self.scratch = scratch(shape)
         # The gradients of the backward pass: by the running state, and by what every step computed.
         self.d_bank = empty_bank(shape, once, once)
         self.d_controller = Controller(*(empty(once, B, n, dtype=dtype) for n in (H, H, R * W)))

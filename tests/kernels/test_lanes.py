@@ -1,0 +1,66 @@
+"""Explicit vectors against NumPy, with ends of rows that fill no vector."""
+
+import numpy as np
+import pytest
+from numba import njit
+from numba.core.errors import TypingError
+
+from memagent.memory import kernels
+from memagent.memory.lanes import load, spread, store, total, totals, width, without
+
+DTYPES = (np.float32, np.float64)
+
+
+@njit
+def _walk(A, b, out, hole):
+    # out = 2 A_1 + A_1 b - b without out[hole], its sum, and the sums of A_1, b, out and of A_1 once more
+    lanes, zero = width(b), spread(b.dtype.type(0))
+    s, t = zero, (zero, zero, zero)
+    for m in range(0, b.shape[0], lanes):
+        count = min(lanes, b.shape[0] - m)
+        x, y = load(A, (1, m), count), load(b, m, count)
+        z = without(b.dtype.type(2) * x + y * x - y, hole - m)
+        s, t = s + z, (t[0] + x, t[1] + y, t[2] + z)
+        store(out, m, count, z)
+    return total(s), totals(t[0], t[1], t[2], t[0])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("size", [1, 5, 8, 16, 37, 128])
+def test_lanes_compute_what_numpy_does(dtype, size):
+    rng = np.random.default_rng(size)
+    A, b = rng.normal(size=(3, size)).astype(dtype), rng.normal(size=size).astype(dtype)
+    out = np.full(size + 3, 7.0, dtype)
+    hole = size // 2
+    s, sums = _walk(A, b, out[:size], hole)
+
+    expected = 2 * A[1] + A[1] * b - b
+    expected[hole] = 0
+    tolerance = 1e-5 if dtype == np.float32 else 1e-12
+    np.testing.assert_allclose(out[:size], expected, rtol=tolerance, atol=tolerance)
+    np.testing.assert_array_equal(out[size:], 7.0)  # nothing beyond the end is touched
+    assert s == pytest.approx(expected.sum(), rel=tolerance, abs=size * tolerance)
+    np.testing.assert_allclose(
+        sums, (A[1].sum(), b.sum(), expected.sum(), A[1].sum()), rtol=tolerance, atol=size * tolerance
+    )
+
+
+def test_lanes_of_a_strided_row_are_refused():
+    with pytest.raises(TypingError, match="expected a contiguous array"):
+        _walk(np.ones((3, 8)), np.ones(16)[::2], np.ones(8), 0)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(
+    ("T", "M", "N", "first"), [(1, 1, 1, 0), (130, 7, 37, 3), (300, 21, 64, 1), (5, 4, 130, 0)]
+)
+def test_outer_products_in_spans_are_the_matrix_product(dtype, T, M, N, first):
+    rng = np.random.default_rng(0)
+    A, C = rng.normal(size=(T, M)).astype(dtype), rng.normal(size=(T, N)).astype(dtype)
+    out = np.full((M, first + N + 2), 7.0, dtype)
+    for begin in range(0, M, 5):
+        kernels.outer_span(begin, min(begin + 5, M), out, first, A, C)
+    tolerance = 1e-4 if dtype == np.float32 else 1e-11
+    np.testing.assert_allclose(out[:, first : first + N], A.T @ C, rtol=tolerance, atol=tolerance)
+    np.testing.assert_array_equal(out[:, :first], 7.0)
+    np.testing.assert_array_equal(out[:, first + N :], 7.0)
