@@ -57,8 +57,8 @@ def net(*units: int) -> dict[str, Any]:
 
 
 # One update of 256 transitions for every 4 steps, where nothing else is said.
-SAC_QUICK = {"learning_rate": 1e-3, "gamma": 0.97, "gradient_steps": 2, "policy_kwargs": net(128, 128)}
-DQN_QUICK = {
+SAC_QUICK: dict[str, Any] = {"learning_rate": 1e-3, "gamma": 0.97, "gradient_steps": 2, "policy_kwargs": net(128, 128)}
+DQN_QUICK: dict[str, Any] = {
     "learning_rate": 1e-3,
     "batch_size": 128,
     "buffer_size": 100_000,
@@ -69,9 +69,9 @@ DQN_QUICK = {
     "exploration_fraction": 0.2,
     "policy_kwargs": net(128, 128),
 }
-SLOW = {"gamma": 0.99, "gradient_steps": 4, "learning_rate": 7.3e-4, "policy_kwargs": net(256, 256)}
+SLOW: dict[str, Any] = {"gamma": 0.99, "gradient_steps": 4, "learning_rate": 7.3e-4, "policy_kwargs": net(256, 256)}
 # RL Baselines3 Zoo's settings for the continuous MountainCar, at half its updates: its reward has to be found
-MOUNTAIN_CAR_SAC = {
+MOUNTAIN_CAR_SAC: dict[str, Any] = {
     "learning_rate": 3e-4,
     "batch_size": 512,
     "ent_coef": 0.1,
@@ -153,7 +153,7 @@ def run(name: str, agent_name: str, seed: int, steps: int | None = None) -> Run:
         agent = make_agent(name, envs.make_vec(name, NUM_ENVS, seed, observe_context=told), seed)
         curve, began = Curve(), time.perf_counter()
         agent.learn(CONTROLS[name].steps if steps is None else steps, curve)
-        done["steps"], done["updates"] = agent.num_timesteps, agent._n_updates  # type: ignore[attr-defined]
+        done["steps"], done["updates"] = agent.num_timesteps, agent._n_updates
         done["train_seconds"] = round(time.perf_counter() - began, 1)
         done["curve"] = curve.binned() if curve.episodes else None
 

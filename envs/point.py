@@ -38,9 +38,8 @@ def random_place(key: int, count: int, reach: float) -> tuple[float, float]:
 def hashed(key: int, number: int) -> float:
     """A number in [0, 1) that is a pure function of key and number, both below 2**32."""
     word = (int(key) ^ int(number) * 0x9E3779B9) & 0xFFFFFFFF
-    for factor in (0x85EBCA6B, 0xC2B2AE35):
-        word = ((word ^ word >> 16) * factor) & 0xFFFFFFFF
-        word ^= word >> 13
+    word = ((word ^ word >> 16) * 0x85EBCA6B) & 0xFFFFFFFF
+    word = ((word ^ word >> 13) * 0xC2B2AE35) & 0xFFFFFFFF
     return (word ^ word >> 16) / 4294967296.0
 
 
@@ -64,7 +63,9 @@ def wind_step(
     """One step of PointWind: the new x, y, goal_x, goal_y and count, and the reward."""
     step_x, step_y = thrust(a_x, a_y, heading, speed)
     x, y = moved(x, y, step_x + wind_x, step_y + wind_y)
-    distance = math.sqrt((x - goal_x) * (x - goal_x) + (y - goal_y) * (y - goal_y))  # a power rounds otherwise
+    distance = math.sqrt(
+        (x - goal_x) * (x - goal_x) + (y - goal_y) * (y - goal_y)
+    )  # a power rounds otherwise
     if distance > radius:
         return x, y, goal_x, goal_y, count, -distance_cost * distance
     goal_x, goal_y = random_place(key, count, 0.9)
@@ -81,7 +82,9 @@ def goal_step(
         return x, y, waiting - 1, count, 0.0
     step_x, step_y = thrust(a_x, a_y, 0.0, speed)
     x, y = moved(x, y, step_x, step_y)
-    distance = math.sqrt((x - goal_x) * (x - goal_x) + (y - goal_y) * (y - goal_y))  # a power rounds otherwise
+    distance = math.sqrt(
+        (x - goal_x) * (x - goal_x) + (y - goal_y) * (y - goal_y)
+    )  # a power rounds otherwise
     if distance > radius:
         return x, y, 0, count, -distance_cost * distance
     x, y = random_place(key, count, 1.0)
