@@ -157,7 +157,8 @@ _FOREIGN = """
 the `info` keys of `DriftingEnv`, and leaves to the agent what the base environment observes:
 
 ```python
-env = TransitionObservation(ForeignStream(NSClassicControlWrapper(gym.make("CartPole-v1"), {"masscart": update})))
+env = ForeignStream(NSClassicControlWrapper(gym.make("CartPole-v1"), {"masscart": update}))
+env = TransitionObservation(env)
 ```
 
 NS-Gym asks for an older MuJoCo than Gymnasium needs; `pip install --no-deps ns-gym` installs it beside a newer one.
