@@ -47,7 +47,7 @@ def _width(row):
 
 def _check_place(array: Any, index: Any) -> None:
     # A contiguous array and a number for each of its dimensions.
-    indices = index.types if isinstance(index, types.BaseTuple) else (index,)
+    indices = tuple(index) if isinstance(index, types.BaseTuple) else (index,)
     if not (isinstance(array, types.Array) and array.layout == "C" and array.dtype in WIDTHS):
         raise TypingError(f"{array} was given, expected a contiguous array of float32 or float64.")
     if len(indices) != array.ndim or not all(isinstance(i, types.Integer) for i in indices):
@@ -58,7 +58,7 @@ def _pointer(context: Any, builder: Any, array: Any, index: Any, values: Any, ve
     arrays = context.make_array(array)(context, builder, values[0])
     if isinstance(index, types.BaseTuple):
         indices = cgutils.unpack_tuple(builder, values[1], len(index))
-        kinds = index.types
+        kinds = tuple(index)
     else:
         indices, kinds = [values[1]], (index,)
     place = ir.IntType(64)(0)
