@@ -57,7 +57,12 @@ def net(*units: int) -> dict[str, Any]:
 
 
 # One update of 256 transitions for every 4 steps, where nothing else is said.
-SAC_QUICK: dict[str, Any] = {"learning_rate": 1e-3, "gamma": 0.97, "gradient_steps": 2, "policy_kwargs": net(128, 128)}
+SAC_QUICK: dict[str, Any] = {
+    "learning_rate": 1e-3,
+    "gamma": 0.97,
+    "gradient_steps": 2,
+    "policy_kwargs": net(128, 128),
+}
 DQN_QUICK: dict[str, Any] = {
     "learning_rate": 1e-3,
     "batch_size": 128,
@@ -69,7 +74,12 @@ DQN_QUICK: dict[str, Any] = {
     "exploration_fraction": 0.2,
     "policy_kwargs": net(128, 128),
 }
-SLOW: dict[str, Any] = {"gamma": 0.99, "gradient_steps": 4, "learning_rate": 7.3e-4, "policy_kwargs": net(256, 256)}
+SLOW: dict[str, Any] = {
+    "gamma": 0.99,
+    "gradient_steps": 4,
+    "learning_rate": 7.3e-4,
+    "policy_kwargs": net(256, 256),
+}
 # RL Baselines3 Zoo's settings for the continuous MountainCar, at half its updates: its reward has to be found
 MOUNTAIN_CAR_SAC: dict[str, Any] = {
     "learning_rate": 3e-4,
