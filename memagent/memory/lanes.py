@@ -10,13 +10,14 @@ import operator
 from typing import Any
 
 from llvmlite import ir
-from numba import types
+from numba import extending, types
 from numba.core import cgutils
 from numba.core.errors import TypingError
-from numba.extending import intrinsic, models, overload, register_model
+from numba.extending import models, overload, register_model
 
 WIDTHS = {types.float32: 16, types.float64: 8}
 FLAGS = ("reassoc", "contract", "nsz")
+intrinsic: Any = extending.intrinsic  # whose type knows nothing of the context that comes first
 
 
 class Lanes(types.Type):
@@ -47,7 +48,7 @@ def _width(row):
 
 def _check_place(array: Any, index: Any) -> None:
     # A contiguous array and a number for each of its dimensions.
-    indices = tuple(index) if isinstance(index, types.BaseTuple) else (index,)
+    indices = getattr(index, "types", (index,))
     if not (isinstance(array, types.Array) and array.layout == "C" and array.dtype in WIDTHS):
         raise TypingError(f"{array} was given, expected a contiguous array of float32 or float64.")
     if len(indices) != array.ndim or not all(isinstance(i, types.Integer) for i in indices):
@@ -56,11 +57,8 @@ def _check_place(array: Any, index: Any) -> None:
 
 def _pointer(context: Any, builder: Any, array: Any, index: Any, values: Any, vector: Any) -> Any:
     arrays = context.make_array(array)(context, builder, values[0])
-    if isinstance(index, types.BaseTuple):
-        indices = cgutils.unpack_tuple(builder, values[1], len(index))
-        kinds = tuple(index)
-    else:
-        indices, kinds = [values[1]], (index,)
+    kinds = getattr(index, "types", (index,))
+    indices = cgutils.unpack_tuple(builder, values[1], len(kinds)) if len(kinds) > 1 else [values[1]]
     place = ir.IntType(64)(0)
     shape = cgutils.unpack_tuple(builder, arrays.shape, array.ndim)
     for i, kind, size in zip(indices, kinds, shape, strict=True):
