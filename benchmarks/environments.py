@@ -54,7 +54,7 @@ def vector_rate(vec: Any, actions: np.ndarray, steps: int) -> Callable[[], float
         for t in range(steps):
             result = vec.step(actions[t % TABLE])
             if next_step:
-                resets += np.count_nonzero(result[2] | result[3])
+                resets += int(np.count_nonzero(result[2] | result[3]))
         return (steps * actions.shape[1] - resets) / (time.process_time() - begun)
 
     return run

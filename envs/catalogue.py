@@ -78,6 +78,7 @@ def make(
     transition_observation: bool = True,
     change_scale: float | Sequence[float] | None = None,
     seed: int | None = None,
+    lifetime: int | None = None,
     render_mode: str | None = None,
 ) -> gym.Env:
     """The environment of an id, as gym.make builds it (without the time limit).
@@ -93,13 +94,14 @@ def make(
         transition_observation: whether the observation shows the last transition.
         change_scale: scale of the change it shows; None for the catalogue's.
         seed: of the first lifetime, as in DriftingEnv.
+        lifetime: seed of the drift alone, as in DriftingEnv.
         render_mode: as in Gymnasium.
     """
     entry = _entry(name)
     if drift is None:
         drift = default_drift(name, schedule, phase_steps, num_contexts, change_at)
     base = _make_base(name, render_mode)
-    env: gym.Env = DriftingEnv(base, drift, seed, observe_context=observe_context)
+    env: gym.Env = DriftingEnv(base, drift, seed, lifetime=lifetime, observe_context=observe_context)
     told = spaces.flatdim(env.observation_space) - spaces.flatdim(base.observation_space)
     if entry.sensors is not None:
         end = spaces.flatdim(env.observation_space)

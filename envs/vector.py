@@ -39,6 +39,7 @@ def make_vec(
     *,
     subprocess: bool = False,
     batched: bool | None = None,
+    shared_clock: bool = False,
     transition_observation: bool = True,
     **kwargs: Any,
 ) -> VecEnv | gym.vector.VectorEnv:
@@ -56,6 +57,8 @@ def make_vec(
         batched: whether all environments step in one compiled call, with the same results to 1e-6: None where they
             can (classic control and the point tasks, with the drifts of `envs.batched.stack.INTERFACE` and of plants),
             False never, True or an error.
+        shared_clock: whether all environments of a `Drift/` id pass through the same contexts at the same steps of
+            theirs, in episodes of their own; else each has a lifetime of its own.
         subprocess: one process for each environment; worth it for slow environments only.
         transition_observation: whether observations show the last transition; of ids outside the catalogue, those
             that observe a vector and act with a vector or one number.
@@ -69,11 +72,18 @@ def make_vec(
     if seed is not None:
         drawn = np.random.SeedSequence(seed).generate_state(num_envs).tolist()
     seeds: Sequence[int | None] = drawn or [None] * num_envs
+    if shared_clock:
+        kwargs = {
+            **kwargs,
+            "lifetime": int(np.random.SeedSequence(seed, spawn_key=(0,)).generate_state(1)[0]),
+        }
     make = partial(make_env, id, transition_observation=transition_observation, kwargs=kwargs)
     if batched is not False and not subprocess:
-        vec = _batched(make(seeds[0]), num_envs, drawn, face)
+        single = make(seeds[0])
+        vec = _batched(single, num_envs, drawn, face)
         if vec is not None:
             return vec
+        single.close()
     if batched:
         raise ValueError(f"{id} has no batched form with these settings: leave batched=True out.")
     makers: list[Maker] = [partial(make, s) for s in seeds]

@@ -155,3 +155,22 @@ def test_gymnasiums_own_make_vec_finds_the_ids_in_its_workers():
 def test_wrong_arguments_are_refused_in_a_sentence(kwargs, sentence):
     with pytest.raises(ValueError, match=sentence):
         make_vec(CARTPOLE, **kwargs)
+
+
+@pytest.mark.parametrize("batched", [True, False])
+def test_a_shared_clock_is_one_lifetime_in_episodes_of_their_own(batched):
+    vec = make_vec(CARTPOLE, 4, 3, batched=batched, shared_clock=True, phase_steps=9, change_at="step")
+    first = vec.reset()
+    assert len({tuple(row) for row in first.tolist()}) == 4
+    contexts = []
+    for t in range(60):
+        infos = vec.step(np.array([0, 1, t % 2, 1]))[3]
+        contexts.append(infos[0]["context"])
+        assert all(info["context"] == contexts[-1] and info["phase"] == t // 9 for info in infos)
+    vec.seed(8)
+    vec.reset()  # other episodes, the same contexts from their start
+    again = [vec.step(np.array([0, 1, t % 2, 1]))[3][3]["context"] for t in range(60)]
+    assert again == contexts
+    other = make_vec(CARTPOLE, 1, 4, shared_clock=True, phase_steps=9)
+    other.reset()
+    assert other.step(np.array([0]))[3][0]["context"] != contexts[0]
