@@ -152,6 +152,7 @@ class _SquarePath:
 
     def __init__(self, wave: Square) -> None:
         self._wave = wave
+        self.rhythm = self
 
     def value(self, step: int) -> float:
         return self._wave.at(step)

@@ -89,6 +89,8 @@ class Lifetime:
 
     def __init__(self, drift: Drift, seed: int) -> None:
         self._paths = {name: schedule.bind(seed, name) for name, schedule in drift.parameters.items()}
+        rhythms = {path.rhythm: path for path in self._paths.values()}
+        self._moving = [path for rhythm, path in rhythms.items() if rhythm is not None]
         self._starts: list[int] = []
         self._contexts: list[tuple[float, ...]] = []
         self._ids: list[int] = []
@@ -106,7 +108,7 @@ class Lifetime:
 
     def next_boundary(self, step: int) -> int | None:
         """The first step after `step` at which the context may change; None when it never will."""
-        changes = [path.next_change(step) for path in self._paths.values()]
+        changes = [path.next_change(step) for path in self._moving]
         return min((change for change in changes if change is not None), default=None)
 
     def context(self, index: int) -> Context:
@@ -192,8 +194,7 @@ class Clock:
 
     def _enter(self, index: int, step: int) -> None:
         self.chosen_at = step
-        self.context = self.lifetime.context(index)
-        self.context_id = self.lifetime.context_id(index)
+        self.context, self.context_id = self.lifetime.context(index), self.lifetime.context_id(index)
         self.boundary = self.lifetime.next_boundary(
             step
         )  # the first step after it at which the context may change

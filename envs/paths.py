@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Protocol
 
 
 class Path(Protocol):
     """One parameter over one lifetime."""
+
+    @property
+    def rhythm(self) -> Hashable:
+        """Equal for paths with the same changes, so that these are looked for once; None for those without."""
 
     def value(self, step: int) -> float:
         """The value in force when lifetime step `step` runs."""
@@ -44,6 +48,7 @@ class Held:
         self._function = function
         self._hold = hold
         self._last = last
+        self.rhythm = (hold, last)
 
     def value(self, step: int) -> float:
         return self._function(step - step % self._hold)

@@ -114,6 +114,8 @@ class Draw(Schedule):
 class _Constant:
     """The path of a Constant."""
 
+    rhythm = None
+
     def __init__(self, constant: float) -> None:
         self._constant = constant
 
@@ -131,6 +133,7 @@ class _Piecewise:
         self._pieces = pieces
         self._draw = draw
         self._last = last
+        self.rhythm = (pieces, last)
 
     def value(self, step: int) -> float:
         piece = self._pieces.index(step)

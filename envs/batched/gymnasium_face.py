@@ -95,7 +95,7 @@ class BatchedVectorEnv(gym.vector.VectorEnv):
                 info = self._restart(over, obs, changed, since)
         self._obs = obs
         if batch.courses:
-            self._inform(info, changed, since)
+            info = self._inform(info, changed, since)
         return obs, reward, terminated, truncated, info
 
     def _restart(
@@ -114,12 +114,18 @@ class BatchedVectorEnv(gym.vector.VectorEnv):
         batch.report_starts(over, changed, since)
         return info
 
-    def _inform(self, info: dict[str, Any], changed: np.ndarray, since: np.ndarray) -> None:
+    def _inform(self, info: dict[str, Any], changed: np.ndarray, since: np.ndarray) -> dict[str, Any]:
         if self._constants is None:
             self._constants = self._collect()
-        info.update(self._constants)
-        info["phase_changed"], info["steps_since_change"] = changed, since
-        info["context"] = info["context"].copy()
+        constants = self._constants
+        context = constants["context"].copy()
+        return {
+            **info,
+            **constants,
+            "context": context,
+            "phase_changed": changed,
+            "steps_since_change": since,
+        }
 
     def _collect(self) -> dict[str, Any]:
         """The entries of `info` that stay the same until a context changes."""
