@@ -4,6 +4,14 @@ from __future__ import annotations
 
 from envs.entries.entry import Entry, always, between
 
+# Values of order one as they are, many small updates, and the meta loss in every fourth of them.
+SMALL_UPDATES = {
+    "learner": {"reward_scale": 1.0, "tau": 0.02, "batch_size": 8, "steps_per_update": 4},
+    "entropy": {"temperature": 0.1},
+    "replay": {"capacity": 200_000, "support": 16, "query": 16, "n_step": 1},
+    "adapt": {"meta_every": 4},
+}
+
 POINT: dict[str, Entry] = {
     "Drift/PointWind-v0": Entry(
         base="Base/PointWind-v0",
@@ -22,6 +30,7 @@ POINT: dict[str, Entry] = {
         },
         change_scale=4.0,
         source="wind after Ni et al. 2022, with a hidden heading",
+        preset=SMALL_UPDATES,
     ),
     "Drift/PointGoal-v0": Entry(
         base="Base/PointGoal-v0",
@@ -33,5 +42,6 @@ POINT: dict[str, Entry] = {
         },
         change_scale=1.0,  # being put down elsewhere is a change of order one
         source="the water maze of Morris 1984",
+        preset=SMALL_UPDATES,
     ),
 }
