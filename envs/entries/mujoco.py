@@ -7,10 +7,24 @@ change over a step tells the velocity, and it takes two such changes to tell wha
 from __future__ import annotations
 
 from envs.entries.entry import SIGNS, Entry, always, between
-from envs.schedules import Choice
+from envs.schedules import Choice, Uniform
 
 _NOISE = always(0.02)
 _CADM = "masses after CaDM (Lee et al. 2020)"
+_BALANCE: dict[str, Choice | Uniform] = {
+    "action_sign": SIGNS,
+    "mass": between((0.75, 1.25)),
+    "gravity": between((8.0, 12.0)),
+    "friction": between((0.5, 1.5)),
+    "sensor_noise": _NOISE,
+}
+_BALANCE_HELD_OUT: dict[str, Choice | Uniform] = {
+    "action_sign": SIGNS,
+    "mass": between((0.2, 0.5), (1.5, 1.8)),
+    "gravity": between((5.0, 7.0), (13.0, 15.0)),
+    "friction": between((0.2, 0.4), (1.7, 2.2)),
+    "sensor_noise": _NOISE,
+}
 
 MUJOCO: dict[str, Entry] = {
     "Drift/InvertedPendulum-v0": Entry(
@@ -33,33 +47,22 @@ MUJOCO: dict[str, Entry] = {
         source="as Drift/CartPole-v0",
         extra="mujoco",
     ),
-    "Drift/Reacher-v0": Entry(
-        base="Reacher-v5",
-        summary="Touch a target with an arm whose motors may be reversed, and whose joints turn freely or hard.",
-        train={"action_sign": SIGNS, "damping": between((0.5, 2.0)), "sensor_noise": _NOISE},
-        held_out={"action_sign": SIGNS, "damping": between((0.2, 0.4), (2.5, 4.0)), "sensor_noise": _NOISE},
-        sensors=(0, 1, 2, 3, 4, 5, 8, 9),
-        source="ours",
-        extra="mujoco",
-    ),
     "Drift/Hopper-v0": Entry(
         base="Hopper-v5",
         summary="Hop with motors that may be reversed, under other masses, gravity and friction.",
-        train={
-            "action_sign": SIGNS,
-            "mass": between((0.75, 1.25)),
-            "gravity": between((8.0, 12.0)),
-            "friction": between((0.5, 1.5)),
-            "sensor_noise": _NOISE,
-        },
-        held_out={
-            "action_sign": SIGNS,
-            "mass": between((0.2, 0.5), (1.5, 1.8)),
-            "gravity": between((5.0, 7.0), (13.0, 15.0)),
-            "friction": between((0.2, 0.4), (1.7, 2.2)),
-            "sensor_noise": _NOISE,
-        },
+        train=_BALANCE,
+        held_out=_BALANCE_HELD_OUT,
         sensors=(0, 1, 2, 3, 4),
+        change_scale=20.0,  # a step is 0.008 s
+        source=_CADM,
+        extra="mujoco",
+    ),
+    "Drift/Walker2d-v0": Entry(
+        base="Walker2d-v5",
+        summary="Walk on two legs with motors that may be reversed, under other masses, gravity and friction.",
+        train=_BALANCE,
+        held_out=_BALANCE_HELD_OUT,
+        sensors=tuple(range(8)),
         change_scale=20.0,  # a step is 0.008 s
         source=_CADM,
         extra="mujoco",
