@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from envs.entries.entry import Entry, always, between
 
 # Values of order one as they are, many small updates, and the meta loss in every fourth of them.
-SMALL_UPDATES = {
+SMALL_UPDATES: dict[str, dict[str, Any]] = {
     "learner": {"reward_scale": 1.0, "tau": 0.02, "batch_size": 8, "steps_per_update": 4},
     "entropy": {"temperature": 0.1},
     "replay": {"capacity": 200_000, "support": 16, "query": 16, "n_step": 1},
