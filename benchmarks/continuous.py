@@ -49,7 +49,10 @@ MakePlayer = Callable[[int, bool], Player]
 
 @dataclass(frozen=True)
 class Ours:
-    """One of our agents: its memory, what its environments are asked for, and whether its heads adapt."""
+    """One of our agents: its memory, what its environments are asked for, and whether it is judged adapted too.
+
+    Whether its heads are trained to adapt, the catalogue's preset says.
+    """
 
     kind: MemoryKind
     options: dict[str, Any] = field(default_factory=dict)
@@ -64,7 +67,6 @@ class Ours:
             device="cpu",
             total_timesteps=STEPS.get(task, PLAIN_STEPS),
             memory=MemoryConfig(kind=self.kind),
-            adapt=replace(config.adapt, enabled=self.adapts),
             evaluation=EVALUATION,
         )
 
@@ -158,9 +160,9 @@ def run(task: str, name: str, seed: int) -> Run:
             return PredictPlayer(agent, num_envs)
         return RandomPlayer(make_env(1).action_space, num_envs, seed)  # type: ignore[arg-type]  # all act in a Box
 
-    adapts = bool(ours and ours.adapts)
-    judged = judge(contexts_of(task), EVALUATION, make_env, make_player, adapts)
-    after = None if task == PLAIN else after_changes(make_env, make_player, adapts)
+    judged = judge(contexts_of(task), EVALUATION, make_env, make_player, adapts=bool(ours and ours.adapts))
+    trained_to = bool(ours and config.adapt.enabled)
+    after = None if task == PLAIN else after_changes(make_env, make_player, trained_to)
     return {
         "task": task,
         "agent": name,
@@ -200,7 +202,7 @@ def after_changes(
     """Rewards of the SEGMENT steps after every change in the middle of an episode, [changes, SEGMENT / BIN] means.
 
     The context changes every 300 steps of episodes of 200: halfway through an episode, or (left out) between two. The
-    changes are the same for every agent. Heads adapt where they can.
+    changes are the same for every agent. Heads adapt where they were trained to.
     """
     env = make_env(num_envs, change_at="step", phase_steps=300)
     player = make_player(num_envs, adapts)
