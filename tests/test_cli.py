@@ -182,7 +182,7 @@ def test_continuous_actions_leave_the_same_folder(
 ) -> None:
     arguments = "--env Drift/Pendulum-v0 --total-timesteps 800 --num-envs 2 --wandb offline --device cpu"
     run_dir, twin = tmp_path / "run", trained[0]
-    code, _, _ = run("train.py", *arguments.split(), "--run-dir", run_dir, *SMALL)
+    code, _, _ = run("train.py", *arguments.split(), "--adapt.enabled", "--run-dir", run_dir, *SMALL)
     assert code == 0
     assert {path.name for path in run_dir.iterdir()} == {path.name for path in twin.iterdir()}
     mine, other = ({key for row in history(read_records(d)) for key in row} for d in (run_dir, twin))

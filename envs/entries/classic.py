@@ -65,8 +65,8 @@ CLASSIC: dict[str, Entry] = {
         change_scale=20.0,  # a step is 0.05 s: the change is the velocity
         source="mass and length after CaDM (Lee et al. 2020), with a hidden torque gain",
         preset={
-            # A step costs up to 16, a whole fall some 300: values of order one, and many small updates. With the meta loss
-            # in every fourth of them an LSTM was at -1,089 after 36,000 steps, without it at -414 (one seed each).
+            # A step costs up to 16, a whole fall some 300: values of order one, and many small updates. With the meta
+            # loss in every fourth of them an LSTM was at -1,089 after 36,000 steps, without it at -414 (one seed each).
             "learner": {"reward_scale": 0.02, "tau": 0.02, "batch_size": 8, "steps_per_update": 4},
             "entropy": {"temperature": 0.02},
             "replay": {"capacity": 200_000, "support": 16, "query": 16, "n_step": 1},
