@@ -1,6 +1,6 @@
 """What a DNC costs: ours by its kernels and by its reference, the package `dnc`, and an LSTM for scale.
 
-    python -m benchmarks.memory            # everything, some forty minutes on two cores
+    python -m benchmarks.memory            # everything, some twenty minutes on two cores
     python -m benchmarks.memory --quick    # the summary alone, under a minute
 
 Contenders are timed in turn within one process, round after round, so that whatever else the machine does meets all of
@@ -57,8 +57,8 @@ class Options:
     """Only the summary: the default case and acting."""
     threads: int = os.cpu_count() or 1
     """Threads of PyTorch and of the kernels."""
-    seconds: float = 8.0
-    """How long the rounds of one case go on, roughly; at least five rounds are run."""
+    seconds: float = 4.0
+    """How long the rounds of one case go on, roughly; at least three rounds are run, after one that warms up."""
     child: str = ""
     """What a process started by this one measures: "peak:CONTENDER", "growth" or "threads"."""
 
@@ -140,11 +140,11 @@ def takes_part(contender: str, case: Case) -> bool:
 
 def in_turn(runs: dict[str, Callable[[], object]], seconds: float) -> dict[str, list[float]]:
     """Milliseconds of every run of every contender, in rounds."""
-    for run in (*runs.values(), *runs.values()):
+    for run in runs.values():
         run()  # compile, load, allocate
     times: dict[str, list[float]] = {name: [] for name in runs}
     begin = time.perf_counter()
-    while len(next(iter(times.values()))) < 5 or time.perf_counter() - begin < seconds:
+    while len(next(iter(times.values()))) < 3 or time.perf_counter() - begin < seconds:
         for name, run in runs.items():
             before = time.perf_counter()
             run()
