@@ -27,33 +27,39 @@ import envs
 from benchmarks.runs import Curve, Key, Run, complete, draw_curves, judge, load, machine, rounded, scores
 from envs.schedules import Periodic, Steps
 from evaluate import choose_contexts, hold, make_env
-from memagent.agents import AdaptConfig, MemoryAlgorithm
+from memagent.agents import MemoryAlgorithm
 from memagent.evaluation.figures import png
 from memagent.evaluation.intervals import interval, paired_difference
 from memagent.evaluation.protocol import Context, play
 from memagent.memory import MemoryConfig
+from memagent.memory.config import MemoryKind
 from memagent.runs import EvaluationConfig, RunConfig, make_agent, preset_config
 
 RESULTS = Path(__file__).parent / "results" / "cartpole.json"
 WEIGHTS = Path("runs/benchmarks/cartpole")
 ENV = "Drift/CartPole-v0"
-STEPS = 60_000
+STEPS = 80_000
 
 
-def base(**changes: Any) -> RunConfig:
-    """The catalogue's preset, judged on 16 contexts of each split."""
-    evaluation = EvaluationConfig(contexts=16, episodes=5, warmup_episodes=2, seed=1_000)
+def base(kind: MemoryKind = "dnc", num_envs: int = 16, **adapt: Any) -> RunConfig:
+    """The catalogue's preset with other settings of adaptation, judged on 16 contexts of each split."""
+    config = preset_config(ENV, envs.preset(ENV))
     return replace(
-        preset_config(ENV, envs.preset(ENV)), total_timesteps=STEPS, evaluation=evaluation, **changes
+        config,
+        total_timesteps=STEPS,
+        num_envs=num_envs,
+        memory=MemoryConfig(kind=kind),
+        adapt=replace(config.adapt, **adapt),
+        evaluation=EvaluationConfig(contexts=16, episodes=5, warmup_episodes=2, seed=1_000),
     )
 
 
 VARIANTS: dict[str, RunConfig] = {
     "dnc": base(),
-    "lstm": base(memory=MemoryConfig(kind="lstm")),
-    "none, no adaptation": base(memory=MemoryConfig(kind="none"), adapt=AdaptConfig(enabled=False)),
-    "dnc, nobody tells of phases": base(adapt=AdaptConfig(phase_signal="none")),
-    "dnc, no meta loss": base(adapt=AdaptConfig(enabled=False)),
+    "lstm": base("lstm"),
+    "none, no adaptation": base("none", enabled=False),
+    "dnc, nobody tells of phases": base(phase_signal="none"),
+    "dnc, no meta loss": base(enabled=False),
     "dnc, four contexts in a cycle": base(num_envs=8),
 }
 CYCLE = "dnc, four contexts in a cycle"
