@@ -38,7 +38,7 @@ from memagent.runs import EvaluationConfig, RunConfig, make_agent, preset_config
 RESULTS = Path(__file__).parent / "results" / "cartpole.json"
 WEIGHTS = Path("runs/benchmarks/cartpole")
 ENV = "Drift/CartPole-v0"
-STEPS = 80_000
+STEPS = 60_000
 
 
 def base(kind: MemoryKind = "dnc", num_envs: int = 16, **adapt: Any) -> RunConfig:

@@ -38,8 +38,6 @@ CLASSIC: dict[str, Entry] = {
             },
             # Everything seen is kept, so that old contexts stay alive; few and short windows buy more updates.
             "replay": {"capacity": 200_000, "support": 16, "query": 16, "n_step": 8},
-            # The inner loop would be half the cost of such small updates, and scores no better in each.
-            "adapt": {"meta_every": 4},
         },
     ),
     "Drift/Pendulum-v0": Entry(
