@@ -37,6 +37,8 @@ SMALL = [
 
 
 def start(script: str, *arguments: str, cwd: Path) -> subprocess.Popen[str]:
+    # A job in the background of a shell is born deaf to Ctrl-C, and so would be its children.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     return subprocess.Popen(
         [sys.executable, str(ROOT / script), *arguments],
         stdout=subprocess.PIPE,
