@@ -125,3 +125,22 @@ def test_the_cache_on_disk_sees_an_edit_of_every_file_that_is_compiled() -> None
     digest = hashlib.sha256(b"".join(Path(f).read_bytes() for f in kernels.COMPILED_FILES)).hexdigest()
     for entry in (kernels.forward_span, kernels.backward_span, kernels.products_span):
         assert digest in [cell.cell_contents for cell in entry.py_func.__closure__]
+
+
+@pytest.mark.parametrize(
+    ("code", "given", "spins"),
+    [
+        ("import memagent", None, "10000"),
+        ("import memagent", "7", "7"),
+        ("import torch, memagent", None, "None"),
+    ],
+)
+def test_torchs_threads_spin_less_unless_torch_was_first_or_told(
+    code: str, given: str | None, spins: str
+) -> None:
+    environment = {name: value for name, value in os.environ.items() if name != "GOMP_SPINCOUNT"}
+    if given is not None:
+        environment["GOMP_SPINCOUNT"] = given
+    command = [sys.executable, "-c", f"import os; {code}; print(os.environ.get('GOMP_SPINCOUNT'))"]
+    said = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+    assert said.strip() == spins

@@ -16,6 +16,7 @@ def test_the_defaults_are_the_ones_that_learn():
     )
     assert config.kind == "dnc" and config.backend == "auto" and config.temporal_links and config.layer_norm
     assert config.strength_bias == 5.0
+    assert config.read_gain == 0.1
     assert not (config.masking or config.deallocation or config.link_sharpness)
 
 
@@ -28,6 +29,7 @@ def test_the_defaults_are_the_ones_that_learn():
         ({"memory_dim": -3}, "memory_dim is -3, expected a positive integer"),
         ({"num_read_heads": 1.5}, "num_read_heads is 1.5, expected a positive integer"),
         ({"hidden_size": True}, "hidden_size is True, expected a positive integer"),
+        ({"read_gain": 0.0}, "read_gain is 0.0, expected a number above 0"),
         ({"strength_bias": float("nan")}, "strength_bias is nan, expected a finite number"),
         ({"link_sharpness": True, "temporal_links": False}, "link_sharpness is on and temporal_links is off"),
     ],
