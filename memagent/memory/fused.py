@@ -241,9 +241,9 @@ def shared_gradients(
         for a in (*workspace.d_steps, *workspace.controller[::2], workspace.lstm.o, array(call.x))
     ]  # [T*B, size]; of h and r the last step is left out
     d_gates, d_xi, h, r, o, x = (a[: call.shape.T * call.shape.B] for a in flat)
-    (rows, inputs), real = weights.weight_ih.shape, call.x.dtype
-    weight_ih = torch.empty(rows, inputs, dtype=real)
-    weight_hh, interface = torch.empty_like(weights.weight_hh), torch.empty_like(weights.interface)
+    weight_ih, weight_hh, interface = (
+        torch.empty(w.shape, dtype=w.dtype) for w in (weights.weight_ih, weights.weight_hh, weights.interface)
+    )
     for out, first, A, C in (
         (weight_ih, 0, d_gates, x),
         (weight_ih, call.shape.I, d_gates, r),
