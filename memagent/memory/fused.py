@@ -4,7 +4,7 @@ import logging
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
@@ -115,7 +115,7 @@ class Call:
             self.shape.T, self.shape.B, self.shape.H + self.shape.R * self.shape.W, dtype=self.x.dtype
         )
         weights, w = Weights(*map(array, self.parameters)), workspace
-        with telling_of_compilation():
+        with telling_of_compilation(self.shape.dtype):
             crew.run(
                 kernels.forward_span, self.shape.B, FORWARD_SPAN, array(self.x), self.start, weights,
                 w.controller, initial, w.zero, bank, w.lstm, w.record, w.scratch, array(y), self.constants,
@@ -131,7 +131,7 @@ class Call:
             interface=array(weights.interface.t()),
         )
         w = workspace
-        with telling_of_compilation():
+        with telling_of_compilation(self.shape.dtype):
             crew.run(
                 kernels.backward_span, self.shape.B, BACKWARD_SPAN, self.start, array(d_y), transposed,
                 w.controller, w.initial, w.zero, w.bank, w.lstm, w.record, w.replay, w.scratch, w.d_controller,
@@ -238,22 +238,18 @@ def shared_gradients(
     """By x and by the parameters: products over all T*B steps, and sums over the sequences."""
     flat = [
         a.reshape(-1, a.shape[-1])
-        for a in (*workspace.d_steps, *workspace.controller[::2], workspace.lstm.o, array(call.x))
-    ]  # [T*B, size]; of h and r the last step is left out
-    d_gates, d_xi, h, r, o, x = (a[: call.shape.T * call.shape.B] for a in flat)
+        for a in (*workspace.d_steps, workspace.lstm.x_r, workspace.controller.h, workspace.lstm.o)
+    ]  # [T*B, size]; of h the last step is left out
+    d_gates, d_xi, x_r, h, o = (a[: call.shape.T * call.shape.B] for a in flat)
     weight_ih, weight_hh, interface = (
         torch.empty(w.shape, dtype=w.dtype) for w in (weights.weight_ih, weights.weight_hh, weights.interface)
     )
-    for out, first, A, C in (
-        (weight_ih, 0, d_gates, x),
-        (weight_ih, call.shape.I, d_gates, r),
-        (weight_hh, 0, d_gates, h),
-        (interface, 0, d_xi, o),
-    ):
-        crew.run(kernels.outer_span, len(out), OUTER_SPAN, out.numpy(), first, A, C)
+    for out, A, C in ((weight_ih, d_gates, x_r), (weight_hh, d_gates, h), (interface, d_xi, o)):
+        crew.run(kernels.outer_span, len(out), OUTER_SPAN, out.numpy(), A, C)
     d_x = torch.empty_like(call.x)
     weight_x = array(weights.weight_ih[:, : call.shape.I].t())
-    crew.run(kernels.products_span, len(x), FORWARD_SPAN, d_x.numpy().reshape(x.shape), d_gates, weight_x)
+    flat_d_x = d_x.numpy().reshape(-1, call.shape.I)
+    crew.run(kernels.products_span, len(flat_d_x), FORWARD_SPAN, flat_d_x, d_gates, weight_x)
     d_vectors = {
         name: torch.from_numpy(d.sum(0)) if call.options.layer_norm or "bias" in name else None
         for name, d in workspace.d_vectors._asdict().items()
@@ -262,19 +258,21 @@ def shared_gradients(
 
 
 @contextmanager
-def telling_of_compilation() -> Iterator[None]:
-    """Log, once, that Numba compiles a kernel rather than loading it."""
-    listener = _CompilationListener()
-    with event.install_listener("numba:compile", listener):
+def telling_of_compilation(dtype: torch.dtype) -> Iterator[None]:
+    """Log, once for each dtype, that Numba compiles the kernels rather than loading them."""
+    with event.install_listener("numba:compile", _CompilationListener(dtype)):
         yield
 
 
 class _CompilationListener(event.Listener):
-    told = False
+    told: ClassVar[set[torch.dtype]] = set()
+
+    def __init__(self, dtype: torch.dtype) -> None:
+        self.dtype = dtype
 
     def on_start(self, _: event.Event) -> None:
-        if not self.told:
-            self.told = True
+        if self.dtype not in self.told:
+            self.told.add(self.dtype)
             logger.warning(
                 "Compiling the memory's kernels: about half a minute, once; the result is kept on disk."
             )

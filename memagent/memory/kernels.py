@@ -1,8 +1,7 @@
 """The fused DNC on the CPU: all T steps of a few sequences in one compiled loop, forward and backward.
 
 The equations are in `step_controller`, `step_forward` and `step_backward`. Sequences do not touch each other, so the
-results are the same to the bit however many threads share them, in spans that begin at even numbers (products take
-two sequences at a time).
+results are the same to the bit however many threads share them.
 
 M and L are most of a state. A training pass keeps them before every SEGMENT-th step alone, and replays a segment
 when the backward pass comes to it: what is replayed is still in the cache when it is read.
@@ -13,15 +12,16 @@ from pathlib import Path
 
 from memagent.memory import (
     lanes,
-    outer,
+    products,
     records,
     step_backward,
+    step_content_backward,
     step_controller,
     step_forward,
     step_links,
     vectors,
 )
-from memagent.memory.outer import outer_products
+from memagent.memory.products import add_products, add_rows
 from memagent.memory.records import Bank, BankRecord, Scratch
 from memagent.memory.step_backward import step_backward as memory_step_backward
 from memagent.memory.step_controller import controller_step, controller_step_backward
@@ -30,7 +30,6 @@ from memagent.memory.step_forward import step as memory_step
 from memagent.memory.step_links import link_rows
 from memagent.memory.vectors import (
     FAST,
-    add_products,
     add_scaled,
     copy,
     fill,
@@ -227,17 +226,21 @@ def _products_entry(digest: str):
 
 def _outer_entry(digest: str):
     @kernel(cache=True, nogil=True)
-    def outer_span(begin, end, out, first, A, C):
-        """Rows begin to end of out = A^T C, from its column first on."""
+    def outer_span(begin, end, out, A, C):
+        """Rows begin to end of out = A^T C."""
         digest  # noqa: B018 - closed over, as above
-        outer_products(begin, end, out, first, A, C)
+        fill_rows(out[begin:end], out.dtype.type(0))
+        add_rows(out[begin:end], A.T[begin:end], C)
 
     return outer_span
 
 
 COMPILED_FILES = tuple(
     str(m.__file__)
-    for m in (records, lanes, outer, vectors, step_controller, step_links, step_forward, step_backward)
+    for m in (
+        *(records, lanes, products, vectors, step_controller),
+        *(step_links, step_forward, step_content_backward, step_backward),
+    )
 )
 """The files whose functions and layouts are compiled into the entries."""
 

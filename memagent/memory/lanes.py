@@ -16,7 +16,7 @@ from numba.core.errors import TypingError
 from numba.extending import models, overload, register_model
 
 WIDTHS = {types.float32: 16, types.float64: 8}
-FLAGS = ("reassoc", "contract", "nsz")
+FLAGS = ("contract", "nsz")  # not reassoc: sums are taken in the order written, whatever is beside them
 intrinsic: Any = extending.intrinsic  # whose type knows nothing of the context that comes first
 
 
@@ -150,14 +150,38 @@ def without(typing_context, v, lane):
     return v(v, types.int64), emit
 
 
-def _half_sums(builder, a, b):
-    # Of a and b, each with its two halves (by even and odd lanes) added: a in the lower lanes, b in the upper
+def _pair_sums(builder, a, b):
+    # a and b with neighbours added: in every four lanes two of a, then two of b (four floats are what shuffles best)
     size = a.type.count
     kind = ir.VectorType(ir.IntType(32), size)
     even, odd = (
-        builder.shuffle_vector(a, b, ir.Constant(kind, [*range(first, 2 * size, 2)])) for first in (0, 1)
+        [lane for four in range(first, size, 4) for lane in (four, four + 2, size + four, size + four + 2)]
+        for first in (0, 1)
     )
-    return builder.fadd(even, odd, flags=FLAGS)
+    return builder.fadd(
+        *(builder.shuffle_vector(a, b, ir.Constant(kind, i)) for i in (even, odd)), flags=FLAGS
+    )
+
+
+def _fold(builder, v, size):
+    # The upper half of the lanes added to the lower, until there are size of them
+    while v.type.count > size:
+        half = v.type.count // 2
+        low, high = (
+            builder.shuffle_vector(
+                v,
+                ir.Constant(v.type, ir.Undefined),
+                ir.Constant(ir.VectorType(ir.IntType(32), half), list(range(begin, begin + half))),
+            )
+            for begin in (0, half)
+        )
+        v = builder.fadd(low, high, flags=FLAGS)
+    return v
+
+
+def _totals(builder, a, b, c, d):
+    # The sums of four vectors, as the lanes of one
+    return _fold(builder, _pair_sums(builder, _pair_sums(builder, a, b), _pair_sums(builder, c, d)), 4)
 
 
 @intrinsic
@@ -165,19 +189,7 @@ def totals(typing_context, a, b, c, d):
     """The sums of the lanes of each of four vectors."""
 
     def emit(context, builder, signature, args):
-        sums = _half_sums(builder, _half_sums(builder, *args[:2]), _half_sums(builder, *args[2:]))
-        while sums.type.count > 4:
-            # Lanes 0 to s - 1 belong to a, the next s to b, ...: halve s
-            kind = ir.VectorType(ir.IntType(32), sums.type.count // 2)
-            even, odd = (
-                builder.shuffle_vector(
-                    sums,
-                    ir.Constant(sums.type, ir.Undefined),
-                    ir.Constant(kind, [*range(first, sums.type.count, 2)]),
-                )
-                for first in (0, 1)
-            )
-            sums = builder.fadd(even, odd, flags=FLAGS)
+        sums = _totals(builder, *args)
         numbers = [builder.extract_element(sums, ir.IntType(32)(i)) for i in range(4)]
         return context.make_tuple(builder, signature.return_type, numbers)
 
@@ -185,23 +197,29 @@ def totals(typing_context, a, b, c, d):
 
 
 @intrinsic
+def add_totals(typing_context, array, index, count, a, b, c, d):
+    """Add the sums of the lanes of the first count of four vectors to array[index] and on."""
+    _check_place(array, index)
+
+    def emit(context, builder, signature, args):
+        sums = _totals(builder, *args[3:])
+        pointer = _pointer(context, builder, array, index, args, sums.type)
+        alignment, mask = ir.IntType(32)(array.dtype.bitwidth // 8), _mask(builder, args[2], 4)
+        arguments = [pointer, alignment, mask, ir.Constant(sums.type, None)]
+        old = _masked(builder, "load", sums.type, pointer, sums.type, arguments)
+        new = builder.fadd(old, sums, flags=FLAGS)
+        _masked(builder, "store", ir.VoidType(), pointer, sums.type, [new, pointer, alignment, mask])
+        return context.get_dummy_value()
+
+    return types.void(array, index, types.intp, a, a, a, a), emit
+
+
+@intrinsic
 def total(typing_context, v):
     """The sum of the lanes."""
 
     def emit(context, builder, signature, args):
-        (rest,) = args
-        while rest.type.count > 1:
-            half = rest.type.count // 2
-            low, high = (
-                builder.shuffle_vector(
-                    rest,
-                    ir.Constant(rest.type, ir.Undefined),
-                    ir.Constant(ir.VectorType(ir.IntType(32), half), list(range(begin, begin + half))),
-                )
-                for begin in (0, half)
-            )
-            rest = builder.fadd(low, high, flags=FLAGS)
-        return builder.extract_element(rest, ir.IntType(32)(0))
+        return builder.extract_element(_fold(builder, args[0], 1), ir.IntType(32)(0))
 
     return v.dtype(v), emit
 

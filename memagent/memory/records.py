@@ -70,6 +70,7 @@ class Controller(NamedTuple):
 class ControllerRecord(NamedTuple):
     """What the backward pass needs of each controller step."""
 
+    x_r: Array  # [steps, B, I + R*W] inputs [x ; r[t-1]]
     gates: Array  # [steps, B, 4H] after their functions
     tanh_c: Array  # [steps, B, H]
     o: Array  # [steps, B, H] controller output after its norm
@@ -134,12 +135,12 @@ class Scratch(NamedTuple):
 
     clamped: Array  # [N] usage in [eps, 1]
     rank: NDArray[np.int32]  # [N] order of the slots by usage
-    query: Array  # [R, W] keys with their masks
-    pull: Array  # [R, N]
+    query: Array  # [R4, W] keys with their masks; R4 is R, up to the next multiple of four
+    pull: Array  # [R4, N]
     back: Array  # [R, N]
     shrink: Array  # [R]
     reads: Array  # [R, W]
-    d_b: Array  # [R4, N]; R4 is R, up to the next multiple of four
+    d_b: Array  # [R4, N]
     d_c: Array  # [R, N]
     d_f: Array  # [R4, N]
     d_w_r: Array  # [R4, N]

@@ -4,12 +4,12 @@
 step to those by the bank before it.
 """
 
-from memagent.memory.step_forward import inverse_norm, masked_query, order
+from memagent.memory.products import add_products, add_rows
+from memagent.memory.step_content_backward import content_backward, write_backward
+from memagent.memory.step_forward import order
 from memagent.memory.step_links import links_backward
 from memagent.memory.vectors import (
     FAST,
-    add_products,
-    add_rows,
     add_scaled,
     copy,
     dot,
@@ -66,87 +66,6 @@ def _read_backward(after, pi, record, d_w_r, d_M, d_pi, options, scratch):
 
 
 @kernel(fastmath=FAST)
-def _mask_backward(M, k, mask, shrink, pull_M, back, d_M, d_mask):
-    # ds/dm = m (2 k sum_n pull_n M_n - |m k|^-2 s k^2 + sum_n back_n M_n^2);  ds/dM_n += back_n m^2 M_n
-    fill(d_mask, M.dtype.type(0))
-    for n in range(M.shape[0]):
-        for d in range(M.shape[1]):
-            d_mask[d] += back[n] * M[n, d] * M[n, d]
-    for n in range(M.shape[0]):
-        for d in range(M.shape[1]):
-            d_M[n, d] += back[n] * M[n, d] * mask[d] * mask[d]
-    for d in range(M.shape[1]):
-        d_mask[d] = mask[d] * (k[d] * (pull_M[d] + pull_M[d] - shrink * k[d]) + d_mask[d])
-
-
-@kernel(fastmath=FAST)
-def _cosine_backward(k, query, beta, eps, s, m, c, d_c, pull, back):
-    # c = softmax(beta s), s_n = m^2 k . M_n / (|m k| |m M_n|):  ds/dM_n = pull_n m^2 k + back_n m^2 M_n
-    inverse, d_beta = inverse_norm(k, query, eps), softmax_backward(c, beta, s, d_c)
-    for n in range(s.shape[0]):
-        pull[n] = d_c[n] * inverse * m[n]
-    for n in range(s.shape[0]):
-        back[n] = -d_c[n] * s[n] * m[n] * m[n]
-    # ds/dk = m^2 (sum_n pull_n M_n - shrink k)
-    return d_beta, dot(d_c, s) * inverse * inverse
-
-
-@kernel(fastmath=FAST)
-def _content_backward(M, k, masks, beta, eps, s, m, c, d_c, scratch, d_M, d_k, d_masks, d_beta):
-    # c_i = softmax(beta_i cos(m_i k_i, m_i M)); d_c is overwritten
-    K, query = k.shape[0], scratch.query[: k.shape[0]]
-    pull, back, shrink = scratch.pull[:K], scratch.back[:K], scratch.shrink
-    masked_query(k, masks, query)
-    for i in range(K):
-        d_beta[i], shrink[i] = _cosine_backward(
-            k[i], query[i], beta[i], eps, s[i], m[min(i, m.shape[0] - 1)], c[i], d_c[i], pull[i], back[i]
-        )
-    fill_rows(d_k, M.dtype.type(0))
-    add_rows(d_k, pull, M)
-    add_rows(d_M, pull.T, query)
-    for i in range(masks.shape[0]):
-        _mask_backward(M, k[i], masks[i], shrink[i], d_k[i], back[i], d_M, d_masks[i])
-        for d in range(M.shape[1]):
-            d_k[i, d] *= masks[i, d] * masks[i, d]
-    for i in range(K):
-        add_scaled(d_k[i], -shrink[i], query[i])
-    if masks.shape[0] == 0:
-        for i in range(1, K):
-            add_scaled(back[0], k.dtype.type(1), back[i])
-        for n in range(M.shape[0]):
-            back_n = back[0, n]
-            for d in range(M.shape[1]):
-                d_M[n, d] += back_n * M[n, d]
-
-
-@kernel(fastmath=FAST)
-def _write_backward(before, w, psi, xi, d_xi, deallocation, d_M, d_w, d_psi):
-    # 5. M = psi M[t-1] (1 - w e^T) + w v^T  (psi only with de-allocation)
-    M_tm1, e, v, d_e, d_v = before.M, xi.e, xi.v, d_xi.e, d_xi.v
-    one, zero = e.dtype.type(1), e.dtype.type(0)
-    fill(d_e, zero)
-    fill(d_v, zero)
-    fill(d_psi, zero)
-    add_rows(d_v.reshape(1, d_v.shape[0]), w.reshape(1, w.shape[0]), d_M)
-    for n in range(w.shape[0]):
-        total, keep = zero, psi[n] if deallocation else one
-        erased = w[n] * keep
-        for d in range(e.shape[0]):
-            total += d_M[n, d] * (v[d] - keep * M_tm1[n, d] * e[d])
-            d_e[d] -= erased * M_tm1[n, d] * d_M[n, d]
-        d_w[n] += total
-    for n in range(w.shape[0]):
-        w_n = w[n]
-        for d in range(e.shape[0]):
-            d_M[n, d] *= one - w_n * e[d]
-    if deallocation:
-        for n in range(w.shape[0]):
-            d_psi[n] = dot(d_M[n], M_tm1[n])
-            for d in range(e.shape[0]):
-                d_M[n, d] *= psi[n]
-
-
-@kernel(fastmath=FAST)
 def _write_weights_backward(xi, d_xi, c_w, prefix, scratch):
     # 4. w_w = g_w (g_a a + (1 - g_a) c_w): sets scratch.d_a and the first row of scratch.d_c
     one, g_a, g_w = xi.e.dtype.type(1), xi.g[0], xi.g[1]
@@ -166,15 +85,32 @@ def _write_weights_backward(xi, d_xi, c_w, prefix, scratch):
 def _allocation_backward(u, prefix, constants, scratch, d_u):
     # 3. a_n = (1 - u_n) prod of the freer u_j;  the clamp passes gradients inside [eps, 1]
     one, zero, lowest = u.dtype.type(1), u.dtype.type(0), constants.usage_eps
-    clamped, rank, d_a, later = (scratch.clamped, scratch.rank, scratch.d_a, scratch.d_p)
-    for n in range(u.shape[0]):
+    clamped, rank, d_a, later, freer = (
+        scratch.clamped,
+        scratch.rank,
+        scratch.d_a,
+        scratch.d_p,
+        scratch.pull[0],
+    )
+    N, last = u.shape[0], u.shape[0] // 4 * 4
+    for n in range(N):
         later[n] = d_a[n] * (one - clamped[n]) * prefix[n]
-    for j in range(u.shape[0]):
-        total, rank_j = zero, rank[j]
-        for n in range(u.shape[0]):
-            total += later[n] if rank[n] > rank_j else zero
+    fill(freer, zero)
+    for n in range(0, last, 4):
+        later_0, later_1, later_2, later_3 = later[n], later[n + 1], later[n + 2], later[n + 3]
+        rank_0, rank_1, rank_2, rank_3 = rank[n], rank[n + 1], rank[n + 2], rank[n + 3]
+        for j in range(N):
+            rank_j = rank[j]
+            total = (later_0 if rank_0 > rank_j else zero) + (later_1 if rank_1 > rank_j else zero)
+            total += (later_2 if rank_2 > rank_j else zero) + (later_3 if rank_3 > rank_j else zero)
+            freer[j] += total
+    for n in range(last, N):
+        later_n, rank_n = later[n], rank[n]
+        for j in range(N):
+            freer[j] += later_n if rank_n > rank[j] else zero
+    for j in range(N):
         if u[j] >= lowest and u[j] <= one:
-            d_u[j] += total / clamped[j] - d_a[j] * prefix[j]
+            d_u[j] += freer[j] / clamped[j] - d_a[j] * prefix[j]
 
 
 @kernel(fastmath=FAST)
@@ -212,7 +148,7 @@ def step_backward(before, after, xi, record, d_bank, d_xi, constants, options, s
     fill_rows(d_w_r, xi.e.dtype.type(0))
     # 9. r, w_r, c_r
     _read_backward(after, xi.pi, record, d_bank.w_r, d_M, d_xi.pi, options, scratch)
-    _content_backward(
+    content_backward(
         after.M, xi.k_r, xi.mask_r, xi.beta_r, eps, record.s_r, record.m_r, record.c_r,
         d_c, scratch, d_M, d_xi.k_r, d_xi.mask_r, d_xi.beta_r,
     )  # fmt: skip
@@ -220,11 +156,11 @@ def step_backward(before, after, xi, record, d_bank, d_xi, constants, options, s
     if options.links:
         links_backward(before, after.w_w, d_bank.L, d_bank.p, scratch)
     # 5. M
-    _write_backward(before, after.w_w, record.psi, xi, d_xi, options.deallocation, d_M, d_w[0], scratch.d_psi)
+    write_backward(before, after.w_w, record.psi, xi, d_xi, options.deallocation, d_M, d_w[0], scratch.d_psi)
     # 4. w_w, c_w
     order(after.u, constants, scratch.clamped, scratch.rank)
     _write_weights_backward(xi, d_xi, record.c_w[0], record.prefix, scratch)
-    _content_backward(
+    content_backward(
         before.M, xi.k_w, xi.mask_w, xi.beta_w, eps, record.s_w, record.m_w, record.c_w,
         d_c, scratch, d_M, d_xi.k_w, d_xi.mask_w, d_xi.beta_w,
     )  # fmt: skip

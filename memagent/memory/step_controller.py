@@ -1,8 +1,8 @@
 """The DNC's controller for one step of some sequences, compiled, forward and backward: LSTM, norm, interface."""
 
+from memagent.memory.products import add_products
 from memagent.memory.vectors import (
     FAST,
-    add_products,
     add_scaled,
     copy,
     fill,
@@ -58,6 +58,7 @@ def controller_step(t, begin, end, x, start, weights, controller, lstm, xi, y, c
     """h, c = LSTM([x ; r[t-1]], (h[t-1], c[t-1])), o = norm(h), xi = W_xi o + b_xi of one step of a block."""
     slots, s, H, zero = (controller.h.shape[0], t % lstm.o.shape[0], lstm.o.shape[2], x.dtype.type(0))
     s_tm1, s_t = t % slots, (t + 1) % slots
+    I, x_r = x.shape[2], lstm.x_r[s, begin:end]  # noqa: E741
     gates, o = lstm.gates[s, begin:end], lstm.o[s, begin:end]
     for b in range(begin, end):
         if start[t, b]:
@@ -65,9 +66,10 @@ def controller_step(t, begin, end, x, start, weights, controller, lstm, xi, y, c
             fill(controller.c[s_tm1, b], zero)
             fill(controller.r[s_tm1, b], zero)
         copy(weights.bias, lstm.gates[s, b])
+        copy(x[t, b], x_r[b - begin, :I])
+        copy(controller.r[s_tm1, b], x_r[b - begin, I:])
         copy(weights.interface_bias, xi[s, b])
-    add_products(gates, x[t, begin:end], weights.weight_ih)
-    add_products(gates, controller.r[s_tm1, begin:end], weights.weight_ih, x.shape[2])
+    add_products(gates, x_r, weights.weight_ih)
     add_products(gates, controller.h[s_tm1, begin:end], weights.weight_hh)
     for b in range(begin, end):
         h = controller.h[s_t, b]

@@ -5,12 +5,11 @@ Names are those of the equations; `_tm1` is last step's. Every function takes vi
 
 import numpy as np
 
+from memagent.memory.products import add_products, add_rows
 from memagent.memory.records import Interface
 from memagent.memory.step_links import links
 from memagent.memory.vectors import (
     FAST,
-    add_products,
-    add_rows,
     fill,
     fill_rows,
     kernel,
@@ -102,23 +101,21 @@ def order(u, constants, clamped, rank):
 
 @kernel(fastmath=FAST)
 def _prefix(clamped, rank, prefix):
-    # prefix[phi_j] = prod_{i<j} u[phi_i], without a sort; four slots at a time
+    # prefix[phi_j] = prod_{i<j} u[phi_i], without a sort; four slots i at a time
     one, last = clamped.dtype.type(1), clamped.shape[0] // 4 * 4
-    for n in range(0, last, 4):
-        rank_0, rank_1, rank_2, rank_3 = rank[n], rank[n + 1], rank[n + 2], rank[n + 3]
-        u_0 = u_1 = u_2 = u_3 = one
-        for j in range(clamped.shape[0]):
-            u_j, rank_j = clamped[j], rank[j]
-            u_0 *= u_j if rank_j < rank_0 else one
-            u_1 *= u_j if rank_j < rank_1 else one
-            u_2 *= u_j if rank_j < rank_2 else one
-            u_3 *= u_j if rank_j < rank_3 else one
-        prefix[n], prefix[n + 1], prefix[n + 2], prefix[n + 3] = u_0, u_1, u_2, u_3
-    for n in range(last, clamped.shape[0]):
-        u_0, rank_0 = one, rank[n]
-        for j in range(clamped.shape[0]):
-            u_0 *= clamped[j] if rank[j] < rank_0 else one
-        prefix[n] = u_0
+    fill(prefix, one)
+    for i in range(0, last, 4):
+        u_0, u_1, u_2, u_3 = clamped[i], clamped[i + 1], clamped[i + 2], clamped[i + 3]
+        rank_0, rank_1, rank_2, rank_3 = rank[i], rank[i + 1], rank[i + 2], rank[i + 3]
+        for j in range(prefix.shape[0]):
+            rank_j = rank[j]
+            product = (u_0 if rank_0 < rank_j else one) * (u_1 if rank_1 < rank_j else one)
+            product *= (u_2 if rank_2 < rank_j else one) * (u_3 if rank_3 < rank_j else one)
+            prefix[j] *= product
+    for i in range(last, clamped.shape[0]):
+        u_i, rank_i = clamped[i], rank[i]
+        for j in range(prefix.shape[0]):
+            prefix[j] *= u_i if rank_i < rank[j] else one
 
 
 @kernel(fastmath=FAST)

@@ -30,14 +30,14 @@ def _copy_rows(A, out):
 
 
 @kernel(forceinline=True)
-def _numbers(A, g, n):
-    # A[g : g + 4, n]
+def numbers(A, g, n):
+    """A[g : g + 4, n]."""
     return A[g, n], A[g + 1, n], A[g + 2, n], A[g + 3, n]
 
 
 @kernel(forceinline=True)
-def _vectors(A, g, m, count):
-    # A[g : g + 4, m : m + count]
+def vectors(A, g, m, count):
+    """A[g : g + 4, m : m + count]."""
     return (
         load(A, (g, m), count),
         load(A, (g + 1, m), count),
@@ -56,7 +56,8 @@ def _add(A, g, m, count, s, v):
 
 
 @kernel(forceinline=True)
-def _multiply_add(s, a, v):
+def multiply_add(s, a, v):
+    """s_i + a_i v, of four."""
     return s[0] + a[0] * v, s[1] + a[1] * v, s[2] + a[2] * v, s[3] + a[3] * v
 
 
@@ -74,7 +75,7 @@ def _forward(n, m, count, w_n, rest, r, before, w, g, L, scratch, f_n):
     store(L, (n, m), count, L_nm)
     # 8. f_i = L w_r,i[t-1];  b_i = L^T w_r,i[t-1]
     _add(scratch.b, g, m, count, r, L_nm)
-    return _multiply_add(f_n, _vectors(scratch.w_r, g, m, count), L_nm)
+    return multiply_add(f_n, vectors(scratch.w_r, g, m, count), L_nm)
 
 
 @kernel(fastmath=FAST)
@@ -87,7 +88,7 @@ def links(before, after, f, b, scratch):
     fill_rows(scratch.b, zero)
     for g in range(0, scratch.w_r.shape[0], 4):
         for n in range(N):
-            w_n, rest, r = w[n], spread(one - w[n]), _numbers(scratch.w_r, g, n)
+            w_n, rest, r = w[n], spread(one - w[n]), numbers(scratch.w_r, g, n)
             f_n = (none, none, none, none)
             for m in range(0, full, lanes):
                 f_n = _forward(n, m, lanes, w_n, rest, r, before, w, g, L, scratch, f_n)
@@ -111,8 +112,8 @@ def _backward(n, m, count, w_n, rest, r, d_f, before, w, g, d_L, d_p, scratch, s
     # The gradients by L_nm[t-1], and what it adds to those by w_m, p_m, w_r, and in sums to those of row n
     L_nm, L_tm1, keep = _new_links(before, w, n, m, count, w_n, rest)
     w_r, d_b, p_m = (
-        _vectors(scratch.w_r, g, m, count),
-        _vectors(scratch.d_b, g, m, count),
+        vectors(scratch.w_r, g, m, count),
+        vectors(scratch.d_b, g, m, count),
         load(before.p, m, count),
     )
     # 8. f_i = L w_r,i[t-1];  b_i = L^T w_r,i[t-1]
@@ -121,7 +122,7 @@ def _backward(n, m, count, w_n, rest, r, d_f, before, w, g, d_L, d_p, scratch, s
     )
     d = without(d, n - m)
     _add(scratch.d_w_r, g, m, count, d_f, L_nm)
-    d_r_n, d_w_n = _multiply_add(sums[0], d_b, L_nm), sums[1]
+    d_r_n, d_w_n = multiply_add(sums[0], d_b, L_nm), sums[1]
     if g == 0:  # the last of the heads: d is complete
         # 6. L_nm = (1 - w_n - w_m) L_nm[t-1] + w_n p_m[t-1]
         store(scratch.d_w, (0, m), count, load(scratch.d_w, (0, m), count) - L_tm1 * d)
@@ -148,8 +149,8 @@ def links_backward(before, w, d_L, d_p, scratch):
             w_n, rest, r, d_f = (
                 w[n],
                 spread(one - w[n]),
-                _numbers(scratch.w_r, g, n),
-                _numbers(scratch.d_f, g, n),
+                numbers(scratch.w_r, g, n),
+                numbers(scratch.d_f, g, n),
             )
             sums = (none, none, none, none), none
             for m in range(0, full, lanes):

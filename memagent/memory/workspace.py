@@ -70,10 +70,10 @@ def scratch(shape: Shape) -> Scratch:
         return torch.zeros(B, *size, dtype=dtype).numpy()
 
     return Scratch(
-        clamped=room(N), rank=np.empty((B, N), np.int32), query=room(R, W), pull=room(R, N), back=room(R, N),
+        clamped=room(N), rank=np.empty((B, N), np.int32), query=room(R4, W), pull=room(R4, N), back=room(R, N),
         shrink=room(R), reads=room(R, W), d_b=room(R4, N), d_c=room(R, N), d_f=room(R4, N), d_w_r=room(R4, N),
         d_w=room(1, N), d_p=room(N), d_a=room(N), d_psi=room(N), d_h=room(H), d_r=room(R * W), d_o=room(H),
-        w_r=room(R4, N), f=room(R4, N), b=room(R4, N),
+        w_r=room(R4, N), f=room(R4, N), b=room(R4, N)
     )  # fmt: skip
 
 
@@ -81,7 +81,7 @@ class Workspace:
     """Every array of one call. A training call keeps all T steps, any other call the running state."""
 
     def __init__(self, shape: Shape) -> None:
-        T, B, _, N, W, R, H, S, dtype, options, training = shape
+        T, B, I, N, W, R, H, S, dtype, options, training = shape  # noqa: E741
         steps, P, once = T if training else 1, N if options.links else 0, int(training)
 
         def per_step(*size: int) -> Array:
@@ -96,6 +96,7 @@ class Workspace:
         self.replay = empty_bank(shape, 0, once * min(T, SEGMENT))
         self.controller = Controller(*(empty(steps + 1, B, n, dtype=dtype) for n in (H, H, R * W)))
         self.lstm = ControllerRecord(
+            x_r=per_step(I + R * W),
             gates=per_step(4 * H),
             tanh_c=per_step(H),
             o=per_step(H),

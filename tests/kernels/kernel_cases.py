@@ -45,11 +45,11 @@ def make_case(
     steps: int = T,
     **options: Any,
 ) -> Case:
-    """A case in general position; resets is the share of steps at which a sequence starts."""
+    """A case in general position; resets is the share of steps at which a sequence starts, options may have sizes."""
     g = torch.Generator().manual_seed(seed)
     torch.manual_seed(seed)
     sizes = {"memory_size": N, "memory_dim": W, "num_read_heads": R, "hidden_size": H}
-    dnc = DNC(MemoryConfig(**sizes, backend="reference", **options), IN).double()
+    dnc = DNC(MemoryConfig(**(sizes | options), backend="reference"), IN).double()
     with torch.no_grad():
         for parameter in dnc.parameters():
             parameter += 0.05 * torch.randn(parameter.shape, generator=g, dtype=torch.float64)
@@ -72,6 +72,7 @@ def random_state(dnc: DNC, g: torch.Generator) -> DNCState:
     def rand(*shape: int) -> Tensor:
         return torch.rand(shape, generator=g, dtype=torch.float64)
 
+    N, W, R = dnc.config.memory_size, dnc.config.memory_dim, dnc.config.num_read_heads
     P = N if dnc.config.temporal_links else 0
     h, c, r, M = (2 * rand(*s) - 1 for s in ((B, H), (B, H), (B, R * W), (B, N, W)))
     ranks = torch.stack([torch.randperm(N, generator=g) for _ in range(B)])

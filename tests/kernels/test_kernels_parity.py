@@ -30,6 +30,14 @@ def test_resets_inside_equal_the_reference(options: dict, dtype: torch.dtype) ->
     assert_parity(case)
 
 
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize(("slots", "width", "heads"), [(3, 5, 1), (16, 64, 4), (33, 70, 5), (8, 144, 8)])
+def test_any_sizes_equal_the_reference(slots: int, width: int, heads: int, dtype: torch.dtype) -> None:
+    # Rows of less than a vector, of four, of some and an end; heads in part of a group of four, in one, in two
+    sizes = {"memory_size": slots, "memory_dim": width, "num_read_heads": heads}
+    assert_parity(make_case("random", dtype, resets=0.2, deallocation=True, masking=heads == 5, **sizes))
+
+
 @pytest.mark.parametrize("steps", [SEGMENT - 1, SEGMENT, SEGMENT + 1, 2 * SEGMENT, 3 * SEGMENT - 2])
 def test_segments_of_a_long_sequence_are_replayed_as_they_were(steps: int) -> None:
     assert_parity(make_case("random", torch.float64, steps=steps, resets=0.1, deallocation=True))

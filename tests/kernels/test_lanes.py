@@ -6,7 +6,7 @@ from numba import njit
 from numba.core.errors import TypingError
 
 from memagent.memory import kernels
-from memagent.memory.lanes import load, spread, store, total, totals, width, without
+from memagent.memory.lanes import add_totals, load, spread, store, total, totals, width, without
 
 DTYPES = (np.float32, np.float64)
 
@@ -51,16 +51,51 @@ def test_lanes_of_a_strided_row_are_refused():
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize(
-    ("T", "M", "N", "first"), [(1, 1, 1, 0), (130, 7, 37, 3), (300, 21, 64, 1), (5, 4, 130, 0)]
-)
-def test_outer_products_in_spans_are_the_matrix_product(dtype, T, M, N, first):
+@pytest.mark.parametrize(("T", "M", "N"), [(1, 1, 1), (130, 7, 37), (300, 21, 64), (5, 4, 130)])
+def test_outer_products_in_spans_are_the_matrix_product(dtype, T, M, N):
     rng = np.random.default_rng(0)
     A, C = rng.normal(size=(T, M)).astype(dtype), rng.normal(size=(T, N)).astype(dtype)
-    out = np.full((M, first + N + 2), 7.0, dtype)
+    out = np.full((M, N), 7.0, dtype)
     for begin in range(0, M, 5):
-        kernels.outer_span(begin, min(begin + 5, M), out, first, A, C)
+        kernels.outer_span(begin, min(begin + 5, M), out, A, C)
     tolerance = 1e-4 if dtype == np.float32 else 1e-11
-    np.testing.assert_allclose(out[:, first : first + N], A.T @ C, rtol=tolerance, atol=tolerance)
-    np.testing.assert_array_equal(out[:, :first], 7.0)
-    np.testing.assert_array_equal(out[:, first + N :], 7.0)
+    np.testing.assert_allclose(out, A.T @ C, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("M", "N", "J"), [(1, 1, 1), (6, 7, 37), (4, 64, 64), (5, 130, 8)])
+def test_products_in_any_spans_are_the_matrix_product_to_the_same_bit(dtype, M, N, J):
+    rng = np.random.default_rng(1)
+    A, C = rng.normal(size=(M, J)).astype(dtype), rng.normal(size=(N, J)).astype(dtype)
+    whole, alone = (np.full((M, N), 7.0, dtype) for _ in range(2))
+    kernels.products_span(0, M, whole, A, C)
+    for m in range(M):  # rows by fours and rows alone take different tiles
+        kernels.products_span(m, m + 1, alone, A, C)
+    tolerance = 1e-4 if dtype == np.float32 else 1e-11
+    np.testing.assert_allclose(whole, A @ C.T, rtol=tolerance, atol=tolerance)
+    np.testing.assert_array_equal(alone, whole)
+
+
+@njit
+def _add_totals(out, A, n, count):
+    lanes = width(A)
+    add_totals(
+        out,
+        n,
+        count,
+        load(A, (0, 0), lanes),
+        load(A, (1, 0), lanes),
+        load(A, (2, 0), lanes),
+        load(A, (3, 0), lanes),
+    )
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("count", [0, 1, 3, 4])
+def test_totals_are_added_to_as_many_numbers_as_asked(dtype, count):
+    A = np.arange(64, dtype=dtype).reshape(4, 16)
+    out = np.full(7, 0.5, dtype)
+    _add_totals(out, A, 2, count)
+    expected = np.full(7, 0.5, dtype)
+    expected[2 : 2 + count] += A[:count, : 16 if dtype == np.float32 else 8].sum(1)
+    np.testing.assert_array_equal(out, expected)
