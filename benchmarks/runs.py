@@ -98,11 +98,12 @@ class Curve(BaseCallback):
 
 def draw_curves(axes: Axes, curves: Mapping[str, Sequence[Sequence[float | None]]], steps: int) -> None:
     """Training return of every variant over environment steps: mean over seeds, each seed as a thin line."""
+    x = (np.arange(CURVE_BINS) + 0.5) * steps / CURVE_BINS
     for i, (variant, of_seeds) in enumerate(curves.items()):
         lines = np.ma.masked_invalid(np.array(of_seeds, dtype=float))
-        x = (np.arange(CURVE_BINS) + 0.5) * steps / CURVE_BINS
-        axes.plot(x, lines.T, color=f"C{i}", alpha=0.25, linewidth=0.8)
-        axes.plot(x, lines.mean(0), color=f"C{i}", linewidth=2, label=variant)
+        ended = ~lines.mask.all(0)  # episodes of equal length end together, and not in every part
+        axes.plot(x[ended], lines.T[ended], color=f"C{i}", alpha=0.25, linewidth=0.8)
+        axes.plot(x[ended], lines.mean(0)[ended], color=f"C{i}", linewidth=2, label=variant)
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(alpha=0.25)
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
+from stable_baselines3.common.torch_layers import create_mlp
 from torch import Tensor, nn
 
 
-def two_layers(inputs: int, hidden_size: int, outputs: int) -> nn.Sequential:
-    """[..., inputs] -> [..., outputs] through `hidden_size` rectified units."""
-    return nn.Sequential(nn.Linear(inputs, hidden_size), nn.ReLU(), nn.Linear(hidden_size, outputs))
+def mlp(inputs: int, hidden_sizes: Sequence[int], outputs: int) -> nn.Sequential:
+    """[..., inputs] -> [..., outputs], rectified units between."""
+    return nn.Sequential(*create_mlp(inputs, outputs, list(hidden_sizes)))
 
 
 class DuelingHead(nn.Module):
@@ -34,7 +37,7 @@ class GaussianActor(nn.Module):
 
     def __init__(self, features_dim: int, action_dim: int, hidden_size: int) -> None:
         super().__init__()
-        self.net = two_layers(features_dim, hidden_size, 2 * action_dim)
+        self.net = mlp(features_dim, (hidden_size, hidden_size), 2 * action_dim)
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """[..., D] -> [..., A] and [..., A]."""
@@ -48,7 +51,8 @@ class TwinCritics(nn.Module):
 
     def __init__(self, features_dim: int, action_dim: int, hidden_size: int) -> None:
         super().__init__()
-        self.first, self.second = (two_layers(features_dim + action_dim, hidden_size, 1) for _ in range(2))
+        inputs, hidden = features_dim + action_dim, (hidden_size, hidden_size)
+        self.first, self.second = mlp(inputs, hidden, 1), mlp(inputs, hidden, 1)
 
     def forward(self, features: Tensor, action: Tensor) -> Tensor:
         """Features [..., D] and actions in [-1, 1], [..., A] -> [..., 2]."""
@@ -77,7 +81,7 @@ class PredictionHead(nn.Module):
 
     def __init__(self, features_dim: int, action_dim: int, change_dim: int, hidden_size: int) -> None:
         super().__init__()
-        self.net = two_layers(features_dim + action_dim, hidden_size, change_dim + 1)
+        self.net = mlp(features_dim + action_dim, (hidden_size,), change_dim + 1)
 
     def forward(self, features: Tensor, action: Tensor) -> Tensor:
         """Features [..., D] and actions as vectors [..., A] -> change of the observation and reward [..., C + 1]."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from envs.entries.entry import SIGNS, Entry, always, between
+from envs.entries.entry import SIGNS, Entry, always, between, many_small_updates
 
 CLASSIC: dict[str, Entry] = {
     "Drift/CartPole-v0": Entry(
@@ -64,14 +64,8 @@ CLASSIC: dict[str, Entry] = {
         sensors=(0, 1),
         change_scale=20.0,  # a step is 0.05 s: the change is the velocity
         source="mass and length after CaDM (Lee et al. 2020), with a hidden torque gain",
-        preset={
-            # A step costs up to 16, a whole fall some 300: values of order one, and many small updates. With the meta
-            # loss in every fourth of them an LSTM was at -1,089 after 36,000 steps, without it at -414 (one seed each).
-            "learner": {"reward_scale": 0.02, "tau": 0.02, "batch_size": 8, "steps_per_update": 4},
-            "entropy": {"temperature": 0.02},
-            "replay": {"capacity": 200_000, "support": 16, "query": 16, "n_step": 1},
-            "adapt": {"enabled": False},
-        },
+        # A step costs up to 16, a whole fall some 300.
+        preset=many_small_updates(reward_scale=0.02, temperature=0.02),
     ),
     "Drift/Acrobot-v0": Entry(
         base="Acrobot-v1",
