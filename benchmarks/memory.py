@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 # Before torch, whose threads it keeps from spinning for long.
 from memagent.memory import DNC, MemoryConfig
@@ -28,27 +28,26 @@ from memagent.memory import DNC, MemoryConfig
 # isort: split
 import torch
 import tyro
-from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter
 from torch import nn
 
+from benchmarks.memory_contenders import (
+    ACTING,
+    CONTENDERS,
+    DEFAULT,
+    HEADS,
+    HIDDEN,
+    INPUTS,
+    WIDTH,
+    Case,
+    build,
+    dnc_flops,
+    lstm_flops,
+    passes,
+    takes_part,
+)
+from benchmarks.memory_tables import picture, summarise, table
+
 RESULTS = Path(__file__).parent / "results" / "memory.json"
-INPUTS, HIDDEN, WIDTH, HEADS = 16, 128, 64, 4
-CONTENDERS = ("fused", "reference", "dnc", "lstm", "compiled")
-
-
-class Case(NamedTuple):
-    """What is run: T steps of B sequences, N slots, with or without links, with or without a backward pass."""
-
-    T: int
-    B: int
-    N: int
-    links: bool
-    backward: bool
-
-
-DEFAULT = Case(T=40, B=32, N=128, links=True, backward=True)
-ACTING = Case(T=1, B=16, N=128, links=True, backward=False)
 PEAK = Case(T=72, B=32, N=128, links=True, backward=True)
 
 
@@ -66,78 +65,6 @@ class Options:
     """How long the rounds of one case go on, roughly; at least three rounds are run, after one that warms up."""
     child: str = ""
     """What a process started by this one measures: "peak:CONTENDER", "growth" or "threads"."""
-
-
-# ------------------------------------------------------------------------------------------------------- contenders
-
-
-def run_dnc(case: Case, backend: str) -> Callable[[], object]:
-    """Our DNC: "fused", "reference", or "compiled", the reference with its step under torch.compile."""
-    name: Any = "fused" if backend == "fused" else "reference"
-    memory = DNC(MemoryConfig(memory_size=case.N, temporal_links=case.links, backend=name), INPUTS)
-    if backend == "compiled":
-        memory._step = torch.compile(memory._step)  # type: ignore[method-assign]
-    x, start = torch.randn(case.T, case.B, INPUTS), torch.zeros(case.T, case.B, dtype=torch.bool)
-    state = memory.initial_state(case.B)
-    return _passes(lambda: memory(x, start, state)[0], case.backward)
-
-
-def run_package(case: Case) -> Callable[[], object]:
-    """The package `dnc`, of the same sizes."""
-    try:
-        import dnc
-    except ImportError:
-        raise SystemExit(
-            "The package dnc is missing, expected it to compare with: pip install --no-deps dnc==1.1.0"
-        ) from None
-    sizes = {
-        "input_size": INPUTS,
-        "hidden_size": HIDDEN,
-        "nr_cells": case.N,
-        "cell_size": WIDTH,
-        "read_heads": HEADS,
-    }
-    memory = dnc.DNC(
-        **sizes, rnn_type="lstm", num_layers=1, num_hidden_layers=1, batch_first=False, gpu_id=-1
-    )
-    x = torch.randn(case.T, case.B, INPUTS)
-    return _passes(lambda: memory(x, (None, None, None), reset_experience=True)[0], case.backward)
-
-
-def run_lstm(case: Case) -> Callable[[], object]:
-    """torch.nn.LSTM with as many units as the DNC's controller."""
-    memory, x = nn.LSTM(INPUTS, HIDDEN), torch.randn(case.T, case.B, INPUTS)
-    return _passes(lambda: memory(x)[0], case.backward)
-
-
-def _passes(forward: Callable[[], torch.Tensor], backward: bool) -> Callable[[], object]:
-    def with_backward() -> None:
-        forward().sum().backward()
-
-    return with_backward if backward else torch.no_grad()(forward)
-
-
-def build(contender: str, case: Case) -> Callable[[], object]:
-    """One run of a contender, to be called again and again."""
-    torch.manual_seed(0)
-    if contender == "dnc":
-        return run_package(case)
-    return run_lstm(case) if contender == "lstm" else run_dnc(case, contender)
-
-
-def takes_part(contender: str, case: Case) -> bool:
-    """Whether a contender can run a case, in memory and in time.
-
-    The package has no switch for links. Unfused, a backward pass keeps some ten copies of L per step. Compilation is
-    a minute per shape: the default case and acting.
-    """
-    copies = case.T * 10 if case.backward else 4
-    fits = case.B * case.N**2 * 4 * copies < 6e9
-    if contender == "dnc":
-        return case.links and fits
-    if contender == "compiled":
-        return case in (DEFAULT, DEFAULT._replace(backward=False), ACTING)
-    return fits or contender in ("fused", "lstm")
 
 
 # -------------------------------------------------------------------------------------------------------- measuring
@@ -167,21 +94,6 @@ def measure(case: Case, contenders: tuple[str, ...], seconds: float) -> list[dic
         flops = lstm_flops(case) if name == "lstm" else dnc_flops(case)
         rows.append(row | {"gflops_per_s": flops / median / 1e6})
     return rows
-
-
-def lstm_flops(case: Case, inputs: int = INPUTS) -> float:
-    """Multiplications and additions in an LSTM's products; a backward pass has twice those of the forward pass."""
-    return (3 if case.backward else 1) * case.T * case.B * 2 * 4 * HIDDEN * (inputs + HIDDEN)
-
-
-def dnc_flops(case: Case) -> float:
-    """The same of a DNC: LSTM and interface, and all that walks M (look-up, write, read) or L (update, f, b)."""
-    interface = WIDTH * HEADS + 3 * WIDTH + (5 if case.links else 2) * HEADS + 3
-    content = (HEADS + 1) * 2 + 4 + 2 * HEADS  # per element of M: cosines and norms, write, reads
-    links = 5 + 4 * HEADS  # per element of L: update, f and b
-    memory = case.N * WIDTH * content + (case.N**2 * links if case.links else 0)
-    steps = (3 if case.backward else 1) * case.T * case.B
-    return lstm_flops(case, INPUTS + HEADS * WIDTH) + steps * (2 * HIDDEN * interface + memory)
 
 
 def matmul_gflops(size: int = 1024, rounds: int = 20) -> float:
@@ -247,7 +159,7 @@ def thread_settings(seconds: float) -> dict[str, float]:
         return head(memory(encoder(x).relu(), start, memory.initial_state(case.B))[0])
 
     cases = {"training_ms": DEFAULT, "acting_ms": ACTING}
-    runs = {name: _passes(lambda case=case: unroll(case), case.backward) for name, case in cases.items()}  # type: ignore[misc]
+    runs = {name: passes(lambda case=case: unroll(case), case.backward) for name, case in cases.items()}  # type: ignore[misc]
     return {name: statistics.median(times) for name, times in in_turn(runs, seconds).items()}
 
 
@@ -266,79 +178,6 @@ def answer(options: Options) -> Any:
     if task == "peak":
         return peak_mb(contender)
     return growth_mb() if task == "growth" else thread_settings(options.seconds)
-
-
-# ------------------------------------------------------------------------------------------------------------ report
-
-
-def find(rows: list[dict[str, Any]], contender: str, case: Case) -> float:
-    """The median of a contender in a case, in ms."""
-    return next(
-        r["ms"] for r in rows if r["contender"] == contender and Case(*(r[f] for f in Case._fields)) == case
-    )
-
-
-def summarise(rows: list[dict[str, Any]]) -> dict[str, float]:
-    """The figures that stand for all."""
-    fused, others = (
-        find(rows, "fused", DEFAULT),
-        {n: find(rows, n, DEFAULT) for n in ("dnc", "reference", "lstm")},
-    )
-    return {
-        "speedup_vs_dnc": others["dnc"] / fused,
-        "speedup_vs_reference": others["reference"] / fused,
-        "times_nn_lstm": fused / others["lstm"],
-        "acting_ms_b16": find(rows, "fused", ACTING),
-        "acting_ms_b16_no_links": find(rows, "fused", ACTING._replace(links=False)),
-    }
-
-
-def table(result: dict[str, Any]) -> str:
-    """Markdown: the summary, then every case, one column for each contender."""
-    lines = ["| | |", "|---|---|"]
-    lines += [f"| {name} | {value:.3g} |" for name, value in result["summary"].items()]
-    rows, names = result["rows"], [n for n in CONTENDERS if any(r["contender"] == n for r in result["rows"])]
-    lines += ["", "Milliseconds, median ± distance between the quartiles:", ""]
-    lines += [
-        "| T | B | N | links | pass | " + " | ".join(names) + " | fused GFLOP/s |",
-        "|---" * (len(names) + 6) + "|",
-    ]
-    for case in dict.fromkeys(Case(*(r[f] for f in Case._fields)) for r in rows):
-        cells = {r["contender"]: r for r in rows if Case(*(r[f] for f in Case._fields)) == case}
-        ms = [f"{cells[n]['ms']:.3g} ± {cells[n]['spread_ms']:.2g}" if n in cells else "" for n in names]
-        about = (
-            case.T,
-            case.B,
-            case.N,
-            "yes" if case.links else "no",
-            "both" if case.backward else "forward",
-        )
-        lines.append(
-            "| " + " | ".join(map(str, (*about, *ms, f"{cells['fused']['gflops_per_s']:.3g}"))) + " |"
-        )
-    return "\n".join(lines)
-
-
-def picture(rows: list[dict[str, Any]]) -> Figure:
-    """Growth with T, B and N, the others at the default."""
-    figure = Figure(figsize=(11, 3.6), layout="constrained")
-    for axes, letter in zip(figure.subplots(1, 3, sharey=True), "TBN", strict=True):
-        for name in ("fused", "reference", "dnc", "lstm"):
-            along = [r for r in rows if r["contender"] == name and _differs_in(r, letter)]
-            along.sort(key=lambda row: row[letter])
-            axes.plot([r[letter] for r in along], [r["ms"] for r in along], "o-", label=name)
-        axes.set(xscale="log", yscale="log", xlabel=letter, title=f"growth with {letter}")
-        axes.set_xticks(
-            sorted({r[letter] for r in rows}), [str(v) for v in sorted({r[letter] for r in rows})]
-        )
-        axes.xaxis.set_minor_formatter(NullFormatter())
-    figure.axes[0].set_ylabel("forward and backward, ms")
-    figure.axes[0].legend(frameon=False)
-    return figure
-
-
-def _differs_in(row: dict[str, Any], letter: str) -> bool:
-    return all(row[f] == getattr(DEFAULT, f) for f in Case._fields if f != letter)
 
 
 def machine(threads: int) -> dict[str, Any]:
