@@ -78,7 +78,6 @@ OURS = {
     "none": Ours("none"),
     "oracle": Ours("none", {"observe_context": True}, adapts=False),
     "dnc, changes within episodes": Ours("dnc", WITHIN),
-    "lstm, changes within episodes": Ours("lstm", WITHIN),
 }
 AGENTS: dict[str, list[str]] = {
     **{task: ["random", *OURS, *RIVALS] for task in STEPS},

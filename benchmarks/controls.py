@@ -6,7 +6,8 @@ trains SB3's SAC (continuous actions) or DQN (discrete ones) on every id of the 
 context in its observation, two runs at a time on one core each, and keeps what came of it in
 benchmarks/results/controls.json and controls.md. Runs that are there already are not repeated; `--again` does so.
 
-Both agents see the last transition. A drift matters where the agent that is not told loses at least `ENOUGH` of what
+Both agents see the last transition. Who is told of a reversed actuator has its continuous actions turned back, and so
+need not learn everything twice. A drift matters where the agent that is not told loses at least `ENOUGH` of what
 the told one is above random actions.
 """
 
@@ -26,10 +27,10 @@ import tyro
 from gymnasium import spaces
 from stable_baselines3 import DQN, SAC
 from stable_baselines3.common.base_class import BaseAlgorithm
-from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
-from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepReturn
+from stable_baselines3.common.vec_env import VecEnv
 
 import envs
+from benchmarks.aids import PaidSpeed, SignUndone
 from benchmarks.rivals import PredictPlayer
 from benchmarks.runs import Curve, Key, Run, complete, judge, load, machine, rounded, scores
 from evaluate import choose_contexts
@@ -81,7 +82,6 @@ DQN_QUICK: dict[str, Any] = {
 SLOW: dict[str, Any] = {
     "gamma": 0.99,
     "learning_rate": 7.3e-4,
-    "policy_kwargs": net(256, 256),
 }
 # RL Baselines3 Zoo's settings for the continuous MountainCar, at half its updates: its reward has to be found
 MOUNTAIN_CAR_SAC: dict[str, Any] = {
@@ -119,16 +119,16 @@ CONTROLS: dict[str, Control] = {
     "Drift/Pendulum-v0": Control(),
     "Drift/Acrobot-v0": Control(60_000, ACROBOT_DQN),
     "Drift/MountainCar-v0": Control(60_000, MOUNTAIN_CAR_DQN, speed_pay=10.0),
-    "Drift/MountainCarContinuous-v0": Control(50_000, MOUNTAIN_CAR_SAC),
+    "Drift/MountainCarContinuous-v0": Control(30_000, MOUNTAIN_CAR_SAC),
     "Drift/PointWind-v0": Control(),
     "Drift/PointGoal-v0": Control(),
     "Drift/LunarLander-v0": Control(100_000, {"learning_rate": 6.3e-4, "policy_kwargs": net(256, 256)}),
-    "Drift/LunarLanderContinuous-v0": Control(60_000, SLOW),
+    "Drift/LunarLanderContinuous-v0": Control(50_000, SLOW),
     "Drift/InvertedPendulum-v0": Control(40_000, {"gamma": 0.99}),
-    "Drift/Hopper-v0": Control(60_000, SLOW),
-    "Drift/Walker2d-v0": Control(60_000, SLOW),
-    "Drift/HalfCheetah-v0": Control(60_000, SLOW),
-    "Drift/HalfCheetahVel-v0": Control(60_000, SLOW),
+    "Drift/Hopper-v0": Control(50_000, SLOW),
+    "Drift/Walker2d-v0": Control(50_000, SLOW),
+    "Drift/HalfCheetah-v0": Control(50_000, SLOW),
+    "Drift/HalfCheetahVel-v0": Control(40_000, SLOW),
     "Drift/Ant-v0": Control(80_000, SLOW),
 }
 
@@ -166,10 +166,11 @@ def main(options: Options) -> None:
 
 def run(name: str, agent_name: str, seed: int, steps: int | None = None) -> Run:
     """Train one agent, for the steps of its control where no others are given, and judge it."""
-    told = agent_name == "told"
 
-    def make_env(num_envs: int) -> VecEnv:
-        return envs.make_vec(name, num_envs, EVALUATION.seed, observe_context=told)
+    def make_env(num_envs: int, seed: int = EVALUATION.seed) -> VecEnv:
+        told = agent_name == "told"
+        env = envs.make_vec(name, num_envs, seed, observe_context=told)
+        return SignUndone(env, name) if told and SignUndone.fits(env, name) else env
 
     done: Run = {
         "id": name,
@@ -181,8 +182,7 @@ def run(name: str, agent_name: str, seed: int, steps: int | None = None) -> Run:
     }
     agent: BaseAlgorithm | None = None
     if agent_name != "random":
-        stream = envs.make_vec(name, NUM_ENVS, seed, observe_context=told)
-        agent = make_agent(name, PaidSpeed(stream, CONTROLS[name].speed_pay), seed)
+        agent = make_agent(name, PaidSpeed(make_env(NUM_ENVS, seed), CONTROLS[name].speed_pay), seed)
         curve, began = Curve(), time.perf_counter()
         agent.learn(CONTROLS[name].steps if steps is None else steps, curve)
         done["steps"], done["updates"] = agent.num_timesteps, agent._n_updates
@@ -206,22 +206,6 @@ def make_agent(name: str, env: VecEnv, seed: int) -> SAC | DQN:
     apart = int(np.random.SeedSequence(seed).generate_state(1)[0])  # SB3 gives environment i seed + i
     kind = SAC if continuous else DQN
     return kind("MlpPolicy", env, seed=apart, device="cpu", **settings)
-
-
-class PaidSpeed(VecEnvWrapper):
-    """Adds `pay` times the speed, which the second number of the observation is, to the rewards."""
-
-    def __init__(self, venv: VecEnv, pay: float) -> None:
-        super().__init__(venv)
-        self.pay = pay
-
-    def reset(self) -> VecEnvObs:
-        return self.venv.reset()
-
-    def step_wait(self) -> VecEnvStepReturn:
-        obs, reward, done, infos = self.venv.step_wait()
-        assert isinstance(obs, np.ndarray)
-        return obs, reward + self.pay * np.abs(obs[:, 1]), done, infos
 
 
 class SampledPlayer:

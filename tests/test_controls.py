@@ -1,8 +1,10 @@
 """The control of every id: what it trains, and how its scores become a verdict."""
 
+import numpy as np
 import pytest
 
 import envs
+from benchmarks.aids import SignUndone
 from benchmarks.controls import AGENTS, CONTROLS, contexts_of, make_agent, summarise, table
 
 
@@ -49,3 +51,19 @@ def test_what_hangs_on_the_context_is_a_share_of_what_can_be_gained():
     assert not summary["Drift/Hopper-v0"]["matters"]  # who is told learned nothing: no proof
     assert "Drift/Walker2d-v0" not in summary  # not complete
     assert "88%" in table(summary) and "10%, too little" in table(summary)
+
+
+@pytest.mark.parametrize("name", ["Drift/Pendulum-v0", "Drift/HalfCheetah-v0"])
+def test_who_is_told_of_the_sign_meets_the_same_environment_under_either(name):
+    context = {p: low for p, (low, _) in envs.default_drift(name).moving.items()}
+    lives = []
+    for sign in (-1.0, 1.0):
+        env = SignUndone(envs.make_vec(name, 1, seed=0, observe_context=True), name)
+        env.set_options([{"context": context | {"action_sign": sign}, "frozen": True}])
+        obs = [env.reset()]
+        assert env.sign == sign
+        action = np.full((1, *env.action_space.shape), 0.3, np.float32)
+        obs += [env.step(action)[0] for _ in range(5)]
+        lives.append(np.delete(np.array(obs), env.sign_at, axis=-1))
+    np.testing.assert_array_equal(*lives)
+    assert not SignUndone.fits(envs.make_vec("Drift/CartPole-v0", 1), "Drift/CartPole-v0")
