@@ -65,15 +65,21 @@ RIVALS = {
 
 
 class PredictPlayer:
-    """Any SB3 agent as a player: deterministic actions, its recurrent state carried, emptied at an episode's start."""
+    """Any SB3 agent as a player, its recurrent state carried and emptied at an episode's start.
 
-    def __init__(self, agent: BaseAlgorithm, num_envs: int) -> None:
-        self.agent = agent
+    Args:
+        agent: who acts.
+        num_envs: in how many environments.
+        deterministic: by its best actions, else as in training.
+    """
+
+    def __init__(self, agent: BaseAlgorithm, num_envs: int, deterministic: bool = True) -> None:
+        self.agent, self.deterministic = agent, deterministic
         self.state: tuple[np.ndarray, ...] | None = None
         self.episode_start = np.ones(num_envs, bool)
 
     def act(self, obs: np.ndarray) -> np.ndarray:
-        actions, self.state = self.agent.predict(obs, self.state, self.episode_start, deterministic=True)
+        actions, self.state = self.agent.predict(obs, self.state, self.episode_start, self.deterministic)
         return actions
 
     def observe(
