@@ -27,7 +27,7 @@ class PaidSpeed(VecEnvWrapper):
 
 
 class SignUndone(VecEnvWrapper):
-    """Reverses continuous actions where the context, which is in the observation, says that they will be reversed.
+    """Reverses actions where the context, which is in the observation, says that they will be reversed.
 
     What an agent does with the sign once it knows it: it need not learn everything twice. The previous action in the
     observation is turned back too.
@@ -43,30 +43,34 @@ class SignUndone(VecEnvWrapper):
         layout = venv.get_attr("transition_layout", indices=0)[0]
         self.sign_at = layout["observation"][1] - len(moving) + moving.index("action_sign")
         self.action = slice(*layout["action"])
+        self.choices = venv.action_space.n if isinstance(venv.action_space, spaces.Discrete) else None
 
     @staticmethod
-    def fits(venv: VecEnv, name: str) -> bool:
-        """Whether there are continuous actions with a sign to undo."""
-        return isinstance(venv.action_space, spaces.Box) and "action_sign" in envs.default_drift(name).moving
+    def fits(name: str) -> bool:
+        """Whether there is a sign to undo."""
+        return "action_sign" in envs.default_drift(name).moving
 
     def _turned(self, obs: np.ndarray) -> np.ndarray:
-        obs = obs.copy()
-        obs[..., self.action] *= obs[..., self.sign_at, None]
+        obs, part = obs.copy(), obs[..., self.action]
+        reverse = -part if self.choices is None else part[..., ::-1]  # one-hot where actions are discrete
+        obs[..., self.action] = np.where(obs[..., self.sign_at, None] < 0, reverse, part)
         return obs
 
     def reset(self) -> VecEnvObs:
         obs = self.venv.reset()
         assert isinstance(obs, np.ndarray)
-        self.sign = obs[:, self.sign_at, None]
+        self.reversed = obs[:, self.sign_at] < 0
         return self._turned(obs)
 
     def step_async(self, actions: np.ndarray) -> None:
-        self.venv.step_async(self.sign * actions)
+        reverse = -actions if self.choices is None else self.choices - 1 - actions
+        which = self.reversed.reshape(-1, *[1] * (actions.ndim - 1))
+        self.venv.step_async(np.where(which, reverse, actions))
 
     def step_wait(self) -> VecEnvStepReturn:
         obs, reward, done, infos = self.venv.step_wait()
         assert isinstance(obs, np.ndarray)
-        self.sign = obs[:, self.sign_at, None]
+        self.reversed = obs[:, self.sign_at] < 0
         for e in np.flatnonzero(done):
             infos[e]["terminal_observation"] = self._turned(infos[e]["terminal_observation"])
         return self._turned(obs), reward, done, infos

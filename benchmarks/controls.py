@@ -6,8 +6,8 @@ trains SB3's SAC (continuous actions) or DQN (discrete ones) on every id of the 
 context in its observation, two runs at a time on one core each, and keeps what came of it in
 benchmarks/results/controls.json and controls.md. Runs that are there already are not repeated; `--again` does so.
 
-Both agents see the last transition. Who is told of a reversed actuator has its continuous actions turned back, and so
-need not learn everything twice. They are judged as they act in training: a greedy DQN can stand still at the bottom for
+Both agents see the last transition. Who is told of a reversed actuator has its actions turned back, and so need not
+learn everything twice. They are judged as they act in training: a greedy DQN can stand still at the bottom for
 ever. A drift matters where the agent that is not told loses at least `ENOUGH` of what
 the told one is above random actions.
 """
@@ -169,7 +169,7 @@ def run(name: str, agent_name: str, seed: int, steps: int | None = None) -> Run:
     def make_env(num_envs: int, seed: int = EVALUATION.seed) -> VecEnv:
         told = agent_name == "told"
         env = envs.make_vec(name, num_envs, seed, observe_context=told)
-        return SignUndone(env, name) if told and SignUndone.fits(env, name) else env
+        return SignUndone(env, name) if told and SignUndone.fits(name) else env
 
     done: Run = {
         "id": name,
