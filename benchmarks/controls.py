@@ -7,9 +7,8 @@ context in its observation, two runs at a time on one core each, and keeps what 
 benchmarks/results/controls.json and controls.md. Runs that are there already are not repeated; `--again` does so.
 
 Both agents see the last transition. Who is told of a reversed actuator has its actions turned back, and so need not
-learn everything twice. They are judged as they act in training: a greedy DQN can stand still at the bottom for
-ever. A drift matters where the agent that is not told loses at least `ENOUGH` of what
-the told one is above random actions.
+learn everything twice. They are judged as they act in training: a greedy DQN can stand still for ever. A drift matters
+where the agent that is not told loses at least `ENOUGH` of what the told one is above random actions.
 """
 
 from __future__ import annotations
