@@ -10,6 +10,7 @@ from envs.entries.entry import SIGNS, Entry, always, between
 from envs.schedules import Choice, Uniform
 
 _NOISE = always(0.02)
+_ROUGH = always(0.1)  # where a step is 0.05 s, in which a light joint shows what an action did to it
 _CADM = "masses after CaDM (Lee et al. 2020)"
 _BALANCE: dict[str, Choice | Uniform] = {
     "action_sign": SIGNS,
@@ -75,14 +76,14 @@ MUJOCO: dict[str, Entry] = {
             "crippled": Choice((-1, 0, 1, 2, 3)),
             "friction": between((0.4, 1.6)),
             "mass": between((0.75, 1.25)),
-            "sensor_noise": _NOISE,
+            "sensor_noise": _ROUGH,
         },
         held_out={
             "action_sign": SIGNS,
             "crippled": Choice((4, 5)),
             "friction": between((0.1, 0.3), (1.8, 2.2)),
             "mass": between((0.2, 0.5), (1.5, 1.8)),
-            "sensor_noise": _NOISE,
+            "sensor_noise": _ROUGH,
         },
         sensors=tuple(range(8)),
         change_scale=5.0,  # a step is 0.05 s
@@ -106,14 +107,14 @@ MUJOCO: dict[str, Entry] = {
             "crippled": Choice((-1, 0, 1, 2, 3)),
             "friction": between((0.1, 2.0)),
             "mass": between((0.75, 1.25)),
-            "sensor_noise": _NOISE,
+            "sensor_noise": _ROUGH,
         },
         held_out={
             "action_sign": SIGNS,
             "crippled": Choice((4, 5)),
             "friction": between((0.02, 0.08), (2.2, 2.6)),
             "mass": between((0.2, 0.5), (1.5, 1.8)),
-            "sensor_noise": _NOISE,
+            "sensor_noise": _ROUGH,
         },
         sensors=tuple(range(13)),
         change_scale=5.0,  # a step is 0.05 s
