@@ -114,7 +114,6 @@ CONTROLS: dict[str, Control] = {
     "Drift/Walker2d-v0": Control(50_000, SLOW),
     "Drift/HalfCheetah-v0": Control(40_000, CHEETAH_SAC),
     "Drift/HalfCheetahVel-v0": Control(40_000, SLOW),
-    "Drift/Ant-v0": Control(300_000, SLOW),
 }
 
 

@@ -99,26 +99,4 @@ MUJOCO: dict[str, Entry] = {
         source="Finn et al. 2017 and variBAD (Zintgraf et al. 2020), with either direction",
         extra="mujoco",
     ),
-    "Drift/Ant-v0": Entry(
-        base="Ant-v5",
-        summary="Walk with motors that may be reversed, one of them dead, on rough or slippery ground.",
-        train={
-            "action_sign": SIGNS,
-            "crippled": Choice((-1, 0, 1, 2, 3)),
-            "friction": between((0.1, 2.0)),
-            "mass": between((0.75, 1.25)),
-            "sensor_noise": _ROUGH,
-        },
-        held_out={
-            "action_sign": SIGNS,
-            "crippled": Choice((4, 5)),
-            "friction": between((0.02, 0.08), (2.2, 2.6)),
-            "mass": between((0.2, 0.5), (1.5, 1.8)),
-            "sensor_noise": _ROUGH,
-        },
-        sensors=tuple(range(13)),
-        change_scale=5.0,  # a step is 0.05 s
-        source=f"{_CADM}, joints after GrBAL (Nagabandi et al. 2019), friction after SlipperyAnt (Dohare et al. 2024)",
-        extra="mujoco",
-    ),
 }
