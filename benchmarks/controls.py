@@ -111,7 +111,6 @@ CONTROLS: dict[str, Control] = {
     "Drift/LunarLanderContinuous-v0": Control(50_000, SLOW),
     "Drift/InvertedPendulum-v0": Control(40_000, {"gamma": 0.99}),
     "Drift/Hopper-v0": Control(50_000, SLOW),
-    "Drift/Walker2d-v0": Control(50_000, SLOW),
     "Drift/HalfCheetah-v0": Control(40_000, CHEETAH_SAC),
     "Drift/HalfCheetahVel-v0": Control(40_000, SLOW),
 }
