@@ -80,7 +80,6 @@ DQN_QUICK: dict[str, Any] = {
     "policy_kwargs": net(128, 128),
 }
 SLOW: dict[str, Any] = {"gamma": 0.99, "learning_rate": 7.3e-4}
-CHEETAH_SAC: dict[str, Any] = {"gamma": 0.98, "tau": 0.02, "gradient_steps": 8}
 # RL Baselines3 Zoo's settings for DQN on Acrobot and LunarLander, and on MountainCar, in fewer environment steps
 ZOO_DQN: dict[str, Any] = {
     "learning_rate": 6.3e-4,
@@ -107,12 +106,14 @@ CONTROLS: dict[str, Control] = {
     "Drift/MountainCarContinuous-v0": Control(30_000, {"gamma": 0.99}, speed_pay=5.0),
     "Drift/PointWind-v0": Control(),
     "Drift/PointGoal-v0": Control(),
-    "Drift/LunarLander-v0": Control(60_000, ZOO_DQN),
+    "Drift/LunarLander-v0": Control(100_000, ZOO_DQN),
     "Drift/LunarLanderContinuous-v0": Control(50_000, SLOW),
     "Drift/InvertedPendulum-v0": Control(40_000, {"gamma": 0.99}),
     "Drift/Hopper-v0": Control(50_000, SLOW),
-    "Drift/HalfCheetah-v0": Control(40_000, CHEETAH_SAC),
+    "Drift/Walker2d-v0": Control(50_000, SLOW),
+    "Drift/HalfCheetah-v0": Control(40_000, SLOW),
     "Drift/HalfCheetahVel-v0": Control(40_000, SLOW),
+    "Drift/Ant-v0": Control(80_000, SLOW),
 }
 
 

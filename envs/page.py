@@ -47,7 +47,11 @@ episodes, `drift=` takes one of your own. `python -m envs ID --plot` draws the d
 Observations show the last transition too (`transition_observation`), of what `sensors` leave. Default drifts reverse
 the best action or move the goal, and have noise, or hide velocities, where one clean transition would give the context
 away.
+
+A short training shows for each of these that it harms not to be told the context
+([benchmarks/results/controls.md](../benchmarks/results/controls.md)).
 """
+_UNSHOWN = """For these a short training shows no such harm; they are kept for longer ones:"""
 
 
 def listing() -> str:
@@ -79,14 +83,21 @@ def parameters(name: str) -> dict[str, Parameter]:
 
 def page() -> str:
     """The page of documentation, Markdown."""
-    ids = _table(
-        ("id", "what drifts"),
-        [(f"[`{name}`](#{_anchor(name)})", entry.summary) for name, entry in CATALOGUE.items()],
+    shown, unshown = (
+        _table(
+            ("id", "what drifts"),
+            [
+                (f"[`{name}`](#{_anchor(name)})", entry.summary)
+                for name, entry in CATALOGUE.items()
+                if entry.shown is which
+            ],
+        )
+        for which in (True, False)
     )
     sections = [_section(name, entry) for name, entry in CATALOGUE.items()]
     bodies = [_body(base) for base in BODIES]
     every = "\n\n".join(["## Every physical parameter", _EVERY, *bodies])
-    return "\n\n".join([_HEAD.strip(), ids, *sections, every, _FOREIGN.strip()]) + "\n"
+    return "\n\n".join([_HEAD.strip(), shown, _UNSHOWN, unshown, *sections, every, _FOREIGN.strip()]) + "\n"
 
 
 def picture(name: str) -> str:

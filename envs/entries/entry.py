@@ -26,6 +26,7 @@ class Entry:
         change_scale: scale of the change in TransitionObservation, which makes it of order one.
         source: where the ranges come from.
         extra: the extra of memagent that brings the base environment; "" where none is needed.
+        shown: whether a short training shows that it harms not to be told the context (python -m benchmarks.controls).
         preset: settings of the learner that do better here than its defaults, nested by the name of their section.
     """
 
@@ -37,6 +38,7 @@ class Entry:
     change_scale: float | tuple[float, ...] = 10.0
     source: str = ""
     extra: Literal["", "box2d", "mujoco"] = ""
+    shown: bool = True
     preset: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
