@@ -17,7 +17,7 @@ import json
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -260,7 +260,7 @@ def save(runs: list[Run]) -> None:
         "settings": {
             "SAC": SAC_QUICK,
             "DQN": DQN_QUICK,
-            **{n: dict(c.settings) for n, c in CONTROLS.items()},
+            **{name: asdict(control) for name, control in CONTROLS.items()},
         },
         "summary": summary,
     }
