@@ -35,7 +35,11 @@ def table(result: dict[str, Any]) -> str:
     lines = ["| | |", "|---|---|"]
     lines += [f"| {name} | {value:.3g} |" for name, value in result["summary"].items()]
     rows, names = result["rows"], [n for n in CONTENDERS if any(r["contender"] == n for r in result["rows"])]
-    lines += ["", "Milliseconds, median ± distance between the quartiles:", ""]
+    lines += [
+        "",
+        "Milliseconds, median ± distance between the quartiles. Empty where a contender has no such option or",
+    ]
+    lines += ["would need more than 6 GB; compiled are the default case and acting alone.", ""]
     lines += [
         "| T | B | N | links | pass | " + " | ".join(names) + " | fused GFLOP/s |",
         "|---" * (len(names) + 6) + "|",
