@@ -29,6 +29,7 @@ LANDER: dict[str, Entry] = {
         held_out=_HELD_OUT,
         source=_SOURCE,
         extra="box2d",
+        shown=False,
     ),
     "Drift/LunarLanderContinuous-v0": Entry(
         base="Base/LunarLanderContinuous-v0",
