@@ -56,6 +56,7 @@ MUJOCO: dict[str, Entry] = {
         change_scale=20.0,  # a step is 0.008 s
         source=_CADM,
         extra="mujoco",
+        shown=False,
     ),
     "Drift/Walker2d-v0": Entry(
         base="Walker2d-v5",
