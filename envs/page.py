@@ -51,13 +51,19 @@ away.
 A short training shows for each of these that it harms not to be told the context
 ([benchmarks/results/controls.md](../benchmarks/results/controls.md)).
 """
-_UNSHOWN = """For these a short training shows no such harm; they are kept for longer ones:"""
+_UNSHOWN = (
+    "For these a short training does not show that it harms not to be told; they are kept for longer ones:"
+)
 
 
 def listing() -> str:
     """All ids, as `python -m envs` prints them."""
-    blocks = [described(name, entry) for name, entry in CATALOGUE.items()]
-    return "Drifting parameters: unit, training range | held-out range\n\n" + "\n\n".join(blocks) + "\n"
+    shown, unshown = (
+        [described(name, entry) for name, entry in CATALOGUE.items() if entry.shown is which]
+        for which in (True, False)
+    )
+    head = "Drifting parameters: unit, training range | held-out range"
+    return "\n\n".join([head, *shown, _UNSHOWN, *unshown]) + "\n"
 
 
 def described(name: str, entry: Entry) -> str:
