@@ -84,7 +84,7 @@ def _add_tile(out, A, C, begin, end, rows, j, counts):
 
 @kernel()
 def add_rows(out, A, C):
-    """out_m,first+j += sum_k A_mk C_kj: tiles of four rows of out and four vectors of a row."""
+    """out_mj += sum_k A_mk C_kj: tiles of four rows of out and four vectors of a row."""
     (K, N), rows, lanes = C.shape, out.shape[0], width(C)
     for j in range(0, N, 4 * lanes):
         some = four_counts(lanes, N - j)
