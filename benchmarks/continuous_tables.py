@@ -163,11 +163,13 @@ def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def figure(runs: Sequence[Run], steps: Mapping[str, int]) -> Figure:
-    """Training return of every agent over environment steps, one panel a task."""
-    picture = Figure(figsize=(4.6 * len(steps), 4.2), layout="constrained")
-    for axes, (task, length) in zip(
-        np.atleast_1d(picture.subplots(1, len(steps))), steps.items(), strict=True
-    ):
+    """Training return of every agent over environment steps, one panel for each task that has runs."""
+    steps = {
+        task: length for task, length in steps.items() if any(r["task"] == task and r["curve"] for r in runs)
+    }
+    picture = Figure(figsize=(4.6 * max(1, len(steps)), 4.2), layout="constrained")
+    panels = np.atleast_1d(picture.subplots(1, max(1, len(steps))))
+    for axes, (task, length) in zip(panels, steps.items(), strict=False):
         curves: dict[str, list[Any]] = {}
         for r in runs:
             if r["task"] == task and r["curve"]:
@@ -175,6 +177,5 @@ def figure(runs: Sequence[Run], steps: Mapping[str, int]) -> Figure:
         draw_curves(axes, curves, length)
         axes.set_title(task, fontsize=11)
         axes.set(xlabel="environment steps", ylabel="return of training episodes")
-        if curves:
-            axes.legend(frameon=False, fontsize=7)
+        axes.legend(frameon=False, fontsize=7)
     return picture
