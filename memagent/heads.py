@@ -9,9 +9,10 @@ from stable_baselines3.common.torch_layers import create_mlp
 from torch import Tensor, nn
 
 
-def mlp(inputs: int, hidden_sizes: Sequence[int], outputs: int) -> nn.Sequential:
-    """[..., inputs] -> [..., outputs], rectified units between."""
-    return nn.Sequential(*create_mlp(inputs, outputs, list(hidden_sizes)))
+def mlp(inputs: int, hidden_sizes: Sequence[int], outputs: int, layer_norm: bool = False) -> nn.Sequential:
+    """[..., inputs] -> [..., outputs], rectified units between, whose inputs may be normalised."""
+    norm = [nn.LayerNorm] if layer_norm else []
+    return nn.Sequential(*create_mlp(inputs, outputs, list(hidden_sizes), post_linear_modules=norm))
 
 
 class DuelingHead(nn.Module):
@@ -47,12 +48,16 @@ class GaussianActor(nn.Module):
 
 
 class TwinCritics(nn.Module):
-    """Two values of an action, of which the smaller is believed (Fujimoto et al. 2018)."""
+    """Two values of an action, of which the smaller is believed (Fujimoto et al. 2018).
+
+    Their hidden layers are normalised, so that many small updates do not drive the values away (Hiraoka et al. 2022,
+    Dropout Q-Functions for Doubly Efficient Reinforcement Learning).
+    """
 
     def __init__(self, features_dim: int, action_dim: int, hidden_size: int) -> None:
         super().__init__()
         inputs, hidden = features_dim + action_dim, (hidden_size, hidden_size)
-        self.first, self.second = mlp(inputs, hidden, 1), mlp(inputs, hidden, 1)
+        self.first, self.second = (mlp(inputs, hidden, 1, layer_norm=True) for _ in range(2))
 
     def forward(self, features: Tensor, action: Tensor) -> Tensor:
         """Features [..., D] and actions in [-1, 1], [..., A] -> [..., 2]."""
@@ -74,7 +79,7 @@ class ActorCriticHeads(nn.Module):
 
 
 class PredictionHead(nn.Module):
-    """What the step does to the observation and what it pays, from features and action.
+    """What the next k steps do to the observation and what they pay, from features and the k actions.
 
     Its loss is what makes the memory identify the plant: without it the value loss alone rarely does.
     """
@@ -84,5 +89,5 @@ class PredictionHead(nn.Module):
         self.net = mlp(features_dim + action_dim, (hidden_size,), change_dim + 1)
 
     def forward(self, features: Tensor, action: Tensor) -> Tensor:
-        """Features [..., D] and actions as vectors [..., A] -> change of the observation and reward [..., C + 1]."""
+        """Features [..., D] and actions as vectors [..., k A] -> change of the observation and reward [..., C + 1]."""
         return self.net(torch.cat((features, action), -1))

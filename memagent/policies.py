@@ -39,6 +39,7 @@ class MemoryPolicy(BasePolicy, ABC):
         features_dim: D, size of the features the heads see.
         head_size: hidden units of each head.
         change_dim: C, size of the change of the observation that the prediction head predicts; None: all of it.
+        prediction_steps: k, the actions that it is told.
         meta: the inner loop that adapts the heads.
         start_index: where the observation holds its episode-start flag, None where it holds none.
     """
@@ -55,6 +56,7 @@ class MemoryPolicy(BasePolicy, ABC):
         features_dim: int = 128,
         head_size: int = 128,
         change_dim: int | None = None,
+        prediction_steps: int = 1,
         start_index: int | None = -1,
         meta: MetaConfig | None = None,
     ) -> None:
@@ -77,7 +79,10 @@ class MemoryPolicy(BasePolicy, ABC):
         self.target_heads = self.make_heads().requires_grad_(False)
         self.target_heads.load_state_dict(self.heads.state_dict())
         self.prediction = PredictionHead(
-            features_dim, spaces.flatdim(action_space), change_dim or observation_space.shape[0], head_size
+            features_dim,
+            prediction_steps * spaces.flatdim(action_space),
+            change_dim or observation_space.shape[0],
+            head_size,
         )
         self.meta = MetaLearner(self.head_params(), meta)
         self.optimizer = torch.optim.Adam(
@@ -86,6 +91,7 @@ class MemoryPolicy(BasePolicy, ABC):
                 {"params": list(self.meta.parameters()), "lr": self.meta.config.lr_lr},
             ],
             eps=1e-5,
+            fused=True,
         )
 
     @abstractmethod

@@ -65,6 +65,12 @@ class MemoryAlgorithm(SequenceLearner, ABC):
         self.memory_config, self.replay_config = memory or MemoryConfig(), replay or ReplayConfig()
         self.meta_config, self.adapt_config = meta or MetaConfig(), adapt or AdaptConfig()
         self.learner = learner or LearnerConfig()
+        seen = self.replay_config.window - self.replay_config.burn_in
+        if self.learner.prediction_steps >= seen:
+            raise ValueError(
+                f"prediction_steps is {self.learner.prediction_steps} and a window has {seen} rows after its burn-in; "
+                "look less far ahead, or give ReplayConfig a longer support or query."
+            )
         rate = self.learner.learning_rate
         super().__init__(
             policy,
@@ -129,6 +135,7 @@ class MemoryAlgorithm(SequenceLearner, ABC):
             meta=self.meta_config,
             start_index=self.transition_layout["start"][0] if self.transition_layout else None,
             change_dim=change[1] - change[0] if change else None,
+            prediction_steps=self.learner.prediction_steps,
             **self.policy_kwargs,
         )
         assert isinstance(policy, MemoryPolicy)

@@ -56,7 +56,10 @@ class LearnerConfig:
     reward_scale: float = 0.1
     """Factor on rewards before they are learned from; values of order one train best. Logs show native rewards."""
     prediction_weight: float = 1.0
-    """Weight of the prediction loss: the next change of the observation and the reward."""
+    """Weight of the prediction loss: the mean change of the observation and the mean reward of the next steps."""
+    prediction_steps: int = 1
+    """How many steps the prediction looks ahead, told the actions: what they do adds up over steps, and the noise of
+    sensors does not. Less than the rows of a window after its burn-in."""
     memory_scope: MemoryScope = "episode"
     """How long memory lives: an episode, a phase or the lifetime."""
 
@@ -64,6 +67,10 @@ class LearnerConfig:
         for name in ("learning_rate", "batch_size", "steps_per_update", "max_grad_norm", "reward_scale"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"LearnerConfig got {name}={getattr(self, name)}; give a number above 0.")
+        if self.prediction_steps < 1:
+            raise ValueError(
+                f"LearnerConfig got prediction_steps={self.prediction_steps}; give a whole number, 1 or more."
+            )
         if self.final_learning_rate is not None and not 0.0 < self.final_learning_rate <= self.learning_rate:
             raise ValueError(
                 f"LearnerConfig got final_learning_rate={self.final_learning_rate}; give a number above 0 and at most "
@@ -165,7 +172,7 @@ class SequenceLearner(OffPolicyAlgorithm, ABC):
         rows = self.head_rows(features, x.action, x.reward, x.final, x.terminal, self.generator)
         losses, td = self.head_losses(policy.head_params(), rows)
         heads = masked_mean(weights * losses, rows.mask)
-        prediction = self._prediction_loss(features, x, rows.mask)
+        prediction = self._prediction_loss(features, x)
         loss = heads + self.learner.prediction_weight * prediction
         meta_logs = {}
         if self.adapt_config.enabled and self._n_updates % self.adapt_config.meta_every == 0:
@@ -207,19 +214,26 @@ class SequenceLearner(OffPolicyAlgorithm, ABC):
         features, _ = self.policy.unroll(rows.obs, rows.memory_start, state)
         return features, rows
 
-    def _prediction_loss(self, features: Tensor, x: Windows, mask: Tensor) -> Tensor:
-        """Squared error of the predicted change of the observation and reward, [T, B] rows."""
-        t = len(mask)
+    def _prediction_loss(self, features: Tensor, x: Windows) -> Tensor:
+        """Squared error of the predicted mean change of the observation and mean reward over the next k steps.
+
+        Rows count whose next k steps are of their episode.
+        """
+        k = self.learner.prediction_steps
+        t = len(x.reward) - max(k, self.replay_config.n_step)
         if self.transition_layout is None:
-            change = x.obs[1 : t + 1] - x.obs[:t]
+            change = x.obs[1:] - x.obs[:-1]
         else:  # the next observation holds its own change, scaled to order one
-            change = x.obs[1 : t + 1, :, slice(*self.transition_layout["change"])]
-        outcome = torch.cat((change, x.reward[:t, :, None]), -1)
-        action = x.action[:t]
+            change = x.obs[1:, :, slice(*self.transition_layout["change"])]
+        action = x.action
         if isinstance(self.action_space, spaces.Discrete):
             action = functional.one_hot(action, int(self.action_space.n)).float()
-        action = action.flatten(2)  # [T, B, A]
-        return prediction_loss(self.policy.prediction(features[:t], action), outcome, mask, x.weights)
+        outcome = torch.cat((change, x.reward[:-1, :, None]), -1)
+        ahead = [slice(i, i + t) for i in range(k)]
+        outcome = torch.stack([outcome[rows] for rows in ahead]).mean(0)  # [T, B, C + 1]
+        actions = torch.cat([action[rows].flatten(2) for rows in ahead], -1)  # [T, B, k A]
+        mask = ~torch.stack([x.final[rows] for rows in ahead]).any(0)
+        return prediction_loss(self.policy.prediction(features[:t], actions), outcome, mask, x.weights)
 
     def _meta_loss(self, rows: HeadRows, x: Windows) -> tuple[Tensor, float]:
         """Loss on the query of heads adapted on the support, over windows of one phase; and what adapting gained.
