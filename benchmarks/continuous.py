@@ -115,10 +115,11 @@ def main(options: Options) -> None:
         runs = {(r["task"], r["agent"], r["seed"]): r for r in load(RESULTS)["runs"]}
     wanted: list[Key] = [
         (task, agent, seed)
+        for seed in range(max(options.seeds, PLAIN_SEEDS))  # one seed of everything before the next
         for task in options.tasks
         for agent in AGENTS[task]
         if not options.agents or agent in options.agents
-        for seed in range(seeds_of(task, agent, options.seeds))
+        if seed < seeds_of(task, agent, options.seeds)
     ]
     complete("benchmarks.continuous", wanted, runs, options.workers, save)
     print(tables(load(RESULTS)["summary"]))
