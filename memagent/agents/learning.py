@@ -15,13 +15,14 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from gymnasium import spaces
+from numpy.typing import ArrayLike
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.utils import polyak_update
 from torch import Tensor
 from torch.nn import functional
 
 from memagent.agents.acting import AdaptConfig, MemoryScope, Support
-from memagent.agents.rows import HeadRows, Windows, stored_state
+from memagent.agents.rows import HeadRows, Windows, as_state
 from memagent.policies import HeadParams, MemoryPolicy
 from memagent.replay import PrioritizedSequenceBuffer, ReplayConfig, SequenceBatch, same_phase
 from memagent.targets import (
@@ -60,6 +61,10 @@ class LearnerConfig:
     prediction_steps: int = 1
     """How many steps the prediction looks ahead, told the actions: what they do adds up over steps, and the noise of
     sensors does not. Less than the rows of a window after its burn-in."""
+    refresh_every: int | None = None
+    """Updates from one pass over the replay to the next, in which the present network computes all stored memory states
+    anew. What a DNC has written stays, however old the network that wrote it, and no burn-in washes it out. None:
+    states stay as they were while acting."""
     memory_scope: MemoryScope = "episode"
     """How long memory lives: an episode, a phase or the lifetime."""
 
@@ -67,10 +72,9 @@ class LearnerConfig:
         for name in ("learning_rate", "batch_size", "steps_per_update", "max_grad_norm", "reward_scale"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"LearnerConfig got {name}={getattr(self, name)}; give a number above 0.")
-        if self.prediction_steps < 1:
-            raise ValueError(
-                f"LearnerConfig got prediction_steps={self.prediction_steps}; give a whole number, 1 or more."
-            )
+        for name in ("prediction_steps", "refresh_every"):
+            if (given := getattr(self, name)) is not None and given < 1:
+                raise ValueError(f"LearnerConfig got {name}={given}; give a whole number, 1 or more.")
         if self.final_learning_rate is not None and not 0.0 < self.final_learning_rate <= self.learning_rate:
             raise ValueError(
                 f"LearnerConfig got final_learning_rate={self.final_learning_rate}; give a number above 0 and at most "
@@ -154,6 +158,8 @@ class SequenceLearner(OffPolicyAlgorithm, ABC):
         beta = beta_schedule(1.0 - self._current_progress_remaining, self.replay_config.beta)
         logs: dict[str, float] = {}
         for _ in range(gradient_steps):
+            if self.learner.refresh_every and self._n_updates % self.learner.refresh_every == 0:
+                self.refresh_states()
             batch = self.replay_buffer.sample(batch_size, beta)
             logs |= self._update(batch)
             self._n_updates += 1
@@ -164,6 +170,22 @@ class SequenceLearner(OffPolicyAlgorithm, ABC):
         self.logger.record("replay/beta", beta)
         self.logger.record("replay/windows", len(self.replay_buffer))
         self.logger.record("replay/transitions", self.replay_buffer.num_transitions)
+
+    def refresh_states(self) -> None:
+        """Compute the memory states that the replay holds anew, as the present network would have left them."""
+        empty = self.policy.initial_state(1)
+        if not empty:
+            return
+
+        def advance(
+            obs: np.ndarray, memory_start: np.ndarray, state: Sequence[ArrayLike]
+        ) -> list[np.ndarray]:
+            windows = (torch.from_numpy(x).to(self.device) for x in (obs, memory_start))
+            with torch.no_grad():
+                _, after = self.policy.unroll(*windows, as_state(state, empty, self.device))
+            return [part.cpu().numpy() for part in after]
+
+        self.replay_buffer.refresh(advance)
 
     def _update(self, batch: SequenceBatch) -> dict[str, float]:
         """One Adam step on TD, prediction and meta loss; new target heads and priorities."""
@@ -206,7 +228,7 @@ class SequenceLearner(OffPolicyAlgorithm, ABC):
         """
         windows = Windows.of(batch, self.device)
         b = self.replay_config.burn_in
-        state = stored_state(batch, self.policy.initial_state(1), self.device)
+        state = as_state(batch.state, self.policy.initial_state(1), self.device)
         if b:
             with torch.no_grad():
                 _, state = self.policy.unroll(windows.obs[:b], windows.memory_start[:b], state)

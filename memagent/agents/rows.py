@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from memagent.replay import SequenceBatch
@@ -34,10 +36,9 @@ class Windows(NamedTuple):
         )
 
 
-def stored_state(batch: SequenceBatch, empty: Any, device: torch.device) -> Any:
-    """The memory states from before the windows, in the type and precision of `empty`."""
-    parts = (torch.from_numpy(s).to(device, e.dtype) for s, e in zip(batch.state, empty, strict=True))
-    return type(empty)(*parts)
+def as_state(parts: Sequence[ArrayLike], empty: Any, device: torch.device) -> Any:
+    """Stored parts of memory states as a state, in the type and precision of `empty`."""
+    return type(empty)(*(torch.as_tensor(s).to(device, e.dtype) for s, e in zip(parts, empty, strict=True)))
 
 
 class HeadRows(NamedTuple):

@@ -24,6 +24,7 @@ from memagent.replay.priorities import WindowPriorities
 from memagent.replay.streams import RowStreams, Shape
 
 State = Sequence[ArrayLike]
+Advance = Callable[[NDArray, NDArray, State], State]
 
 
 @dataclass(frozen=True)
@@ -233,6 +234,27 @@ class PrioritizedSequenceBuffer:
         ValueError, before anything is written, for a priority that is negative, infinite or NaN.
         """
         self._priorities.update(batch.window, batch.generation, priorities)
+
+    def refresh(self, advance: Advance) -> None:
+        """Compute the stored states anew, along every stream since its last seam.
+
+        Args:
+            advance: obs [stride, K, …], memory_start [stride, K] and the states [K, …] from before them -> the states
+                after them, of K environments. The oldest state of a stream stays as it is.
+        """
+        streams, stride = self._streams, self.config.stride
+        start = streams.oldest_start()
+        left = (streams.next_row - 1 - start) // stride  # states behind the oldest, [E]
+        envs = np.flatnonzero(left > 0)
+        state: State = streams.read_state(streams.slot(envs, start[envs]))
+        while envs.size:
+            rows = streams.read(streams.slot(envs, start[envs]), stride)
+            state = advance(rows["obs"], rows["memory_start"], state)
+            start[envs] += stride
+            left[envs] -= 1
+            streams.write_state(streams.slot(envs, start[envs]), state)
+            goes_on = left[envs] > 0
+            envs, state = envs[goes_on], [np.asarray(part)[goes_on] for part in state]
 
     def state_dict(self) -> dict[str, NDArray]:
         """Everything as plain arrays, for `np.savez`. The batch after loading is the same to the bit."""

@@ -110,6 +110,11 @@ class RowStreams:
         """The memory states [K, …] from before the first row of `slots` [K], in their stored precision."""
         return tuple(part.take(slots, axis=0) for part in self._state.values())
 
+    def oldest_start(self) -> NDArray[np.int64]:
+        """The first start of each stream since its last seam whose rows are all held, [E]."""
+        first = np.maximum(self.origin, self.next_row - self.rows)
+        return -(-first // self.stride) * self.stride
+
     def seam(self) -> None:
         """End all streams: the next row of each is a start, and the first of a new stretch."""
         starts = -(-self.next_row // self.stride) * self.stride
