@@ -7,7 +7,7 @@ from agents.builders import Corridor, build
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 from envs import make_vec
-from memagent.agents import Acting
+from memagent.agents import Acting, MemoryAlgorithm
 from memagent.agents.acting import SupportRing
 
 KINDS = ("dnc", "lstm", "none")
@@ -41,6 +41,44 @@ def test_windows_replay_the_features_that_the_agent_acted_on(kind: str) -> None:
                 )
                 compared += 1
     assert compared > 200
+
+
+@pytest.mark.parametrize("scope", ["episode", "phase", "lifetime"])
+@pytest.mark.parametrize("kind", ["dnc", "lstm"])
+def test_an_unchanged_network_refreshes_states_to_what_they_were_and_a_changed_one_to_others(
+    kind: str, scope: str
+) -> None:
+    env = make_vec("Drift/CartPole-v0", 3, seed=1, phase_steps=60)
+    agent = build(env, kind=kind, memory_scope=scope, learning_starts=10_000)
+    agent.learn(900)
+    acted = stored_states(agent)
+    agent.refresh_states()
+    refreshed = stored_states(agent)
+    for name, states in acted.items():
+        np.testing.assert_allclose(refreshed[name], states, atol=2e-3, err_msg=name)
+    with torch.no_grad():
+        agent.policy.features_extractor.memory.weight_hh.mul_(-1.0)
+    agent.refresh_states()
+    assert np.abs(stored_states(agent)["h"] - acted["h"]).max() > 0.1
+
+
+def stored_states(agent: MemoryAlgorithm) -> dict[str, np.ndarray]:
+    """By part; those alone that count, as the memory is not emptied at their row."""
+    saved = agent.replay_buffer.state_dict()
+    counts = ~saved["row_memory_start"][:, :: agent.replay_config.stride]
+    return {name.removeprefix("state_"): x[counts] for name, x in saved.items() if name.startswith("state_")}
+
+
+def test_states_are_refreshed_when_it_is_time_and_where_there_are_any() -> None:
+    calls = []
+    for kind in KINDS:
+        env = make_vec("Drift/CartPole-v0", 2, seed=1)
+        agent = build(env, kind=kind, learning_starts=10_000, refresh_every=3)
+        agent.learn(200)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(agent.replay_buffer, "refresh", lambda advance, kind=kind: calls.append(kind))
+            agent.train(gradient_steps=7, batch_size=2)
+    assert calls == ["dnc"] * 3 + ["lstm"] * 3  # before updates 0, 3 and 6
 
 
 def test_memory_scope_says_how_long_memory_lives() -> None:

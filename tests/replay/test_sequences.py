@@ -2,6 +2,7 @@
 
 import pickle
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -110,6 +111,44 @@ def test_the_stored_state_is_from_before_the_first_row() -> None:
         np.testing.assert_array_equal(
             part.reshape(64, -1), np.repeat(batch.obs[0, :, 1][:, None], part[0].size, 1)
         )
+
+
+def count_rows(obs: np.ndarray, memory_start: np.ndarray, state: Any) -> list[np.ndarray]:
+    """A memory that counts the rows since it was emptied."""
+    matrix, count = (np.array(part, np.float32) for part in state)
+    for start in memory_start:
+        count = np.where(start[:, None], 0.0, count) + 1
+    return [matrix, count]
+
+
+def test_refreshed_states_are_as_if_the_memory_had_run_from_the_oldest_one_on() -> None:
+    """The memory is emptied at every tenth row. Rings of 40 rows, of streams of 90 and 83 rows."""
+    filler = Filler(make(num_envs=2, config=replace(CONFIG, capacity=80)))
+    for row in range(90):
+        filler.add(
+            [0, 1] if row < 83 else [0],
+            state=lambda envs: (np.zeros((envs.size, 3, 2)), np.full((envs.size, 3), 99)),
+        )
+    filler.buffer.refresh(count_rows)
+    for batch in (filler.buffer.sample(1, 0.4) for _ in range(200)):
+        env, row = batch.obs[0, 0].astype(int)
+        oldest = (52, 44)[env]
+        emptied = (row - 1) // 10 * 10  # the last time before this row
+        assert batch.state[1][0, 0] == (row - emptied if emptied >= oldest else 99 + row - oldest)
+
+
+def test_refreshing_stays_behind_a_seam() -> None:
+    filler = Filler(make(num_envs=1, config=replace(CONFIG, capacity=120)))
+    filler.fill(50).seam()
+    filler.fill(30).refresh(
+        lambda obs, memory_start, state: [np.zeros_like(np.asarray(part)) for part in state]
+    )
+    seen = set()
+    for batch in (filler.buffer.sample(1, 0.4) for _ in range(200)):
+        row = batch.obs[0, 0, 1]
+        assert batch.state[1][0, 0] == (row if row <= 50 else 0)  # 50: the oldest state behind the seam
+        seen.add(row > 50)
+    assert seen == {True, False}
 
 
 def test_stored_state_precision() -> None:
