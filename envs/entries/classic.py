@@ -65,7 +65,7 @@ CLASSIC: dict[str, Entry] = {
         change_scale=20.0,  # a step is 0.05 s: the change is the velocity
         source="mass and length after CaDM (Lee et al. 2020), with a hidden torque gain",
         # A step costs up to 16, a whole fall some 300.
-        preset=many_small_updates(reward_scale=0.02, temperature=0.02),
+        preset=many_small_updates(reward_scale=0.02, temperature=0.02, prediction_steps=8),
     ),
     "Drift/Acrobot-v0": Entry(
         base="Acrobot-v1",

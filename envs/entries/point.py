@@ -22,7 +22,7 @@ POINT: dict[str, Entry] = {
         },
         change_scale=4.0,
         source="wind after Ni et al. 2022, with a hidden heading",
-        preset=many_small_updates(reward_scale=1.0, temperature=0.1),
+        preset=many_small_updates(reward_scale=1.0, temperature=0.1, prediction_steps=4),
     ),
     "Drift/PointGoal-v0": Entry(
         base="Base/PointGoal-v0",
@@ -34,6 +34,6 @@ POINT: dict[str, Entry] = {
         },
         change_scale=1.0,  # being put down elsewhere is a change of order one
         source="the water maze of Morris 1984",
-        preset=many_small_updates(reward_scale=1.0, temperature=0.1),
+        preset=many_small_updates(reward_scale=1.0, temperature=0.1, prediction_steps=4),
     ),
 }
