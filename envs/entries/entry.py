@@ -59,17 +59,20 @@ def many_small_updates(
 
     Many updates of few windows, at a rate that falls, bootstrapped from the next step, from memory states that are
     never older than 250 updates. The prediction should look far enough ahead to see through the sensors' noise, and
-    less far than to what nobody can foresee, such as the next waypoint. The heads are not trained to adapt: the meta loss in every fourth update kept an LSTM at -1,089 on the drifting pendulum where
-    without it, it was at -414 (36,000 steps, one seed each).
+    less far than to what nobody can foresee, such as the next waypoint. The heads are not trained to adapt: the meta
+    loss in every fourth update kept an LSTM at -1,089 on the drifting pendulum where without it, it was at -414
+    (36,000 steps, one seed each).
     """
-    learner = {"reward_scale": reward_scale, "gamma": 0.95, "tau": 0.005, "final_learning_rate": 5e-5}
     return {
-        "learner": learner
-        | {
+        "learner": {
             "batch_size": 8,
             "steps_per_update": 3,
-            "prediction_steps": prediction_steps,
             "refresh_every": 250,
+            "prediction_steps": prediction_steps,
+            "reward_scale": reward_scale,
+            "gamma": 0.95,
+            "tau": 0.005,
+            "final_learning_rate": 5e-5,
         },
         "entropy": {"temperature": temperature},
         "replay": {"capacity": 200_000, "support": 16, "query": 16, "n_step": 1},
