@@ -153,7 +153,13 @@ def shown(x: Mapping[str, Any] | None) -> str:
     """An interval as text; nothing where there is none."""
     if x is None:
         return ""
-    return f"{x['estimate']:.0f}" + ("" if x["low"] is None else f" [{x['low']:.0f}, {x['high']:.0f}]")
+    ends = "" if x["low"] is None else f" [{plain(x['low'])}, {plain(x['high'])}]"
+    return plain(x["estimate"]) + ends
+
+
+def plain(score: float) -> str:
+    """A score with one figure after the point where it has few before it."""
+    return f"{score:.0f}" if abs(score) >= 100 else f"{score:.1f}"
 
 
 def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

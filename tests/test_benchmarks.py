@@ -83,7 +83,10 @@ def test_results_are_read_back_with_tables_and_curves(
     assert set(continuous.STEPS) < set(data["settings"])
     text = continuous.RESULTS.with_suffix(".md").read_text()
     assert text == tables(data["summary"])
-    assert "| dnc | 70 [60, 80] | 90 [90, 90] |" in text and "the DNC closes 50%, adapted 70%" in text
+    assert (
+        "| dnc | 70.0 [60.0, 80.0] | 90.0 [90.0, 90.0] |" in text
+        and "the DNC closes 50%, adapted 70%" in text
+    )
     assert continuous.RESULTS.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
 
 
