@@ -38,7 +38,7 @@ from memagent.memory.config import MemoryKind
 from memagent.runs import EvaluationConfig, RunConfig, make_agent, preset_config
 
 RESULTS = Path(__file__).parent / "results" / "continuous.json"
-STEPS = {"Drift/Pendulum-v0": 40_000, "Drift/PointWind-v0": 60_000, "Drift/PointGoal-v0": 60_000}
+STEPS = dict.fromkeys(("Drift/Pendulum-v0", "Drift/PointWind-v0", "Drift/PointGoal-v0"), 60_000)
 PLAIN, PLAIN_STEPS, PLAIN_SEEDS = "Pendulum-v1", 20_000, 5
 SPEED, SPEED_STEPS = "throughput", 8_192
 SEGMENT, BIN = 100, 5  # steps watched after a change within an episode, and how many make one number
