@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 def mlp(inputs: int, hidden_sizes: Sequence[int], outputs: int, layer_norm: bool = False) -> nn.Sequential:
     """[..., inputs] -> [..., outputs], rectified units between, whose inputs may be normalised."""
-    norm = [nn.LayerNorm] if layer_norm else []
+    norm: list[type[nn.Module]] = [nn.LayerNorm] if layer_norm else []
     return nn.Sequential(*create_mlp(inputs, outputs, list(hidden_sizes), post_linear_modules=norm))
 
 

@@ -180,9 +180,9 @@ class SequenceLearner(OffPolicyAlgorithm, ABC):
         def advance(
             obs: np.ndarray, memory_start: np.ndarray, state: Sequence[ArrayLike]
         ) -> list[np.ndarray]:
-            windows = (torch.from_numpy(x).to(self.device) for x in (obs, memory_start))
+            x, start = (torch.from_numpy(rows).to(self.device) for rows in (obs, memory_start))
             with torch.no_grad():
-                _, after = self.policy.unroll(*windows, as_state(state, empty, self.device))
+                _, after = self.policy.unroll(x, start, as_state(state, empty, self.device))
             return [part.cpu().numpy() for part in after]
 
         self.replay_buffer.refresh(advance)
