@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 
 def mlp(inputs: int, hidden_sizes: Sequence[int], outputs: int, layer_norm: bool = False) -> nn.Sequential:
-    """[..., inputs] -> [..., outputs], rectified units between, whose inputs may be normalised."""
+    """[..., inputs] -> [..., outputs], rectified units between, with layer norm before them if asked for."""
     norm: list[type[nn.Module]] = [nn.LayerNorm] if layer_norm else []
     return nn.Sequential(*create_mlp(inputs, outputs, list(hidden_sizes), post_linear_modules=norm))
 
@@ -50,8 +50,8 @@ class GaussianActor(nn.Module):
 class TwinCritics(nn.Module):
     """Two values of an action, of which the smaller is believed (Fujimoto et al. 2018).
 
-    Their hidden layers are normalised, so that many small updates do not drive the values away (Hiraoka et al. 2022,
-    Dropout Q-Functions for Doubly Efficient Reinforcement Learning).
+    Their hidden layers have layer norm (Hiraoka et al. 2022, Dropout Q-Functions for Doubly Efficient Reinforcement
+    Learning; no dropout here).
     """
 
     def __init__(self, features_dim: int, action_dim: int, hidden_size: int) -> None:
