@@ -253,7 +253,7 @@ def curves_figure(runs: Sequence[dict[str, Any]]) -> Figure:
     figure = Figure(figsize=(8, 4.2), layout="constrained")
     axes = figure.subplots()
     curves = {v: [r["curve"] for r in runs if r["variant"] == v] for v in VARIANTS if v != CYCLE}
-    draw_curves(axes, {v: c for v, c in curves.items() if c}, STEPS)
+    draw_curves(axes, curves, STEPS)
     axes.set(xlabel="environment steps", ylabel="return of training episodes", ylim=(0, 510))
     axes.set_title("Drift/CartPole-v0, a new hidden context every 1,000 steps of an environment", fontsize=11)
     axes.legend(frameon=False)

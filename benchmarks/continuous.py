@@ -254,7 +254,7 @@ def save(runs: list[Run]) -> None:
     RESULTS.parent.mkdir(exist_ok=True)
     RESULTS.write_text(json.dumps(data, indent=1)[:-2] + f',\n "runs": [\n{lines}\n]}}\n')
     RESULTS.with_suffix(".md").write_text(tables(summary))
-    RESULTS.with_suffix(".png").write_bytes(png(figure(ordered, STEPS)))
+    RESULTS.with_suffix(".png").write_bytes(png(figure(ordered, [*OURS, *RIVALS], STEPS)))
 
 
 def settings(config: RunConfig) -> dict[str, Any]:

@@ -168,20 +168,18 @@ def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def figure(runs: Sequence[Run], steps: Mapping[str, int]) -> Figure:
-    """Training return of every agent over environment steps, one panel for each task that has runs."""
-    steps = {
-        task: length for task, length in steps.items() if any(r["task"] == task and r["curve"] for r in runs)
-    }
-    picture = Figure(figsize=(4.6 * max(1, len(steps)), 4.2), layout="constrained")
-    panels = np.atleast_1d(picture.subplots(1, max(1, len(steps))))
-    for axes, (task, length) in zip(panels, steps.items(), strict=False):
-        curves: dict[str, list[Any]] = {}
-        for r in runs:
-            if r["task"] == task and r["curve"]:
-                curves.setdefault(r["agent"], []).append(r["curve"])
-        draw_curves(axes, curves, length)
+def figure(runs: Sequence[Run], agents: Sequence[str], steps: Mapping[str, int]) -> Figure:
+    """Training return of every agent over environment steps, one panel for each task of `steps` that has runs."""
+    runs = [r for r in runs if r.get("curve")]
+    tasks = [task for task in steps if any(r["task"] == task for r in runs)]
+    picture = Figure(figsize=(4.6 * max(1, len(tasks)), 4.6), layout="constrained")
+    panels = np.atleast_1d(picture.subplots(1, max(1, len(tasks))))
+    handles = {}
+    for axes, task in zip(panels, tasks, strict=False):
+        mine = [r for r in runs if r["task"] == task]
+        draw_curves(axes, {a: [r["curve"] for r in mine if r["agent"] == a] for a in agents}, steps[task])
         axes.set_title(task, fontsize=11)
         axes.set(xlabel="environment steps", ylabel="return of training episodes")
-        axes.legend(frameon=False, fontsize=7)
+        handles |= {name: line for line, name in zip(*axes.get_legend_handles_labels(), strict=True)}
+    picture.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=8, frameon=False)
     return picture

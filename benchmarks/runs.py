@@ -97,9 +97,14 @@ class Curve(BaseCallback):
 
 
 def draw_curves(axes: Axes, curves: Mapping[str, Sequence[Sequence[float | None]]], steps: int) -> None:
-    """Training return of every variant over environment steps: mean over seeds, each seed as a thin line."""
+    """Training return of every variant over environment steps: mean over seeds, each seed as a thin line.
+
+    The place in `curves` gives the colour, also of the variants that have no runs.
+    """
     x = (np.arange(CURVE_BINS) + 0.5) * steps / CURVE_BINS
     for i, (variant, of_seeds) in enumerate(curves.items()):
+        if not of_seeds:
+            continue
         lines = np.ma.masked_invalid(np.array(of_seeds, dtype=float))
         ended = ~lines.mask.all(0)  # episodes of equal length end together, and not in every part
         axes.plot(x[ended], lines.T[ended], color=f"C{i}", alpha=0.25, linewidth=0.8)
