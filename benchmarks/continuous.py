@@ -71,7 +71,7 @@ class Ours:
         )
 
 
-WITHIN = {"schedule": "random", "change_at": "step", "phase_steps": 300}
+WITHIN = {"schedule": "random", "change_at": "step", "phase_steps": 100}
 OURS = {
     "dnc": Ours("dnc"),
     "lstm": Ours("lstm"),
@@ -243,7 +243,7 @@ def save(runs: list[Run]) -> None:
     order = {(task, agent): i for i, (task, agent) in enumerate((t, a) for t in AGENTS for a in AGENTS[t])}
     ordered = sorted(runs, key=lambda r: (order[r["task"], r["agent"]], r["seed"]))
     summary = summarise(ordered, BIN)
-    ours = {task: {name: settings(agent.config(task)) for name, agent in OURS.items()} for task in STEPS}
+    ours = {task: {name: settings(agent, task) for name, agent in OURS.items()} for task in STEPS}
     data = {
         "command": "python -m benchmarks.continuous",
         "machine": machine(),
@@ -257,9 +257,10 @@ def save(runs: list[Run]) -> None:
     RESULTS.with_suffix(".png").write_bytes(png(figure(ordered, [*OURS, *RIVALS], STEPS)))
 
 
-def settings(config: RunConfig) -> dict[str, Any]:
-    """Every setting, but for the folder."""
-    return {k: v for k, v in asdict(config).items() if k != "run_dir"}
+def settings(agent: Ours, task: str) -> dict[str, Any]:
+    """Every setting, but for the folder, and what its environments were asked for."""
+    config = {k: v for k, v in asdict(agent.config(task)).items() if k != "run_dir"}
+    return config | {"environment_options": agent.options}
 
 
 if __name__ == "__main__":
