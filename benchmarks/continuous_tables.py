@@ -5,6 +5,7 @@ from itertools import groupby
 from typing import Any
 
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.figure import Figure
 
 from benchmarks.runs import Run, draw_curves, rounded, scores
@@ -174,12 +175,13 @@ def figure(runs: Sequence[Run], agents: Sequence[str], steps: Mapping[str, int])
     tasks = [task for task in steps if any(r["task"] == task for r in runs)]
     picture = Figure(figsize=(4.6 * max(1, len(tasks)), 4.6), layout="constrained")
     panels = np.atleast_1d(picture.subplots(1, max(1, len(tasks))))
-    handles = {}
+    handles: dict[str, Artist] = {}
     for axes, task in zip(panels, tasks, strict=False):
         mine = [r for r in runs if r["task"] == task]
         draw_curves(axes, {a: [r["curve"] for r in mine if r["agent"] == a] for a in agents}, steps[task])
         axes.set_title(task, fontsize=11)
         axes.set(xlabel="environment steps", ylabel="return of training episodes")
-        handles |= {name: line for line, name in zip(*axes.get_legend_handles_labels(), strict=True)}
-    picture.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=8, frameon=False)
+        lines, names = axes.get_legend_handles_labels()
+        handles |= dict(zip(names, lines, strict=True))
+    picture.legend(list(handles.values()), list(handles), loc="outside lower center", ncols=8, frameon=False)
     return picture
