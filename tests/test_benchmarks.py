@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from benchmarks import continuous
 from benchmarks.continuous_tables import summarise, tables
-from benchmarks.runs import CURVE_BINS
+from benchmarks.runs import CURVE_BINS, draw_curves
 
 TASK = "Drift/PointWind-v0"
 
@@ -108,3 +109,11 @@ def test_a_change_in_the_middle_of_an_episode_is_watched_for_a_hundred_steps() -
 
     segments = continuous.after_changes(make, lambda num_envs, adapted: Still(), adapts=False, num_envs=3)
     assert np.array(segments).shape == (6, 20)
+
+
+def test_an_agent_keeps_its_colour_where_another_has_no_runs() -> None:
+    axes = Figure().subplots()
+    curve: list[float | None] = [1.0] * CURVE_BINS
+    draw_curves(axes, {"absent": [], "present": [curve]}, 100)
+    assert axes.get_legend_handles_labels()[1] == ["present"]
+    assert {line.get_color() for line in axes.lines} == {"C1"}
