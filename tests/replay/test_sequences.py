@@ -1,7 +1,5 @@
-"""Index-as-data: every row's observation is (environment, number of the row), so every answer is arithmetic."""
+"""What windows hold, which can be drawn, how they are drawn, and what is refused. Rows are numbered: see builders."""
 
-import pickle
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,64 +9,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from replay.builders import CONFIG, Filler, draw_all, make, windows
 
 from memagent.replay import PrioritizedSequenceBuffer, ReplayConfig, SequenceBatch, same_phase
-
-CONFIG = ReplayConfig(capacity=120, burn_in=1, support=3, query=2, stride=4, n_step=2)  # windows of 8 rows
-STATE = {"M": (3, 2), "u": (3,)}
-
-
-def make(config: ReplayConfig = CONFIG, num_envs: int = 3, state: Any = STATE) -> PrioritizedSequenceBuffer:
-    return PrioritizedSequenceBuffer(config, num_envs, (2,), (), np.int64, state, seed=0)
-
-
-class Filler:
-    """Adds numbered rows, and the number of the row as its memory state."""
-
-    def __init__(self, buffer: PrioritizedSequenceBuffer) -> None:
-        self.buffer = buffer
-        self.row = np.zeros(buffer.num_envs, dtype=np.int64)
-
-    def add(self, envs: list[int] | np.ndarray, **values: Any) -> None:
-        envs = np.asarray(envs)
-        row = self.row[envs]
-        given = {
-            "obs": np.stack([envs, row], axis=1),
-            "action": row % 2,
-            "reward": row / 8,
-            "start": row % 5 == 0,
-            "memory_start": row % 10 == 0,
-            "final": row % 5 == 4,
-            "terminal": row % 10 == 4,
-            "phase": row // 10,
-            "episode": row // 5,
-            "state": self.state,
-        }
-        self.buffer.add(envs, **(given | values))
-        self.row[envs] += 1
-
-    def state(self, envs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        return np.broadcast_to(self.row[envs][:, None, None], (envs.size, 3, 2)), np.repeat(
-            self.row[envs][:, None], 3, 1
-        )
-
-    def fill(self, rows: int) -> PrioritizedSequenceBuffer:
-        for _ in range(rows):
-            self.add(np.arange(self.buffer.num_envs))
-        return self.buffer
-
-
-def windows(buffer: PrioritizedSequenceBuffer) -> Iterator[tuple[int, int]]:
-    """(environment, number of the first row) of every window that can be drawn."""
-    batch = draw_all(buffer)
-    return zip(batch.env.tolist(), batch.obs[0, :, 1].astype(int).tolist(), strict=True)
-
-
-def draw_all(buffer: PrioritizedSequenceBuffer) -> SequenceBatch:
-    """Every window once: as many equal strata as windows of equal priority."""
-    batch = buffer.sample(len(buffer), 0.4)
-    assert len(set(batch.window)) == len(buffer)
-    return batch
 
 
 def test_a_window_is_what_was_stored() -> None:
@@ -337,69 +280,6 @@ def test_nan_is_refused() -> None:
     with pytest.raises(ValueError, match="finite ones of 0 or more"):
         buffer.update_priorities(batch, torch.tensor([1.0, float("nan"), 1.0, 1.0]))
     assert all((before[name] == value).all() for name, value in buffer.state_dict().items())
-
-
-@pytest.mark.parametrize("rows", [5, 29, 40, 47, 333])
-def test_a_loaded_buffer_goes_on_to_the_bit(tmp_path: Path, rows: int) -> None:
-    filler = Filler(make())
-    buffer = filler.fill(rows)
-    if len(buffer):
-        buffer.update_priorities(buffer.sample(8, 0.4), np.arange(8.0))
-    np.savez(tmp_path / "replay.npz", **buffer.state_dict())
-    restored = Filler(make())
-    restored.fill(17).seam()  # loading replaces whatever was there
-    with np.load(tmp_path / "replay.npz", allow_pickle=False) as saved:
-        restored.buffer.load_state_dict(saved)
-    assert restored.buffer.num_transitions == buffer.num_transitions
-    restored.row[:] = rows
-    for both in (filler, restored):
-        both.fill(6)
-        both.buffer.seam()
-        both.fill(25)
-    assert_same(filler.buffer.sample(16, 0.4), restored.buffer.sample(16, 0.4))
-    assert filler.buffer.num_transitions == restored.buffer.num_transitions
-
-
-def test_the_next_batch_after_loading_is_the_same() -> None:
-    buffer, other = Filler(make()).fill(50), make()
-    other.load_state_dict(buffer.state_dict())
-    assert_same(buffer.sample(16, 0.4), other.sample(16, 0.4))
-
-
-def test_a_pickled_buffer_goes_on_to_the_bit() -> None:
-    """What SB3's `save_replay_buffer` does."""
-    buffer = Filler(make()).fill(50)
-    copy = pickle.loads(pickle.dumps(buffer))
-    assert_same(buffer.sample(16, 0.4), copy.sample(16, 0.4))
-
-
-def assert_same(first: SequenceBatch, second: SequenceBatch) -> None:
-    for name in SequenceBatch._fields:
-        if name != "state":
-            np.testing.assert_array_equal(getattr(first, name), getattr(second, name), err_msg=name)
-    for a, b in zip(first.state, second.state, strict=True):
-        np.testing.assert_array_equal(a, b)
-
-
-def test_what_is_saved_of_a_buffer_is_as_long_as_what_it_holds() -> None:
-    saved = Filler(make(num_envs=1)).fill(10).state_dict()
-    assert saved["row_obs"].shape == (1, 10, 2)
-    assert saved["state_M"].shape == (1, 3, 3, 2)
-
-
-@pytest.mark.parametrize(
-    "other",
-    [
-        make(num_envs=2),
-        make(ReplayConfig(**(vars(CONFIG) | {"capacity": 240}))),
-        make(ReplayConfig(**(vars(CONFIG) | {"query": 3}))),
-        make(state={}),
-        make(state={"M": (3, 3), "u": (3,)}),
-    ],
-)
-def test_a_saved_buffer_of_other_sizes_is_refused(other: PrioritizedSequenceBuffer) -> None:
-    with pytest.raises(ValueError, match="The saved replay has"):
-        make().load_state_dict(other.state_dict())
 
 
 def test_a_large_buffer_takes_memory_only_where_it_is_written() -> None:
