@@ -53,7 +53,7 @@ def always(value: float) -> Choice:
 
 
 def many_small_updates(
-    reward_scale: float, temperature: float, prediction_steps: int
+    reward_scale: float, temperature: float, prediction_steps: int, decoded_rows: int = 0
 ) -> dict[str, dict[str, Any]]:
     """A preset for MemorySAC, whose rewards should be of order one once scaled.
 
@@ -69,6 +69,7 @@ def many_small_updates(
             "steps_per_update": 3,
             "refresh_every": 250,
             "prediction_steps": prediction_steps,
+            "decoded_rows": decoded_rows,
             "reward_scale": reward_scale,
             "gamma": 0.95,
             "tau": 0.005,
