@@ -6,7 +6,7 @@ import platform
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
@@ -30,16 +30,33 @@ Key = tuple[str | int, ...]
 def complete(
     module: str, wanted: Sequence[Key], runs: dict[Key, Run], workers: int, save: Callable[[list[Run]], None]
 ) -> None:
-    """Do the runs that are missing, `workers` at a time, and save after each."""
+    """Do the runs that are missing, `workers` at a time, and save after each. One that fails keeps none from going on.
+
+    Raises:
+        SystemExit: at the end, with the runs that failed.
+    """
     missing = [key for key in wanted if key not in runs]
-    print(f"{len(missing)} of {len(wanted)} runs to do, {workers} at a time.")
+    print(f"{len(missing)} of {len(wanted)} runs to do, {workers} at a time.", flush=True)
+    failed = []
     with ThreadPoolExecutor(workers) as pool:
-        for key, run in zip(missing, pool.map(lambda key: run_apart(module, key), missing), strict=True):
-            runs[key] = run
+        doing = {pool.submit(run_apart, module, key): key for key in missing}
+        for done in as_completed(doing):
+            key = doing[done]
+            *parts, seed = key
+            name = f"{', '.join(map(str, parts))}, seed {seed}"
+            if isinstance(done.exception(), subprocess.CalledProcessError):
+                failed.append(name)
+                print(f"{name}: failed.", flush=True)
+                continue
+            runs[key] = done.result()
             save(list(runs.values()))
-            *name, seed = key
-            print(f"{', '.join(map(str, name))}, seed {seed}: {run['train_seconds']:.0f} s of training.")
+            print(f"{name}: {runs[key]['train_seconds']:.0f} s of training.", flush=True)
     save(list(runs.values()))
+    if failed:
+        raise SystemExit(
+            f"{len(failed)} of {len(missing)} runs failed and left their error above: {'; '.join(failed)}. "
+            "The others are saved; the same command goes on with what is missing."
+        )
 
 
 def run_apart(module: str, key: Key) -> Run:

@@ -1,6 +1,8 @@
 """What benchmarks.continuous makes of its runs: shares of the gap, recovery, tables, curves, JSON that is read back."""
 
 import json
+import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +10,9 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from benchmarks import continuous
+from benchmarks import continuous, runs
 from benchmarks.continuous_tables import summarise, tables
-from benchmarks.runs import CURVE_BINS, draw_curves
+from benchmarks.runs import CURVE_BINS, Key, Run, draw_curves
 
 TASK = "Drift/PointWind-v0"
 
@@ -117,3 +119,22 @@ def test_an_agent_keeps_its_colour_where_another_has_no_runs() -> None:
     draw_curves(axes, {"absent": [], "present": [curve]}, 100)
     assert axes.get_legend_handles_labels()[1] == ["present"]
     assert {line.get_color() for line in axes.lines} == {"C1"}
+
+
+def test_every_run_is_saved_when_it_is_done_and_a_failing_one_costs_no_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def run_apart(module: str, key: Key) -> Run:
+        if key[1] == "broken":
+            raise subprocess.CalledProcessError(1, [module])
+        if key[1] == "slow":
+            time.sleep(0.3)
+        return {"agent": key[1], "train_seconds": 1.0}
+
+    monkeypatch.setattr(runs, "run_apart", run_apart)
+    wanted: list[Key] = [(TASK, agent, 0) for agent in ("known", "slow", "broken", "fast")]
+    known: dict[Key, Run] = {(TASK, "known", 0): {"agent": "known", "train_seconds": 1.0}}
+    saved: list[list[str]] = []
+    with pytest.raises(SystemExit, match=r"1 of 3 runs failed.*broken, seed 0\. .*goes on"):
+        runs.complete("nowhere", wanted, known, 2, lambda done: saved.append([run["agent"] for run in done]))
+    assert saved == [["known", "fast"], ["known", "fast", "slow"], ["known", "fast", "slow"]]
