@@ -79,17 +79,15 @@ class ActorCriticHeads(nn.Module):
 
 
 class PredictionHead(nn.Module):
-    """What steps do to the observation and what they pay, from features and what is given of the steps.
+    """What the next k steps do to the observation and what they pay, from features and the k actions.
 
     Its loss is what makes the memory identify the plant: without it the value loss alone rarely does.
     """
 
-    def __init__(
-        self, features_dim: int, given_dim: int, change_dim: int, hidden_sizes: Sequence[int]
-    ) -> None:
+    def __init__(self, features_dim: int, action_dim: int, change_dim: int, hidden_size: int) -> None:
         super().__init__()
-        self.net = mlp(features_dim + given_dim, hidden_sizes, change_dim + 1)
+        self.net = mlp(features_dim + action_dim, (hidden_size,), change_dim + 1)
 
-    def forward(self, features: Tensor, given: Tensor) -> Tensor:
-        """Features [..., D] and actions (and where they were taken) [..., G] -> change and reward [..., C + 1]."""
-        return self.net(torch.cat((features, given), -1))
+    def forward(self, features: Tensor, action: Tensor) -> Tensor:
+        """Features [..., D] and actions as vectors [..., k A] -> change of the observation and reward [..., C + 1]."""
+        return self.net(torch.cat((features, action), -1))

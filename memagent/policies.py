@@ -29,7 +29,7 @@ HeadParams = dict[str, Tensor]
 
 
 class MemoryPolicy(BasePolicy, ABC):
-    """A memory, the heads that adapt, their slow copies for targets, and heads for predictions.
+    """A memory, the heads that adapt, their slow copies for targets, and a prediction head.
 
     Args:
         observation_space: one-dimensional Box.
@@ -40,7 +40,6 @@ class MemoryPolicy(BasePolicy, ABC):
         head_size: hidden units of each head.
         change_dim: C, size of the change of the observation that the prediction head predicts; None: all of it.
         prediction_steps: k, the actions that it is told.
-        decodes: whether there is a decoder, which predicts a step taken at another time from where and what it was.
         meta: the inner loop that adapts the heads.
         start_index: where the observation holds its episode-start flag, None where it holds none.
     """
@@ -58,7 +57,6 @@ class MemoryPolicy(BasePolicy, ABC):
         head_size: int = 128,
         change_dim: int | None = None,
         prediction_steps: int = 1,
-        decodes: bool = False,
         start_index: int | None = -1,
         meta: MetaConfig | None = None,
     ) -> None:
@@ -80,11 +78,12 @@ class MemoryPolicy(BasePolicy, ABC):
         self.heads = self.make_heads()
         self.target_heads = self.make_heads().requires_grad_(False)
         self.target_heads.load_state_dict(self.heads.state_dict())
-        actions, change = spaces.flatdim(action_space), change_dim or observation_space.shape[0]
-        self.prediction = PredictionHead(features_dim, prediction_steps * actions, change, (head_size,))
-        self.decoder = None
-        if decodes:
-            self.decoder = PredictionHead(features_dim, change + actions, change, (head_size, head_size))
+        self.prediction = PredictionHead(
+            features_dim,
+            prediction_steps * spaces.flatdim(action_space),
+            change_dim or observation_space.shape[0],
+            head_size,
+        )
         self.meta = MetaLearner(self.head_params(), meta)
         self.optimizer = torch.optim.Adam(
             [
@@ -109,9 +108,8 @@ class MemoryPolicy(BasePolicy, ABC):
         """The best action by the heads' output [B, ...] -> [B, *action shape], scaled to [-1, 1] in a Box."""
 
     def online_parameters(self) -> list[nn.Parameter]:
-        """What the learning rate moves: memory, heads and predictions; not target heads and inner rates."""
-        modules = (self.features_extractor, self.heads, self.prediction, self.decoder)
-        return [p for m in modules if m is not None for p in m.parameters()]
+        """What the learning rate moves: memory, heads and prediction head; not target heads and inner rates."""
+        return [p for m in (self.features_extractor, self.heads, self.prediction) for p in m.parameters()]
 
     def head_params(self) -> HeadParams:
         """The heads' parameters by name: the meta-parameters that adaptation starts from."""

@@ -53,17 +53,15 @@ def always(value: float) -> Choice:
 
 
 def many_small_updates(
-    reward_scale: float, temperature: float, prediction_steps: int, decoded_rows: int = 0
+    reward_scale: float, temperature: float, prediction_steps: int
 ) -> dict[str, dict[str, Any]]:
     """A preset for MemorySAC, whose rewards should be of order one once scaled.
 
     Many updates of few windows, at a rate that falls, bootstrapped from the next step, from memory states that are
     computed anew every 250 updates. The prediction should look far enough ahead to see through the sensors' noise, and
-    less far than to what nobody can foresee, such as the next waypoint. Decoding pays where a place is hidden and one
-    observation shows the craft's own (Drift/PointGoal-v0); elsewhere it has not been tried.
-
-    The heads are not trained to adapt: the meta loss in every fourth update kept an LSTM at -1,089 on the drifting
-    pendulum where without it, it was at -414 (36,000 steps, one seed each).
+    less far than to what nobody can foresee, such as the next waypoint. The heads are not trained to adapt: the meta
+    loss in every fourth update kept an LSTM at -1,089 on the drifting pendulum where without it, it was at -414
+    (36,000 steps, one seed each).
     """
     return {
         "learner": {
@@ -71,7 +69,6 @@ def many_small_updates(
             "steps_per_update": 3,
             "refresh_every": 250,
             "prediction_steps": prediction_steps,
-            "decoded_rows": decoded_rows,
             "reward_scale": reward_scale,
             "gamma": 0.95,
             "tau": 0.005,

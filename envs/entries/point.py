@@ -34,6 +34,6 @@ POINT: dict[str, Entry] = {
         },
         change_scale=1.0,  # being put down elsewhere is a change of order one
         source="the water maze of Morris 1984",
-        preset=many_small_updates(reward_scale=1.0, temperature=0.1, prediction_steps=4, decoded_rows=8),
+        preset=many_small_updates(reward_scale=1.0, temperature=0.1, prediction_steps=4),
     ),
 }

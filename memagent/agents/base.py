@@ -136,7 +136,6 @@ class MemoryAlgorithm(SequenceLearner, ABC):
             start_index=self.transition_layout["start"][0] if self.transition_layout else None,
             change_dim=change[1] - change[0] if change else None,
             prediction_steps=self.learner.prediction_steps,
-            decodes=self.learner.decoded_rows > 0,
             **self.policy_kwargs,
         )
         assert isinstance(policy, MemoryPolicy)

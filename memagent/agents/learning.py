@@ -1,7 +1,7 @@
 """The learner: one training step for every action space and every memory.
 
     windows -> burn-in -> features, once -> targets from the target heads on the same features
-            -> TD loss + prediction losses + meta loss -> one Adam step -> target heads -> new priorities
+            -> TD loss + prediction loss + meta loss -> one Adam step -> target heads -> new priorities
 
 A subclass says what its heads are worth: `bootstrap_values` and `head_losses`.
 """
@@ -23,7 +23,6 @@ from torch.nn import functional
 
 from memagent.agents.acting import AdaptConfig, MemoryScope, Support
 from memagent.agents.rows import HeadRows, Windows, as_state
-from memagent.heads import PredictionHead
 from memagent.policies import HeadParams, MemoryPolicy
 from memagent.replay import PrioritizedSequenceBuffer, ReplayConfig, SequenceBatch, same_phase
 from memagent.targets import (
@@ -58,16 +57,10 @@ class LearnerConfig:
     reward_scale: float = 0.1
     """Factor on rewards before they are learned from; values of order one train best. Logs show native rewards."""
     prediction_weight: float = 1.0
-    """Weight of the prediction losses, of which the first is of the mean change of the observation and the mean reward
-    of the next steps."""
+    """Weight of the prediction loss: the mean change of the observation and the mean reward of the next steps."""
     prediction_steps: int = 1
     """How many steps the prediction looks ahead, told the actions: what they do adds up over steps, and the noise of
     sensors does not. Less than the rows of a window after its burn-in."""
-    decoded_rows: int = 0
-    """Rows of every window, drawn anew at each update, whose change of the observation and reward are predicted from
-    the features of every row of their episode, earlier or later, told the observation and the action there. Features
-    have to say what holds everywhere then, such as where a goal is, and not only what comes next (Zintgraf et al.
-    2020, VariBAD, section 3). 0: none."""
     refresh_every: int | None = None
     """Updates from one pass over the replay to the next, in which the present network computes all stored memory states
     anew. What a DNC has written stays, however old the network that wrote it, and no burn-in washes it out. None:
@@ -86,10 +79,6 @@ class LearnerConfig:
             raise ValueError(
                 f"LearnerConfig got final_learning_rate={self.final_learning_rate}; give a number above 0 and at most "
                 f"learning_rate={self.learning_rate}, or None."
-            )
-        if self.decoded_rows < 0:
-            raise ValueError(
-                f"LearnerConfig got decoded_rows={self.decoded_rows}; give a whole number, 0 for none."
             )
         for name in ("gamma", "tau"):
             if not 0.0 <= getattr(self, name) <= 1.0:
@@ -199,7 +188,7 @@ class SequenceLearner(OffPolicyAlgorithm, ABC):
         self.replay_buffer.refresh(advance)
 
     def _update(self, batch: SequenceBatch) -> dict[str, float]:
-        """One Adam step on TD, prediction and meta losses; new target heads and priorities."""
+        """One Adam step on TD, prediction and meta loss; new target heads and priorities."""
         policy, weights = self.policy, torch.from_numpy(batch.weights).to(self.device)
         features, x = self.features(batch)
         rows = self.head_rows(features, x.action, x.reward, x.final, x.terminal, self.generator)
@@ -207,15 +196,11 @@ class SequenceLearner(OffPolicyAlgorithm, ABC):
         heads = masked_mean(weights * losses, rows.mask)
         prediction = self._prediction_loss(features, x)
         loss = heads + self.learner.prediction_weight * prediction
-        more_logs = {}
-        if policy.decoder is not None:
-            decoding = self._decoding_loss(policy.decoder, features, x)
-            loss = loss + self.learner.prediction_weight * decoding
-            more_logs["decoding_loss"] = decoding.item()
+        meta_logs = {}
         if self.adapt_config.enabled and self._n_updates % self.adapt_config.meta_every == 0:
             meta, gain = self._meta_loss(rows, x)
             loss = loss + self.adapt_config.meta_weight * meta
-            more_logs |= {"meta_loss": meta.item(), "adaptation_gain": gain}
+            meta_logs = {"meta_loss": meta.item(), "adaptation_gain": gain}
         policy.optimizer.zero_grad()
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(policy.online_parameters(), self.learner.max_grad_norm)
@@ -232,7 +217,7 @@ class SequenceLearner(OffPolicyAlgorithm, ABC):
             "grad_norm": norm.item(),
             "target_mean": masked_mean(rows.target, rows.mask).item(),
             "priority_mean": priorities.mean().item(),
-            **more_logs,
+            **meta_logs,
         }
 
     def features(self, batch: SequenceBatch) -> tuple[Tensor, Windows]:
@@ -258,47 +243,19 @@ class SequenceLearner(OffPolicyAlgorithm, ABC):
         """
         k = self.learner.prediction_steps
         t = len(x.reward) - max(k, self.replay_config.n_step)
-        _, action, outcome = self._transitions(x)
-        ahead = [slice(i, i + t) for i in range(k)]
-        outcome = torch.stack([outcome[rows] for rows in ahead]).mean(0)  # [T, B, C + 1]
-        actions = torch.cat([action[rows] for rows in ahead], -1)  # [T, B, k A]
-        mask = ~torch.stack([x.final[rows] for rows in ahead]).any(0)
-        return prediction_loss(self.policy.prediction(features[:t], actions), outcome, mask, x.weights)
-
-    def _decoding_loss(self, decoder: PredictionHead, features: Tensor, x: Windows) -> Tensor:
-        """Squared error of the change and the reward of J drawn rows, as the features of all rows tell them.
-
-        Pairs of rows count that are of one episode and, where phases are told, of one phase.
-        """
-        rows = torch.from_numpy(self.generator.integers(len(x.reward) - 1, size=self.learner.decoded_rows))
-        there, action, outcome = (part[rows] for part in self._transitions(x))  # [J, B, ...]
-        features, given = features[:-1, None], torch.cat((there, action), -1)[None]
-        shape = (len(features), *given.shape[1:3])  # T, J, B
-        told = decoder(features.expand(*shape, -1), given.expand(*shape, -1))
-        return prediction_loss(told, outcome, self._same_plant(x, rows), x.weights)
-
-    def _same_plant(self, x: Windows, rows: Tensor) -> Tensor:
-        """Which rows but the last [T] share episode and told phase with the given rows [J]: [T, J, B] bool."""
-        episode = x.final.cumsum(0) - x.final.long()
-        same = (episode[:-1, None] == episode[rows]) & ~x.final[rows]
-        if self.adapt_config.phase_signal == "info":
-            same &= x.phase[:-1, None] == x.phase[rows]
-        return same
-
-    def _transitions(self, x: Windows) -> tuple[Tensor, Tensor, Tensor]:
-        """Of all rows but the last: observation [T, B, C], action as a vector [T, B, A], outcome [T, B, C + 1].
-
-        The outcome is the change of the observation and the reward; a row that ends its episode has none.
-        """
         if self.transition_layout is None:
-            observation, change = x.obs[:-1], x.obs[1:] - x.obs[:-1]
+            change = x.obs[1:] - x.obs[:-1]
         else:  # the next observation holds its own change, scaled to order one
-            observation = x.obs[:-1, :, slice(*self.transition_layout["observation"])]
             change = x.obs[1:, :, slice(*self.transition_layout["change"])]
-        action = x.action[:-1]
+        action = x.action
         if isinstance(self.action_space, spaces.Discrete):
             action = functional.one_hot(action, int(self.action_space.n)).float()
-        return observation, action.flatten(2), torch.cat((change, x.reward[:-1, :, None]), -1)
+        outcome = torch.cat((change, x.reward[:-1, :, None]), -1)
+        ahead = [slice(i, i + t) for i in range(k)]
+        outcome = torch.stack([outcome[rows] for rows in ahead]).mean(0)  # [T, B, C + 1]
+        actions = torch.cat([action[rows].flatten(2) for rows in ahead], -1)  # [T, B, k A]
+        mask = ~torch.stack([x.final[rows] for rows in ahead]).any(0)
+        return prediction_loss(self.policy.prediction(features[:t], actions), outcome, mask, x.weights)
 
     def _meta_loss(self, rows: HeadRows, x: Windows) -> tuple[Tensor, float]:
         """Loss on the query of heads adapted on the support, over windows of one phase; and what adapting gained.
