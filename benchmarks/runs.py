@@ -55,7 +55,7 @@ def complete(
     if failed:
         raise SystemExit(
             f"{len(failed)} of {len(missing)} runs failed and left their error above: {'; '.join(failed)}. "
-            "The others are saved; the same command goes on with what is missing."
+            "The others are saved; run it anew, without --again, for what is missing."
         )
 
 
