@@ -49,7 +49,9 @@ class Options:
     warmup_episodes: int | None = None
     """Episodes before them, in which adaptation gathers its first transitions. None: as config.json says."""
     seed: int | None = None
-    """Seed of the contexts and of their episodes. None: as config.json says."""
+    """Seed of the contexts, of their episodes and of sampled actions. None: as config.json says."""
+    deterministic: bool | None = None
+    """Judge MemorySAC by its best actions, else by actions sampled as in training. None: as config.json says."""
 
 
 def main(options: Options) -> None:
@@ -71,7 +73,8 @@ def evaluate(agent: MemoryAlgorithm, config: RunConfig, run_dir: Path) -> dict[s
         return hold(make_env(config, len(contexts), settings.seed), contexts)
 
     def make_player(num_envs: int, adapted: bool) -> Acting:
-        return agent.make_acting(num_envs, adapt=adapted)
+        sample_with = None if settings.deterministic else np.random.default_rng(settings.seed)
+        return agent.make_acting(num_envs, adapt=adapted, sample_with=sample_with)
 
     contexts = choose_contexts(config)
     records = play_contexts(

@@ -76,7 +76,7 @@ class Options:
     only: tuple[str, ...] = field(default_factory=tuple)
     """Variants to run; none: all of them."""
     again: bool = False
-    """Repeat runs that are in the results already."""
+    """Repeat those that are in the results already."""
 
 
 def main(options: Options) -> None:
@@ -85,11 +85,9 @@ def main(options: Options) -> None:
         raise SystemExit(
             f"There is no variant {', '.join(sorted(unknown))}; there are: {'; '.join(VARIANTS)}."
         )
-    runs: dict[Key, Run] = (
-        {} if options.again else {(r["variant"], r["seed"]): r for r in load(RESULTS)["runs"]}
-    )
+    runs: dict[Key, Run] = {(r["variant"], r["seed"]): r for r in load(RESULTS)["runs"]}
     wanted: list[Key] = [(v, s) for v in options.only or VARIANTS for s in range(options.seeds)]
-    complete("benchmarks.cartpole", wanted, runs, options.workers, save)
+    complete("benchmarks.cartpole", wanted, runs, options.workers, save, options.again)
     print(json.dumps(load(RESULTS)["summary"], indent=2))
 
 

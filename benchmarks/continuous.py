@@ -8,7 +8,8 @@ already are not repeated; `--again` does so.
 
 Tasks: three that drift, on contexts held still and after changes within episodes; the pendulum that does not drift,
 beside SB3's SAC; and how many steps a second training makes. All agents of ours are MemorySAC with the catalogue's
-preset, judged adapted and not on the same weights; "oracle" has no memory and is told the context.
+preset, judged adapted and not, by their best actions and by actions sampled as in training, on the same weights;
+"oracle" has no memory and is told the context.
 """
 
 import json
@@ -99,7 +100,7 @@ class Options:
     agents: tuple[str, ...] = ()
     """Agents to run; none: all of them."""
     again: bool = False
-    """Repeat runs that are in the results already."""
+    """Repeat those that are in the results already."""
 
 
 def main(options: Options) -> None:
@@ -110,9 +111,7 @@ def main(options: Options) -> None:
             f"There is no {', '.join(sorted(unknown))}; there are the tasks {'; '.join(AGENTS)} "
             f"and the agents {'; '.join(sorted(known))}."
         )
-    runs: dict[Key, Run] = {}
-    if not options.again:
-        runs = {(r["task"], r["agent"], r["seed"]): r for r in load(RESULTS)["runs"]}
+    runs: dict[Key, Run] = {(r["task"], r["agent"], r["seed"]): r for r in load(RESULTS)["runs"]}
     wanted: list[Key] = [
         (task, agent, seed)
         for seed in range(max(options.seeds, PLAIN_SEEDS))  # one seed of everything before the next
@@ -121,7 +120,7 @@ def main(options: Options) -> None:
         if not options.agents or agent in options.agents
         if seed < seeds_of(task, agent, options.seeds)
     ]
-    complete("benchmarks.continuous", wanted, runs, options.workers, save)
+    complete("benchmarks.continuous", wanted, runs, options.workers, save, options.again)
     print(tables(load(RESULTS)["summary"]))
 
 
@@ -152,15 +151,20 @@ def run(task: str, name: str, seed: int) -> Run:
         env = envs.make_vec(task, num_envs, EVALUATION.seed, **options)
         return rival.sees(env) if rival else env
 
-    def make_player(num_envs: int, adapted: bool) -> Player:
+    def make_player(num_envs: int, adapted: bool, sample_with: np.random.Generator | None = None) -> Player:
         if ours:
             assert isinstance(agent, MemoryAlgorithm)
-            return agent.make_acting(num_envs, adapt=adapted)
+            return agent.make_acting(num_envs, adapt=adapted, sample_with=sample_with)
         if rival:
             return PredictPlayer(agent, num_envs)
         return RandomPlayer(make_env(1).action_space, num_envs, seed)  # type: ignore[arg-type]  # all act in a Box
 
-    judged = judge(contexts_of(task), EVALUATION, make_env, make_player, adapts=bool(ours and ours.adapts))
+    def make_sampling_player(num_envs: int, adapted: bool) -> Player:
+        return make_player(num_envs, adapted, np.random.default_rng(EVALUATION.seed))
+
+    contexts = contexts_of(task)
+    judged = judge(contexts, EVALUATION, make_env, make_player, adapts=bool(ours and ours.adapts))
+    sampled = judge(contexts, EVALUATION, make_env, make_sampling_player, adapts=False) if ours else None
     trained_to = bool(ours and config.adapt.enabled)
     after = None if task == PLAIN else after_changes(make_env, make_player, trained_to)
     return {
@@ -169,6 +173,7 @@ def run(task: str, name: str, seed: int) -> Run:
         "seed": seed,
         **trained,
         "contexts": judged,
+        "contexts_sampled": sampled,
         "after_changes": after,
     }
 

@@ -13,6 +13,7 @@ from memagent.evaluation.intervals import interval, paired_difference
 from memagent.evaluation.metrics import recovery_time
 
 SPLITS = ("train", "held_out")
+SAMPLED = "contexts_sampled"  # what a run calls the records of contexts played by sampled actions
 WINDOW = 20  # steps that a recovery is averaged over
 
 
@@ -45,6 +46,8 @@ def describe(runs: Sequence[Run]) -> dict[str, Any]:
         if not plain.size:
             continue
         entry[split] = {"unadapted": rounded(interval(plain))}
+        if (sampled := scores(runs, split, False, SAMPLED)).size:
+            entry[split]["sampled"] = rounded(interval(sampled))
         if adapted.size:
             entry[split] |= {
                 "adapted": rounded(interval(adapted)),
@@ -56,24 +59,30 @@ def describe(runs: Sequence[Run]) -> dict[str, Any]:
 def gaps(agents: Mapping[str, Sequence[Run]]) -> dict[str, Any]:
     """Of the gap between no memory and the oracle on training contexts, the share that each memory closes.
 
-    `gap_closed` is the DNC's, of its mean over seeds, unadapted like the two ends; `memory_matters` is the gap itself
-    as a share of that between random actions and the oracle.
+    `gap_closed` is the DNC's, of its mean over seeds, unadapted like the two ends; `gap_closed_sampled` is that where
+    all three sample their actions; `memory_matters` is the gap itself as a share of that between random actions and
+    the oracle.
     """
     if not {"none", "oracle", "random"} <= agents.keys():
         return {}
+
     none, oracle, random = (
         scores(agents[name], "train", False).mean() for name in ("none", "oracle", "random")
     )
 
-    def share(name: str, adapted: bool) -> float | None:
-        mine = scores(agents.get(name, ()), "train", adapted)
-        return round(float((mine.mean() - none) / (oracle - none)), 3) if mine.size else None
+    def share(name: str, adapted: bool = False, records: str = "contexts") -> float | None:
+        of = ((name, adapted), ("none", False), ("oracle", False))
+        mine, low, high = (scores(agents.get(agent, ()), "train", kind, records) for agent, kind in of)
+        if not (mine.size and low.size and high.size):
+            return None
+        return round(float((mine.mean() - low.mean()) / (high.mean() - low.mean())), 3)
 
     return {
         "memory_matters": round(float((oracle - none) / (oracle - random)), 3),
-        "gap_closed": share("dnc", adapted=False),
+        "gap_closed": share("dnc"),
         "gap_closed_adapted": share("dnc", adapted=True),
-        "gap_closed_lstm": share("lstm", adapted=False),
+        "gap_closed_sampled": share("dnc", records=SAMPLED),
+        "gap_closed_lstm": share("lstm"),
     }
 
 
@@ -109,7 +118,10 @@ def recoveries(agents: Mapping[str, Sequence[Run]], steps_per_bin: int) -> dict[
 def tables(summary: Mapping[str, Any]) -> str:
     """The summary as Markdown."""
     parts = [
-        "Mean returns, in brackets 95 % bootstrap intervals over seeds. Made by `python -m benchmarks.continuous`."
+        (
+            "Mean returns, in brackets 95 % bootstrap intervals over seeds. Sampled: unadapted, by actions drawn as "
+            "in training. Made by `python -m benchmarks.continuous`."
+        )
     ]
     for task, entry in summary.items():
         if "agents" not in entry:
@@ -120,10 +132,11 @@ def tables(summary: Mapping[str, Any]) -> str:
             continue
         parts.append(f"## {task}\n\n" + markdown(COLUMNS, [row(name, entry) for name in entry["agents"]]))
         if entry.get("gap_closed") is not None:
-            adapted = entry["gap_closed_adapted"]
+            adapted, sampled = entry["gap_closed_adapted"], entry["gap_closed_sampled"]
             parts.append(
                 f"Of the gap between no memory and the oracle the DNC closes {entry['gap_closed']:.0%}"
                 + ("" if adapted is None else f", adapted {adapted:.0%}")
+                + ("" if sampled is None else f", all three by sampled actions {sampled:.0%}")
                 + f". That gap is {entry['memory_matters']:.0%} of the one between random actions and the oracle."
             )
     return "\n\n".join(parts) + "\n"
@@ -133,8 +146,10 @@ COLUMNS = [
     "agent",
     "training contexts",
     "… adapted",
+    "… sampled",
     "held out",
     "… adapted",
+    "… sampled",
     "recovery, steps",
     "updates",
     "training",
@@ -146,7 +161,8 @@ def row(name: str, entry: Mapping[str, Any]) -> list[str]:
     mine = entry["agents"][name]
     recovery = entry.get("recovery", {}).get(name)
     overcome = f"{recovery['median_steps']} ({recovery['censored_share']:.0%} not)" if recovery else ""
-    told = [shown(mine.get(split, {}).get(kind)) for split in SPLITS for kind in ("unadapted", "adapted")]
+    kinds = ("unadapted", "adapted", "sampled")
+    told = [shown(mine.get(split, {}).get(kind)) for split in SPLITS for kind in kinds]
     return [name, *told, overcome, f"{mine['updates']:,}", f"{mine['train_seconds']:,} s"]
 
 

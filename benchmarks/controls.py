@@ -128,7 +128,7 @@ class Options:
     ids: tuple[str, ...] = tuple(CONTROLS)
     """Ids to run."""
     again: bool = False
-    """Repeat the runs of these ids that are in the results already."""
+    """Repeat those that are in the results already."""
 
 
 def main(options: Options) -> None:
@@ -136,15 +136,13 @@ def main(options: Options) -> None:
     if unknown := set(options.ids) - set(CONTROLS):
         raise SystemExit(f"There is no {', '.join(sorted(unknown))}; there are {', '.join(CONTROLS)}.")
     runs: dict[Key, Run] = {(r["id"], r["agent"], r["seed"]): r for r in load(RESULTS)["runs"]}
-    if options.again:
-        runs = {key: r for key, r in runs.items() if key[0] not in options.ids}
     wanted: list[Key] = [
         (name, agent, seed)
         for name in options.ids
         for agent in AGENTS
         for seed in range(1 if agent == "random" else options.seeds)
     ]
-    complete("benchmarks.controls", wanted, runs, options.workers, save)
+    complete("benchmarks.controls", wanted, runs, options.workers, save, options.again)
     print(table(load(RESULTS)["summary"]))
 
 

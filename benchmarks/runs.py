@@ -28,14 +28,21 @@ Key = tuple[str | int, ...]
 
 
 def complete(
-    module: str, wanted: Sequence[Key], runs: dict[Key, Run], workers: int, save: Callable[[list[Run]], None]
+    module: str,
+    wanted: Sequence[Key],
+    runs: dict[Key, Run],
+    workers: int,
+    save: Callable[[list[Run]], None],
+    again: bool = False,
 ) -> None:
     """Do the runs that are missing, `workers` at a time, and save after each. One that fails keeps none from going on.
+
+    With `again`, also those that are there: each stays until the new one takes its place.
 
     Raises:
         SystemExit: at the end, with the runs that failed.
     """
-    missing = [key for key in wanted if key not in runs]
+    missing = [key for key in wanted if again or key not in runs]
     print(f"{len(missing)} of {len(wanted)} runs to do, {workers} at a time.", flush=True)
     failed = []
     with ThreadPoolExecutor(workers) as pool:
@@ -55,7 +62,7 @@ def complete(
     if failed:
         raise SystemExit(
             f"{len(failed)} of {len(missing)} runs failed and left their error above: {'; '.join(failed)}. "
-            "The others are saved; run it anew, without --again, for what is missing."
+            "The others are saved; run these anew."
         )
 
 
@@ -130,12 +137,13 @@ def draw_curves(axes: Axes, curves: Mapping[str, Sequence[Sequence[float | None]
     axes.grid(alpha=0.25)
 
 
-def scores(runs: Iterable[Run], split: str, adapted: bool) -> np.ndarray:
-    """Mean returns [runs, contexts], by seed."""
+def scores(runs: Iterable[Run], split: str, adapted: bool, records: str = "contexts") -> np.ndarray:
+    """Mean returns [runs, contexts], by seed, of the runs that have such `records`."""
     return np.array(
         [
-            [c["mean_return"] for c in r["contexts"] if c["split"] == split and c["adapted"] is adapted]
+            [c["mean_return"] for c in r[records] if c["split"] == split and c["adapted"] is adapted]
             for r in sorted(runs, key=lambda r: r["seed"])
+            if r.get(records)
         ]
     )
 

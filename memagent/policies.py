@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -107,6 +107,15 @@ class MemoryPolicy(BasePolicy, ABC):
     def greedy(self, heads_output: Any) -> Tensor:
         """The best action by the heads' output [B, ...] -> [B, *action shape], scaled to [-1, 1] in a Box."""
 
+    def sampled(self, heads_output: Any, noise: Tensor) -> Tensor:
+        """Actions like `greedy`'s, drawn with `noise` [B, noise_dim] from N(0, 1); the greedy ones where none are."""
+        return self.greedy(heads_output)
+
+    def draw_noise(self, generator: np.random.Generator, shape: Sequence[int]) -> Tensor:
+        """Standard normal numbers [*shape, noise_dim] to sample actions with: as data, so that losses stay pure."""
+        noise = generator.standard_normal((*shape, self.noise_dim), np.float32)
+        return torch.from_numpy(noise).to(self.device)
+
     def online_parameters(self) -> list[nn.Parameter]:
         """What the learning rate moves: memory, heads and prediction head; not target heads and inner rates."""
         return [p for m in (self.features_extractor, self.heads, self.prediction) for p in m.parameters()]
@@ -138,17 +147,22 @@ class MemoryPolicy(BasePolicy, ABC):
             features, state = self.unroll(x[None], torch.as_tensor(start, device=self.device)[None], state)
         return features[0], state
 
-    def actions(self, features: Tensor, params: Mapping[str, Tensor] | None = None) -> np.ndarray:
-        """Greedy actions [E, ...] in the units of the action space; `params` [E, ...]: heads of each environment."""
+    def actions(
+        self,
+        features: Tensor,
+        params: Mapping[str, Tensor] | None = None,
+        noise: Tensor | None = None,
+    ) -> np.ndarray:
+        """Actions [E, ...] in the units of the action space, for features [E, D].
+
+        Args:
+            features: what the heads see.
+            params: heads of each environment, [E, ...]; None: the policy's own.
+            noise: what the actions are sampled with, [E, noise_dim]; None: the greedy ones.
+        """
         with torch.no_grad():
-            return self.unscaled(self.greedy(self.heads_output(features, params)))
-
-    def heads_output(self, features: Tensor, params: Mapping[str, Tensor] | None = None) -> Any:
-        """The heads' output for features [E, D]; `params` [E, ...]: heads of each environment."""
-        return self.heads(features) if params is None else self.apply_heads_each(params, features)
-
-    def unscaled(self, actions: Tensor) -> np.ndarray:
-        """The heads' actions in the units of the action space."""
+            output = self.heads(features) if params is None else self.apply_heads_each(params, features)
+            actions = self.greedy(output) if noise is None else self.sampled(output, noise)
         plain = actions.cpu().numpy()
         return self.unscale_action(plain) if isinstance(self.action_space, spaces.Box) else plain
 
@@ -158,8 +172,10 @@ class MemoryPolicy(BasePolicy, ABC):
 
     def _predict(self, observation: Any, deterministic: bool = False) -> Tensor:
         """The action of a first step; `predict` carries memory, this is SB3's stateless hook."""
-        features = self.features_extractor(observation)
-        return self.greedy(self.heads(features))
+        output = self.heads(self.features_extractor(observation))
+        if deterministic:
+            return self.greedy(output)
+        return self.sampled(output, torch.randn(len(observation), self.noise_dim, device=self.device))
 
     def predict(
         self,
@@ -168,16 +184,17 @@ class MemoryPolicy(BasePolicy, ABC):
         episode_start: np.ndarray | None = None,
         deterministic: bool = False,
     ) -> tuple[np.ndarray, tuple[np.ndarray, ...] | None]:
-        """The greedy action, and the memory after this observation.
+        """The action, and the memory after this observation.
 
-        The result depends on the weights and on these arguments alone: exploration and adaptation belong to
-        learning and to the evaluation protocol.
+        The result depends on the weights and on these arguments alone, sampled actions on PyTorch's generator too:
+        random exploration and adaptation belong to learning and to the evaluation protocol.
 
         Args:
             observation: [O] or [E, O].
             state: what the last call returned; None for an empty memory.
             episode_start: [E] bool, where the memory is emptied first; None: nowhere.
-            deterministic: taken for SB3's sake; actions are greedy either way.
+            deterministic: the greedy action; else one sampled from the policy, where it is a distribution
+                (`MemoryActorCriticPolicy`), as in SB3.
 
         Returns:
             Actions [E, ...] (no E for a single observation) and the state, a tuple of arrays with leading E.
@@ -198,7 +215,8 @@ class MemoryPolicy(BasePolicy, ABC):
             np.zeros(len(obs), bool) if episode_start is None else np.asarray(episode_start, bool).reshape(-1)
         )
         features, memory = self.advance(obs, start, memory)
-        actions = self.actions(features)
+        noise = None if deterministic else torch.randn(len(obs), self.noise_dim, device=self.device)
+        actions = self.actions(features, noise=noise)
         return actions if batched else actions[0], tuple(s.cpu().numpy() for s in memory)
 
 
@@ -249,12 +267,10 @@ class MemoryActorCriticPolicy(MemoryPolicy):
         mean, _ = heads_output
         return mean.tanh().reshape(-1, *self.action_space.shape)
 
-    def sample(self, features: Tensor, params: Mapping[str, Tensor] | None, noise: Tensor) -> np.ndarray:
-        """Actions [E, ...] in the units of the action space, drawn with `noise` [E, A] from N(0, 1)."""
-        with torch.no_grad():
-            mean, log_std = self.heads_output(features, params)
-            actions, _ = squashed_sample(mean, log_std, noise)
-        return self.unscaled(actions.reshape(-1, *self.action_space.shape))
+    def sampled(self, heads_output: tuple[Tensor, Tensor], noise: Tensor) -> Tensor:
+        """The squashed draw from the actor's normal distribution."""
+        actions, _ = squashed_sample(*heads_output, noise)
+        return actions.reshape(-1, *self.action_space.shape)
 
     def actor(self, params: Mapping[str, Tensor], features: Tensor) -> tuple[Tensor, Tensor]:
         """The actor with the given head parameters: features [..., D] -> mean and log-std [..., A]."""

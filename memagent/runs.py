@@ -59,7 +59,9 @@ class EvaluationConfig:
     warmup_episodes: int = 2
     """Episodes of each context before them, in which adaptation gathers its first transitions; scored apart."""
     seed: int = 0
-    """Seed of the contexts and of their episodes: the same for every agent that is compared."""
+    """Seed of the contexts, of their episodes and of sampled actions: the same for every agent that is compared."""
+    deterministic: bool = True
+    """Judge MemorySAC by its best actions, else by actions sampled as in training. MemoryDQN's are the best ones."""
 
     def __post_init__(self) -> None:
         for name, low in {"contexts": 1, "episodes": 1, "warmup_episodes": 0}.items():

@@ -18,10 +18,23 @@ TASK = "Drift/PointWind-v0"
 
 
 def made(
-    agent: str, score: float, after: list[float], seed: int = 0, adapted: float | None = None
+    agent: str,
+    score: float,
+    after: list[float],
+    seed: int = 0,
+    adapted: float | None = None,
+    sampled: float | None = None,
 ) -> dict[str, Any]:
     """A run that scores `score` on all contexts; `after` are the rewards after the one change, 5 steps each."""
-    kinds = [(False, score), *([(True, adapted)] if adapted is not None else [])]
+
+    def records(kinds: list[tuple[bool, float]]) -> list[dict[str, Any]]:
+        return [
+            {"context_id": c, "split": split, "adapted": kind, "mean_return": mean, "std_return": 0.0}
+            for split in ("train", "held_out")
+            for kind, mean in kinds
+            for c in range(2)
+        ]
+
     return {
         "task": TASK,
         "agent": agent,
@@ -30,22 +43,18 @@ def made(
         "updates": 7,
         "train_seconds": 3.0,
         "curve": [score] * CURVE_BINS,
-        "contexts": [
-            {"context_id": c, "split": split, "adapted": kind, "mean_return": mean, "std_return": 0.0}
-            for split in ("train", "held_out")
-            for kind, mean in kinds
-            for c in range(2)
-        ],
+        "contexts": records([(False, score), *([(True, adapted)] if adapted is not None else [])]),
+        "contexts_sampled": None if sampled is None else records([(False, sampled)]),
         "after_changes": [after],
     }
 
 
 RUNS = [
     made("random", 0.0, [0.0] * 20),
-    made("dnc", 80.0, [0.0] * 8 + [1.0] * 12, adapted=90.0),
-    made("dnc", 60.0, [0.0] * 20, seed=1, adapted=90.0),
-    made("none", 20.0, [0.0] * 20),
-    made("oracle", 120.0, [1.0] * 20),
+    made("dnc", 80.0, [0.0] * 8 + [1.0] * 12, adapted=90.0, sampled=75.0),
+    made("dnc", 60.0, [0.0] * 20, seed=1, adapted=90.0, sampled=85.0),
+    made("none", 20.0, [0.0] * 20, sampled=30.0),
+    made("oracle", 120.0, [1.0] * 20, sampled=105.0),
 ]
 
 
@@ -54,6 +63,7 @@ def test_the_gap_between_no_memory_and_the_oracle() -> None:
     assert summary["memory_matters"] == pytest.approx(100 / 120, abs=1e-3)
     assert summary["gap_closed"] == 0.5  # (70 - 20) / (120 - 20)
     assert summary["gap_closed_adapted"] == 0.7
+    assert summary["gap_closed_sampled"] == 0.667  # (80 - 30) / (105 - 30)
     assert summary["gap_closed_lstm"] is None
     assert summary["mean_score"] == {"random": 0.0, "dnc": 70.0, "none": 20.0, "oracle": 120.0}
     assert summary["agents"]["dnc"]["train"]["adaptation_gain"]["estimate"] == 20.0
@@ -87,8 +97,8 @@ def test_results_are_read_back_with_tables_and_curves(
     text = continuous.RESULTS.with_suffix(".md").read_text()
     assert text == tables(data["summary"])
     assert (
-        "| dnc | 70.0 [60.0, 80.0] | 90.0 [90.0, 90.0] |" in text
-        and "the DNC closes 50%, adapted 70%" in text
+        "| dnc | 70.0 [60.0, 80.0] | 90.0 [90.0, 90.0] | 80.0 [75.0, 85.0] |" in text
+        and "the DNC closes 50%, adapted 70%, all three by sampled actions 67%" in text
     )
     assert continuous.RESULTS.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
 
@@ -143,6 +153,19 @@ def test_every_run_is_saved_when_it_is_done_and_a_failing_one_costs_no_other(
         if "fast" in saved[-1]:
             fast_is_saved.set()
 
-    with pytest.raises(SystemExit, match=r"1 of 3 runs failed.*broken, seed 0\. .*without --again"):
+    with pytest.raises(SystemExit, match=r"1 of 3 runs failed.*broken, seed 0\. .*run these anew"):
         runs.complete("nowhere", wanted, known, 2, save)
     assert saved == [["known", "fast"], ["known", "fast", "slow"], ["known", "fast", "slow"]]
+
+
+def test_a_run_that_is_repeated_stays_until_the_new_one_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    def run_apart(module: str, key: Key) -> Run:
+        return {"agent": key[1], "is": "new", "train_seconds": 1.0}
+
+    monkeypatch.setattr(runs, "run_apart", run_apart)
+    agents = ("first", "second", "unasked")
+    known: dict[Key, Run] = {(TASK, agent, 0): {"agent": agent, "is": "old"} for agent in agents}
+    saved: list[list[str]] = []
+    wanted: list[Key] = [(TASK, "first", 0), (TASK, "second", 0)]
+    runs.complete("nowhere", wanted, known, 1, lambda done: saved.append([r["is"] for r in done]), again=True)
+    assert saved[0] == ["new", "old", "old"] and saved[-1] == ["new", "new", "old"]

@@ -197,6 +197,14 @@ def test_continuous_actions_leave_the_same_folder(
     assert code == 0
     assert json.loads((run_dir / "evaluation.json").read_text()) == before
 
+    sampled = []
+    for _ in range(2):
+        code, _, _ = run("evaluate.py", run_dir, "--deterministic", "False")
+        assert code == 0
+        sampled.append(json.loads((run_dir / "evaluation.json").read_text()))
+    assert sampled[0] == sampled[1] and not sampled[0]["settings"]["deterministic"]
+    assert sampled[0]["summary"] != before["summary"]
+
 
 def test_an_environment_that_does_not_drift_is_one_phase(tmp_path: Path, run: Run) -> None:
     arguments = "--env CartPole-v1 --total-timesteps 300 --num-envs 2 --memory.kind none --wandb disabled --device cpu"

@@ -106,6 +106,7 @@ class Acting:
         n_step: rows behind the support rows that their targets need.
         reward_scale: factor on the rewards that heads are fitted to.
         memory_scope: how long memory lives.
+        sample_with: samples the actions, where the policy is a distribution; None: the greedy ones.
     """
 
     def __init__(
@@ -118,7 +119,9 @@ class Acting:
         n_step: int,
         reward_scale: float = 1.0,
         memory_scope: MemoryScope = "episode",
+        sample_with: np.random.Generator | None = None,
     ) -> None:
+        self.sample_with = sample_with
         self.policy, self.num_envs, self.config, self.fit = policy, num_envs, config, fit
         self.n_step, self.reward_scale, self.memory_scope = n_step, reward_scale, memory_scope
         self.reset()
@@ -135,10 +138,13 @@ class Acting:
         self._ring: SupportRing | None = None
 
     def act(self, obs: np.ndarray) -> np.ndarray:
-        """Advance the memory by obs [E, O]; the greedy actions [E, ...] of each environment's heads."""
+        """Advance the memory by obs [E, O]; the actions [E, ...] of each environment's heads."""
         self.before = self.state
         self.features, self.state = self.policy.advance(obs, self.memory_start, self.before)
-        return self.policy.actions(self.features, self.heads)
+        noise = None
+        if self.sample_with is not None:
+            noise = self.policy.draw_noise(self.sample_with, (self.num_envs,))
+        return self.policy.actions(self.features, self.heads, noise)
 
     def observe(
         self,

@@ -171,12 +171,19 @@ class MemoryAlgorithm(SequenceLearner, ABC):
 
     # Acting and storing.
 
-    def make_acting(self, num_envs: int, *, adapt: bool | None = None) -> Acting:
+    def make_acting(
+        self,
+        num_envs: int,
+        *,
+        adapt: bool | None = None,
+        sample_with: np.random.Generator | None = None,
+    ) -> Acting:
         """A fresh start in `num_envs` environments, from empty memory and unadapted heads.
 
         Args:
             num_envs: E.
             adapt: whether the heads adapt; None: as configured.
+            sample_with: samples the actions, where the policy is a distribution; None: the greedy ones.
         """
         adapts = self.adapt_config.enabled if adapt is None else adapt
         return Acting(
@@ -187,6 +194,7 @@ class MemoryAlgorithm(SequenceLearner, ABC):
             n_step=self.replay_config.n_step,
             reward_scale=self.learner.reward_scale,
             memory_scope=self.learner.memory_scope,
+            sample_with=sample_with,
         )
 
     def _setup_learn(

@@ -124,17 +124,13 @@ class SequenceLearner(OffPolicyAlgorithm, ABC):
         `generator` draws what actions are sampled with; None: the same draws at every call.
         """
         n = self.replay_config.n_step
-        noise = self.draw_noise(np.random.default_rng(0) if generator is None else generator, reward.shape)
+        generator = np.random.default_rng(0) if generator is None else generator
+        noise = self.policy.draw_noise(generator, reward.shape)
         with torch.no_grad():
             value = self.bootstrap_values(features, noise)
         target = n_step_targets(reward, value, final, terminal, self.learner.gamma, n)
         t = len(target)
         return HeadRows(features[:t], action[:t], target, ~final[:t], noise[:t])
-
-    def draw_noise(self, generator: np.random.Generator, shape: Sequence[int]) -> Tensor:
-        """Standard normal numbers [*shape, K] that actions are sampled with: as data, so that losses stay pure."""
-        noise = generator.standard_normal((*shape, self.policy.noise_dim), np.float32)
-        return torch.from_numpy(noise).to(self.device)
 
     def head_loss(self, params: Mapping[str, Tensor], rows: HeadRows) -> Tensor:
         """The heads' mean loss over the rows that count: what the inner loop descends."""

@@ -105,8 +105,8 @@ class MemorySAC(MemoryAlgorithm):
     def explore(self, greedy: np.ndarray) -> np.ndarray:
         """Each environment's actor draws its action."""
         self.logger.record("rollout/temperature", self.policy.log_temperature.exp().item())
-        noise = self.draw_noise(self.generator, greedy.shape[:1])
-        return self.policy.sample(self.acting.features, self.acting.heads, noise)
+        noise = self.policy.draw_noise(self.generator, greedy.shape[:1])
+        return self.policy.actions(self.acting.features, self.acting.heads, noise)
 
 
 def refuse_endless(space: spaces.Space | None) -> None:

@@ -49,7 +49,7 @@ def test_predict_carries_memory_and_survives_saving(tmp_path: Path, kind: str, n
     np.testing.assert_array_equal(before, again)
     for a, b in zip(state, state_again, strict=True):
         np.testing.assert_array_equal(a, b)
-    single, _ = agent.predict(obs[0, 0])
+    single, _ = agent.predict(obs[0, 0], deterministic=True)
     assert single.shape == env.action_space.shape
     np.testing.assert_allclose(single, before[0, 0], atol=1e-5)
 

@@ -148,7 +148,7 @@ def test_the_best_action_is_found_in_a_box_of_any_bounds_and_shape(box: spaces.B
     agent.learn(6_000)
     stored = agent.replay_buffer.sample(64, 1.0).action
     assert stored.shape[2:] == box.shape and np.abs(stored).max() <= 1.0
-    action, _ = agent.predict(np.array([[1.0]], np.float32))
+    action, _ = agent.predict(np.array([[1.0]], np.float32), deterministic=True)
     assert action.shape == (1, *box.shape)
     np.testing.assert_allclose((action[0] - goal) / (box.high - box.low), 0.0, atol=0.1)
 
@@ -195,6 +195,34 @@ def test_training_actions_are_drawn_and_repeat_with_the_seed() -> None:
     first = actions(1)
     assert np.array_equal(first, actions(1)) and not np.array_equal(first, actions(2))
     assert first.std() > 0.05
+
+
+def test_predict_samples_the_actor_unless_it_is_to_be_deterministic() -> None:
+    agent = build(make_vec("Drift/Pendulum-v0", 1, seed=0), kind="none")
+    obs = np.repeat(agent.observation_space.sample()[None], 4_000, axis=0)
+    features, _ = agent.policy.advance(obs, np.ones(len(obs), bool), agent.policy.initial_state(len(obs)))
+    mean, log_std = (x[0].item() for x in agent.policy.heads(features[:1]))
+    torch.manual_seed(0)
+    actions, _ = agent.predict(obs)
+    again, _ = agent.predict(obs)
+    drawn = np.arctanh(agent.policy.scaled(actions))
+    assert drawn.mean() == pytest.approx(mean, abs=0.1) and drawn.std() == pytest.approx(
+        np.exp(log_std), rel=0.1
+    )
+    assert not np.array_equal(actions, again)
+    best, _ = agent.predict(obs, deterministic=True)
+    np.testing.assert_allclose(agent.policy.scaled(best), np.tanh(mean), atol=1e-5)
+
+
+def test_acting_samples_where_it_is_given_a_generator() -> None:
+    def acted(sample_with: np.random.Generator | None) -> np.ndarray:
+        return agent.make_acting(2, sample_with=sample_with).act(obs)
+
+    agent = build(make_vec("Drift/Pendulum-v0", 2, seed=0), kind="none")
+    obs = agent.env.reset()
+    first, second = (acted(np.random.default_rng(seed)) for seed in (0, 1))
+    assert np.array_equal(first, acted(np.random.default_rng(0))) and not np.isclose(first, second).any()
+    np.testing.assert_array_equal(acted(None), agent.predict(obs, deterministic=True)[0])
 
 
 def test_what_it_cannot_act_in_is_refused_in_a_sentence() -> None:
