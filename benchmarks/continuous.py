@@ -27,7 +27,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.vec_env import VecEnv
 
 import envs
-from benchmarks.continuous_tables import figure, summarise, tables
+from benchmarks.continuous_tables import SAMPLED, figure, summarise, tables
 from benchmarks.rivals import RIVALS, PredictPlayer, RandomPlayer
 from benchmarks.runs import Curve, Key, Run, complete, judge, load, machine
 from evaluate import choose_contexts
@@ -173,7 +173,7 @@ def run(task: str, name: str, seed: int) -> Run:
         "seed": seed,
         **trained,
         "contexts": judged,
-        "contexts_sampled": sampled,
+        SAMPLED: sampled,
         "after_changes": after,
     }
 

@@ -162,8 +162,7 @@ class MemoryPolicy(BasePolicy, ABC):
         """
         with torch.no_grad():
             output = self.heads(features) if params is None else self.apply_heads_each(params, features)
-            actions = self.greedy(output) if noise is None else self.sampled(output, noise)
-        plain = actions.cpu().numpy()
+            plain = self._chosen(output, noise).cpu().numpy()
         return self.unscale_action(plain) if isinstance(self.action_space, spaces.Box) else plain
 
     def scaled(self, actions: np.ndarray) -> np.ndarray:
@@ -172,10 +171,16 @@ class MemoryPolicy(BasePolicy, ABC):
 
     def _predict(self, observation: Any, deterministic: bool = False) -> Tensor:
         """The action of a first step; `predict` carries memory, this is SB3's stateless hook."""
-        output = self.heads(self.features_extractor(observation))
-        if deterministic:
-            return self.greedy(output)
-        return self.sampled(output, torch.randn(len(observation), self.noise_dim, device=self.device))
+        features = self.features_extractor(observation)
+        return self._chosen(self.heads(features), self._noise(len(features), deterministic))
+
+    def _chosen(self, heads_output: Any, noise: Tensor | None) -> Tensor:
+        """Sampled actions with the noise, greedy ones without."""
+        return self.greedy(heads_output) if noise is None else self.sampled(heads_output, noise)
+
+    def _noise(self, count: int, deterministic: bool) -> Tensor | None:
+        """SB3's `deterministic` as noise [count, noise_dim] from PyTorch's generator, or none."""
+        return None if deterministic else torch.randn(count, self.noise_dim, device=self.device)
 
     def predict(
         self,
@@ -215,8 +220,7 @@ class MemoryPolicy(BasePolicy, ABC):
             np.zeros(len(obs), bool) if episode_start is None else np.asarray(episode_start, bool).reshape(-1)
         )
         features, memory = self.advance(obs, start, memory)
-        noise = None if deterministic else torch.randn(len(obs), self.noise_dim, device=self.device)
-        actions = self.actions(features, noise=noise)
+        actions = self.actions(features, noise=self._noise(len(obs), deterministic))
         return actions if batched else actions[0], tuple(s.cpu().numpy() for s in memory)
 
 

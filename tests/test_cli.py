@@ -193,17 +193,16 @@ def test_continuous_actions_leave_the_same_folder(
     assert {(r["split"], r["adapted"]) for r in before["contexts"]} == {
         (split, adapted) for split in ("train", "held_out") for adapted in (False, True)
     }
-    code, _, _ = run("evaluate.py", run_dir)
-    assert code == 0
-    assert json.loads((run_dir / "evaluation.json").read_text()) == before
 
-    sampled = []
-    for _ in range(2):
-        code, _, _ = run("evaluate.py", run_dir, "--deterministic", "False")
+    def judged(*arguments: str) -> dict[str, Any]:
+        code, _, _ = run("evaluate.py", run_dir, *arguments)
         assert code == 0
-        sampled.append(json.loads((run_dir / "evaluation.json").read_text()))
-    assert sampled[0] == sampled[1] and not sampled[0]["settings"]["deterministic"]
-    assert sampled[0]["summary"] != before["summary"]
+        return json.loads((run_dir / "evaluation.json").read_text())
+
+    assert judged() == before
+    sampled = judged("--deterministic", "False")
+    assert judged("--deterministic", "False") == sampled and not sampled["settings"]["deterministic"]
+    assert sampled["summary"] != before["summary"]
 
 
 def test_an_environment_that_does_not_drift_is_one_phase(tmp_path: Path, run: Run) -> None:

@@ -206,9 +206,8 @@ def test_predict_samples_the_actor_unless_it_is_to_be_deterministic() -> None:
     actions, _ = agent.predict(obs)
     again, _ = agent.predict(obs)
     drawn = np.arctanh(agent.policy.scaled(actions))
-    assert drawn.mean() == pytest.approx(mean, abs=0.1) and drawn.std() == pytest.approx(
-        np.exp(log_std), rel=0.1
-    )
+    assert drawn.mean() == pytest.approx(mean, abs=0.1)
+    assert drawn.std() == pytest.approx(np.exp(log_std), rel=0.1)
     assert not np.array_equal(actions, again)
     best, _ = agent.predict(obs, deterministic=True)
     np.testing.assert_allclose(agent.policy.scaled(best), np.tanh(mean), atol=1e-5)
