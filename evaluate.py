@@ -1,4 +1,4 @@
-"""Judge trained agents: play contexts held still, adapted and not, and leave what came of it in their run folders.
+"""Judge trained agents: play contexts held still, adapted and not, and write the results into their run folders.
 
 python evaluate.py runs/my-run
 """
@@ -18,9 +18,10 @@ from stable_baselines3.common.vec_env import VecEnv
 
 import envs
 from memagent.agents import Acting, MemoryAlgorithm
+from memagent.evaluation.adaptation_figures import context_figure, episodes_figure, model_figure
 from memagent.evaluation.figures import contexts_figure, memory_figure, png, stream_figure
 from memagent.evaluation.metrics import summarise
-from memagent.evaluation.protocol import Context, play, play_contexts
+from memagent.evaluation.protocol import Context, ContextRecord, play, play_contexts
 from memagent.evaluation.report import table, write_report
 from memagent.memory import DNC
 from memagent.progress import phase_changes, read_episodes
@@ -29,13 +30,18 @@ from memagent.runs import RunConfig, RunError, load_agent, load_config, plain_er
 CAPTIONS = {
     "stream": "Return over the training stream, with the phase changes.",
     "contexts": "Return on every context, held still from empty memory, unadapted and adapted.",
+    "episodes": "Return by episode since the change, unadapted and adapted: how soon adaptation pays.",
+    "context": "The context vector over one environment's drifting stream: one condition, one place.",
+    "model": "The dynamics model's error over the steps since a change, with z = 0 and with z fitted.",
     "memory": "The memory over the first training context's first episode.",
 }
+STREAM = ("obs", "action", "reward", "done", "context", "context_id", "steps_since_change")
+STREAM_ENVS = 8
 
 
 @dataclass(frozen=True)
 class Options:
-    """Judge trained agents: play contexts held still, adapted and not, and leave what came of it in the run folders.
+    """Judge trained agents: play contexts held still, adapted and not, and write the results into the run folders.
 
     Writes evaluation.json, figures/ and report.html, and prints a table.
     """
@@ -78,12 +84,20 @@ def evaluate(agent: MemoryAlgorithm, config: RunConfig, run_dir: Path) -> dict[s
 
     contexts = choose_contexts(config)
     records = play_contexts(
-        contexts, make_held_env, make_player, settings.episodes, settings.warmup_episodes, progress=True
+        contexts,
+        make_held_env,
+        make_player,
+        settings.episodes,
+        settings.warmup_episodes,
+        (False, True) if config.adapt.enabled else (False,),
+        progress=True,
     )
     evaluation = {"contexts": records, "summary": summarise(records), "settings": asdict(settings)}
     (run_dir / "evaluation.json").write_text(json.dumps(evaluation, indent=2) + "\n")
 
     figures = {"contexts": png(contexts_figure(records))}
+    if config.adapt.enabled:
+        figures |= adaptation_figures(agent, config, records)
     if (run_dir / "episodes.csv").is_file():
         episodes = read_episodes(run_dir / "episodes.csv")
         figures["stream"] = png(stream_figure(episodes["step"], episodes["return"], phase_changes(episodes)))
@@ -95,6 +109,52 @@ def evaluate(agent: MemoryAlgorithm, config: RunConfig, run_dir: Path) -> dict[s
     write_report(run_dir / "report.html", evaluation, settings_of(config), shown, title=config.env)
     Console().print(table(records, title=f"{config.env}, memory {config.memory.kind}, {run_dir}"))
     return evaluation
+
+
+def adaptation_figures(
+    agent: MemoryAlgorithm, config: RunConfig, records: Sequence[ContextRecord]
+) -> dict[str, bytes]:
+    """Returns since the change; and, where something drifts, contexts and the model's error over a drifting stream."""
+    figures = {"episodes": png(episodes_figure(records))}
+    if config.env in envs.CATALOGUE:
+        stream = play_stream(agent, make_env(config, STREAM_ENVS, config.evaluation.seed))
+        figures["context"] = png(context_figure(stream["context"][:, 0], stream["context_id"][:, 0]))
+        figures["model"] = png(model_figure(*model_errors(agent, stream)))
+    return figures
+
+
+def play_stream(agent: MemoryAlgorithm, env: VecEnv, steps: int = 3_000) -> dict[str, np.ndarray]:
+    """What `steps` steps of E drifting environments showed, and the contexts that the agent was told, [T, E, ...]."""
+    player, obs = agent.make_acting(env.num_envs, adapt=True), env.reset()
+    seen: dict[str, list[Any]] = {name: [] for name in STREAM}
+    for _ in range(steps):
+        assert isinstance(obs, np.ndarray)
+        action = player.act(obs)
+        context = player.context.cpu().numpy().copy()
+        next_obs, reward, done, infos = env.step(action)
+        player.observe(action, reward, done, infos)
+        told = ([info[name] for info in infos] for name in ("context_id", "steps_since_change"))
+        for name, value in zip(STREAM, (obs, action, reward, done, context, *told), strict=True):
+            seen[name].append(value)
+        obs = next_obs
+    env.close()
+    return {name: np.stack(values) for name, values in seen.items()}
+
+
+def model_errors(
+    agent: MemoryAlgorithm, stream: Mapping[str, np.ndarray]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Steps since the change [n], and the model's squared error there with z = 0 and with z as it was, of whole runs."""
+    model = agent.policy.context_model
+    assert model is not None
+    outcomes = agent.runs_of(stream["obs"], stream["action"], stream["reward"], stream["done"])
+    fitted = torch.as_tensor(stream["context"][: len(outcomes.mask)], device=agent.device)
+    counts = outcomes.mask.cpu().numpy()
+    errors = [
+        model.squared_error(context, outcomes).cpu().numpy()[counts]
+        for context in (torch.zeros_like(fitted), fitted)
+    ]
+    return stream["steps_since_change"][: len(counts)][counts], errors[0], errors[1]
 
 
 def make_env(config: RunConfig, num_envs: int, seed: int) -> VecEnv:

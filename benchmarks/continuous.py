@@ -1,4 +1,4 @@
-"""Does memory pay on continuous tasks that drift, and against what others wrote?
+"""Does memory alone, without adaptation, pay on continuous tasks that drift, and against what others wrote?
 
     python -m benchmarks.continuous
 
@@ -8,8 +8,8 @@ already are not repeated; `--again` does so.
 
 Tasks: three that drift, on contexts held still and after changes within episodes; the pendulum that does not drift,
 beside SB3's SAC; and how many steps a second training makes. All agents of ours are MemorySAC with the catalogue's
-preset, judged adapted and not, by their best actions and by actions sampled as in training, on the same weights;
-"oracle" has no memory and is told the context.
+preset, without adaptation (benchmarks.adaptation adds it), judged by their best actions and by actions sampled as in
+training, on the same weights; "oracle" has no memory and is told the context.
 """
 
 import json
@@ -45,19 +45,15 @@ SPEED, SPEED_STEPS = "throughput", 8_192
 SEGMENT, BIN = 100, 5  # steps watched after a change within an episode, and how many make one number
 EVALUATION = EvaluationConfig(contexts=16, episodes=5, warmup_episodes=2, seed=1_000)
 
-MakePlayer = Callable[[int, bool], Player]
+MakePlayer = Callable[[int], Player]
 
 
 @dataclass(frozen=True)
 class Ours:
-    """One of our agents: its memory, what its environments are asked for, and whether it is judged adapted too.
-
-    Whether its heads are trained to adapt, the catalogue's preset says.
-    """
+    """One of our agents: its memory, and what its environments are asked for."""
 
     kind: MemoryKind
     options: dict[str, Any] = field(default_factory=dict)
-    adapts: bool = True
 
     def config(self, task: str, seed: int = 0) -> RunConfig:
         """The catalogue's preset with this agent's memory. The plain pendulum has the drifting one's."""
@@ -68,6 +64,7 @@ class Ours:
             device="cpu",
             total_timesteps=STEPS.get(task, PLAIN_STEPS),
             memory=MemoryConfig(kind=self.kind),
+            adapt=replace(config.adapt, enabled=False),
             evaluation=EVALUATION,
         )
 
@@ -77,7 +74,7 @@ OURS = {
     "dnc": Ours("dnc"),
     "lstm": Ours("lstm"),
     "none": Ours("none"),
-    "oracle": Ours("none", {"observe_context": True}, adapts=False),
+    "oracle": Ours("none", {"observe_context": True}),
     "dnc, changes within episodes": Ours("dnc", WITHIN),
 }
 AGENTS: dict[str, list[str]] = {
@@ -151,22 +148,21 @@ def run(task: str, name: str, seed: int) -> Run:
         env = envs.make_vec(task, num_envs, EVALUATION.seed, **options)
         return rival.sees(env) if rival else env
 
-    def make_player(num_envs: int, adapted: bool, sample_with: np.random.Generator | None = None) -> Player:
+    def make_player(num_envs: int, _: bool = False, sample_with: np.random.Generator | None = None) -> Player:
         if ours:
             assert isinstance(agent, MemoryAlgorithm)
-            return agent.make_acting(num_envs, adapt=adapted, sample_with=sample_with)
+            return agent.make_acting(num_envs, sample_with=sample_with)
         if rival:
             return PredictPlayer(agent, num_envs)
         return RandomPlayer(make_env(1).action_space, num_envs, seed)  # type: ignore[arg-type]  # all act in a Box
 
-    def make_sampling_player(num_envs: int, adapted: bool) -> Player:
-        return make_player(num_envs, adapted, np.random.default_rng(EVALUATION.seed))
+    def make_sampling_player(num_envs: int, _: bool) -> Player:
+        return make_player(num_envs, sample_with=np.random.default_rng(EVALUATION.seed))
 
     contexts = contexts_of(task)
-    judged = judge(contexts, EVALUATION, make_env, make_player, adapts=bool(ours and ours.adapts))
+    judged = judge(contexts, EVALUATION, make_env, make_player, adapts=False)
     sampled = judge(contexts, EVALUATION, make_env, make_sampling_player, adapts=False) if ours else None
-    trained_to = bool(ours and config.adapt.enabled)
-    after = None if task == PLAIN else after_changes(make_env, make_player, trained_to)
+    after = None if task == PLAIN else after_changes(make_env, make_player)
     return {
         "task": task,
         "agent": name,
@@ -200,17 +196,16 @@ def contexts_of(task: str) -> list[Context]:
 def after_changes(
     make_env: Callable[..., VecEnv],
     make_player: MakePlayer,
-    adapts: bool,
     num_envs: int = 16,
     steps: int = 1_000,
 ) -> list[list[float]]:
     """Rewards of the SEGMENT steps after every change in the middle of an episode, [changes, SEGMENT / BIN] means.
 
     The context changes every 300 steps of episodes of 200: halfway through an episode, or (left out) between two. The
-    changes are the same for every agent. Heads adapt where they were trained to.
+    changes are the same for every agent.
     """
     env = make_env(num_envs, change_at="step", phase_steps=300)
-    player = make_player(num_envs, adapts)
+    player = make_player(num_envs)
     rewards, changed, ended = (np.zeros((steps, num_envs)) for _ in range(3))
     obs = env.reset()
     for t in range(steps):

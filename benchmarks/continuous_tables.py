@@ -9,7 +9,8 @@ from matplotlib.artist import Artist
 from matplotlib.figure import Figure
 
 from benchmarks.runs import Run, draw_curves, rounded, scores
-from memagent.evaluation.intervals import interval, paired_difference
+from benchmarks.tables import markdown, shown
+from memagent.evaluation.intervals import interval
 from memagent.evaluation.metrics import recovery_time
 
 SPLITS = ("train", "held_out")
@@ -42,24 +43,19 @@ def describe(runs: Sequence[Run]) -> dict[str, Any]:
     for name in ("steps", "updates", "train_seconds"):
         entry[name] = round(float(np.mean([r[name] for r in runs])))
     for split in SPLITS:
-        plain, adapted = (scores(runs, split, a) for a in (False, True))
+        plain = scores(runs, split, False)
         if not plain.size:
             continue
         entry[split] = {"unadapted": rounded(interval(plain))}
         if (sampled := scores(runs, split, False, SAMPLED)).size:
             entry[split]["sampled"] = rounded(interval(sampled))
-        if adapted.size:
-            entry[split] |= {
-                "adapted": rounded(interval(adapted)),
-                "adaptation_gain": rounded(paired_difference(adapted, plain, over="contexts")),
-            }
     return entry
 
 
 def gaps(agents: Mapping[str, Sequence[Run]]) -> dict[str, Any]:
     """Of the gap between no memory and the oracle on training contexts, the share that each memory closes.
 
-    `gap_closed` is the DNC's, of its mean over seeds, unadapted like the two ends; `gap_closed_sampled` is that where
+    `gap_closed` is the DNC's, of its mean over seeds; `gap_closed_sampled` is that where
     all three sample their actions; `memory_matters` is the gap itself as a share of that between random actions and
     the oracle.
     """
@@ -70,9 +66,10 @@ def gaps(agents: Mapping[str, Sequence[Run]]) -> dict[str, Any]:
         scores(agents[name], "train", False).mean() for name in ("none", "oracle", "random")
     )
 
-    def share(name: str, adapted: bool = False, records: str = "contexts") -> float | None:
-        of = ((name, adapted), ("none", False), ("oracle", False))
-        mine, low, high = (scores(agents.get(agent, ()), "train", kind, records) for agent, kind in of)
+    def share(name: str, records: str = "contexts") -> float | None:
+        mine, low, high = (
+            scores(agents.get(agent, ()), "train", False, records) for agent in (name, "none", "oracle")
+        )
         if not (mine.size and low.size and high.size):
             return None
         return round(float((mine.mean() - low.mean()) / (high.mean() - low.mean())), 3)
@@ -80,7 +77,6 @@ def gaps(agents: Mapping[str, Sequence[Run]]) -> dict[str, Any]:
     return {
         "memory_matters": round(float((oracle - none) / (oracle - random)), 3),
         "gap_closed": share("dnc"),
-        "gap_closed_adapted": share("dnc", adapted=True),
         "gap_closed_sampled": share("dnc", records=SAMPLED),
         "gap_closed_lstm": share("lstm"),
     }
@@ -119,8 +115,8 @@ def tables(summary: Mapping[str, Any]) -> str:
     """The summary as Markdown."""
     parts = [
         (
-            "Mean returns, in brackets 95 % bootstrap intervals over seeds. Sampled: unadapted, by actions drawn as "
-            "in training. Made by `python -m benchmarks.continuous`."
+            "Mean returns, in brackets 95 % bootstrap intervals over seeds. Sampled: by actions drawn as in "
+            "training. Made by `python -m benchmarks.continuous`."
         )
     ]
     for task, entry in summary.items():
@@ -132,10 +128,9 @@ def tables(summary: Mapping[str, Any]) -> str:
             continue
         parts.append(f"## {task}\n\n" + markdown(COLUMNS, [row(name, entry) for name in entry["agents"]]))
         if entry.get("gap_closed") is not None:
-            adapted, sampled = entry["gap_closed_adapted"], entry["gap_closed_sampled"]
+            sampled = entry["gap_closed_sampled"]
             parts.append(
                 f"Of the gap between no memory and the oracle the DNC closes {entry['gap_closed']:.0%}"
-                + ("" if adapted is None else f", adapted {adapted:.0%}")
                 + ("" if sampled is None else f", all three by sampled actions {sampled:.0%}")
                 + f". That gap is {entry['memory_matters']:.0%} of the one between random actions and the oracle."
             )
@@ -145,10 +140,8 @@ def tables(summary: Mapping[str, Any]) -> str:
 COLUMNS = [
     "agent",
     "training contexts",
-    "… adapted",
     "… sampled",
     "held out",
-    "… adapted",
     "… sampled",
     "recovery, steps",
     "updates",
@@ -161,28 +154,9 @@ def row(name: str, entry: Mapping[str, Any]) -> list[str]:
     mine = entry["agents"][name]
     recovery = entry.get("recovery", {}).get(name)
     overcome = f"{recovery['median_steps']} ({recovery['censored_share']:.0%} not)" if recovery else ""
-    kinds = ("unadapted", "adapted", "sampled")
+    kinds = ("unadapted", "sampled")
     told = [shown(mine.get(split, {}).get(kind)) for split in SPLITS for kind in kinds]
     return [name, *told, overcome, f"{mine['updates']:,}", f"{mine['train_seconds']:,} s"]
-
-
-def shown(x: Mapping[str, Any] | None) -> str:
-    """An interval as text; nothing where there is none."""
-    if x is None:
-        return ""
-    ends = "" if x["low"] is None else f" [{plain(x['low'])}, {plain(x['high'])}]"
-    return plain(x["estimate"]) + ends
-
-
-def plain(score: float) -> str:
-    """A score with one figure after the point where it has few before it."""
-    return f"{score:.0f}" if abs(score) >= 100 else f"{score:.1f}"
-
-
-def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table."""
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def figure(runs: Sequence[Run], agents: Sequence[str], steps: Mapping[str, int]) -> Figure:

@@ -67,6 +67,7 @@ class MemoryExtractor(BaseFeaturesExtractor):
             (TransitionObservation: the last). The memory resets there, so that neither padding nor an earlier
             episode in the window leaves a trace. Must reach the extractor unscaled. None: there is no such column,
             and padding counts as observations.
+        context_dim: Z, numbers that `unroll` is told beside each observation; `forward` tells zeros.
 
     Raises:
         ValueError: the observation space, num_stack or start_index do not fit together.
@@ -79,6 +80,7 @@ class MemoryExtractor(BaseFeaturesExtractor):
         memory: MemoryConfig = DEFAULT_MEMORY,
         num_stack: int = 1,
         start_index: int | None = -1,
+        context_dim: int = 0,
     ) -> None:
         if features_dim < 1:
             raise ValueError(
@@ -92,7 +94,10 @@ class MemoryExtractor(BaseFeaturesExtractor):
                 "numbers: pass the column of the episode-start flag, or None if there is none."
             )
         self.start_index = start_index
-        self.encoder = nn.Sequential(nn.Linear(self.observation_dim, memory.hidden_size), nn.ReLU())
+        self.context_dim = context_dim
+        self.encoder = nn.Sequential(
+            nn.Linear(self.observation_dim + context_dim, memory.hidden_size), nn.ReLU()
+        )
         self.memory = build_memory(memory, memory.hidden_size)
         self.project = nn.Sequential(nn.Linear(self.memory.output_dim, features_dim), nn.ReLU())
 
@@ -104,7 +109,7 @@ class MemoryExtractor(BaseFeaturesExtractor):
         """Features of a sequence.
 
         Args:
-            x: observations [T, B, O].
+            x: observations, each with its context behind it, [T, B, O + Z].
             start: [T, B] bool; start[t, b] empties the memory of sequence b before step t.
             state: the memory before step 0.
 
@@ -122,5 +127,7 @@ class MemoryExtractor(BaseFeaturesExtractor):
             start = torch.zeros(x.shape[:2], dtype=torch.bool, device=x.device)
         else:
             start = x[..., self.start_index] > 0.5
+        if self.context_dim:
+            x = torch.cat((x, x.new_zeros(*x.shape[:2], self.context_dim)), -1)
         features, _ = self.unroll(x, start, self.initial_state(B))
         return features[-1]

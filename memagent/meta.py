@@ -4,25 +4,24 @@ MAML (Finn, Abbeel, Levine 2017, https://arxiv.org/abs/1703.03400, eq. 1) with t
 Chen, Li 2017, https://arxiv.org/abs/1707.09835, eq. 3): one inner rate for every element of every parameter, kept
 as a logarithm so that it stays positive, and learned by the outer loss together with the parameters.
 
-    theta_0 = theta,    theta_{k+1} = theta_k - exp(log_rate) * grad L_support(theta_k)
+    theta_0 = theta,    theta_{k+1} = clip(theta_k - exp(log_rate) * clip_norm(grad L_support(theta_k)))
 
-The learner knows parameters by name and a loss by its value, nothing else: which network they belong to and what the
-loss means is the caller's business (`torch.func.functional_call` joins the two).
+The learner knows parameters by name and a loss by its values, nothing else: which network they belong to and what the
+loss means is the caller's business. Tasks share no adapted parameter, so one gradient of the sum of their losses holds
+the gradient of each.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import grad, vmap
 
 Loss = Callable[[dict[str, Tensor], Any], Tensor]
-Randomness = Literal["error", "same", "different"]
 
 
 @dataclass(frozen=True)
@@ -39,13 +38,15 @@ class MetaConfig:
     """Learn one inner rate per element of every parameter, in log space (Meta-SGD, Li et al. 2017)."""
     lr_lr: float = 0.02
     """Rate of the optimiser that learns the logarithms of the inner rates."""
-    inner_grad_norm: float | None = None
+    inner_grad_norm: float | None = 1.0
     """Largest L2 norm of one task's inner gradient over all its parameters; none: not clipped."""
+    bound: float | None = 4.0
+    """Adapted parameters stay within plus and minus this; none: they are not bounded."""
 
     def __post_init__(self) -> None:
         if self.num_steps < 0:
             raise ValueError(f"num_steps is {self.num_steps}; give 0 (no adaptation) or more inner steps.")
-        for name in ("lr", "lr_lr", "inner_grad_norm"):
+        for name in ("lr", "lr_lr", "inner_grad_norm", "bound"):
             value = getattr(self, name)
             if value is not None and not 0 < value < math.inf:
                 raise ValueError(f"{name} is {value}; give a positive, finite number.")
@@ -82,13 +83,7 @@ class MetaLearner(nn.Module):
         return {name: self.log_rates[_key(name)].exp() for name in self.names}
 
     def adapt(
-        self,
-        params: Mapping[str, Tensor],
-        loss: Loss,
-        support: Any,
-        *,
-        num_steps: int | None = None,
-        randomness: Randomness = "error",
+        self, params: Mapping[str, Tensor], loss: Loss, support: Any, *, num_steps: int | None = None
     ) -> dict[str, Tensor]:
         """Take `num_steps` inner steps on each task's support set.
 
@@ -101,54 +96,78 @@ class MetaLearner(nn.Module):
         Args:
             params: by name, each either shared by all tasks (the shape given at construction) or already one per
                 task (a leading dimension K).
-            loss: `loss(params, support_of_one_task) -> scalar`, with the parameters of one task.
+            loss: `loss(params, support) -> [K]`, the loss of each task, for parameters [K, ...]; the loss of task k
+                must depend on the parameters of task k alone. `torch.vmap` makes one of a loss of a single task.
             support: tensors in any nesting of dicts, tuples and lists, each with a leading dimension K.
             num_steps: instead of the configured number; with 0 the parameters come back, one copy (view) per task.
-            randomness: what random operations inside `loss` draw under vmap: refuse ("error"), the "same" numbers
-                for every task, or "different" ones.
 
         Returns:
             The adapted parameters by name, each with a leading dimension K.
 
         Raises:
-            ValueError: for names or shapes other than those of construction, a K on which support and parameters
-                do not agree, or a negative number of steps.
+            ValueError: for names or shapes other than those of construction, a K on which support, parameters and
+                losses do not agree, or a negative number of steps.
         """
         steps = self.config.num_steps if num_steps is None else num_steps
         if steps < 0:
             raise ValueError(f"num_steps is {steps}; give 0 (no adaptation) or more inner steps.")
         adapted = self._per_task(params, support)
-        rates = self.rates()
+        rates, bound = self.rates(), self.config.bound
         # The outer graph has to hold the inner gradients only where they are differentiated again.
         second_order = torch.is_grad_enabled() and not self.config.first_order
         for _ in range(steps):
+            at = adapted if second_order else {name: p.detach() for name, p in adapted.items()}
             with torch.set_grad_enabled(second_order):
-                gradient = vmap(grad(loss), randomness=randomness)(adapted, support)
-                gradient = _safe(gradient, self.config.inner_grad_norm)
-            adapted = {name: p - rates[name] * gradient[name] for name, p in adapted.items()}
+                step = _safe(_gradient(at, loss, support), self.config.inner_grad_norm)
+            adapted = {name: p - rates[name] * step[name] for name, p in adapted.items()}
+            if bound is not None:
+                adapted = {name: p.clamp(-bound, bound) for name, p in adapted.items()}
         return adapted
 
     def _per_task(self, params: Mapping[str, Tensor], support: Any) -> dict[str, Tensor]:
         """Every parameter with a leading dimension K, as a view where it was shared."""
         if set(params) != set(self.names):
             raise ValueError(f"adapt got parameters {sorted(params)}, expected {sorted(self.names)}.")
-        in_dims: dict[str, int | None] = {}
-        for name in self.names:
+        counts = {len(x) if x.dim() else None for x in _tensors(support)}
+        own = {name for name in self.names if params[name].shape != self.log_rates[_key(name)].shape}
+        for name in own:
             given, shape = params[name].shape, self.log_rates[_key(name)].shape
-            if given != shape and given[1:] != shape:
+            if given[1:] != shape:
                 raise ValueError(
                     f"Parameter {name} has shape {tuple(given)}; give {tuple(shape)} (shared by all tasks) "
                     f"or (K, {', '.join(map(str, shape))}) (one per task)."
                 )
-            in_dims[name] = None if given == shape else 0
-        ordered = {name: params[name] for name in self.names}
-        try:
-            return vmap(lambda p, _: p, in_dims=(in_dims, 0))(ordered, support)
-        except ValueError as error:
+            counts.add(given[0])
+        if len(counts) != 1 or None in counts:
             raise ValueError(
                 "The support set and the parameters given per task do not agree on the number of tasks; every tensor "
                 "of the support set needs the same leading dimension K, as have such parameters."
-            ) from error
+            )
+        (count,) = counts
+        return {n: p if n in own else p.expand(count, *p.shape) for n, p in params.items()}
+
+
+def _gradient(params: dict[str, Tensor], loss: Loss, support: Any) -> dict[str, Tensor]:
+    """Each task's gradient of its loss, by parameter name [K, ...]; differentiable where gradients are on."""
+    again = torch.is_grad_enabled()
+    with torch.enable_grad():
+        at = {name: p if p.requires_grad else p.detach().requires_grad_() for name, p in params.items()}
+        losses, count = loss(at, support), len(next(iter(at.values())))
+        if losses.shape != (count,):
+            raise ValueError(
+                f"The loss has shape {tuple(losses.shape)}; give the loss of each of {count} tasks, [{count}]."
+            )
+        found = torch.autograd.grad(losses.sum(), list(at.values()), create_graph=again)
+    return dict(zip(at, found, strict=True))
+
+
+def _tensors(nested: Any) -> Iterator[Tensor]:
+    """The tensors in any nesting of dicts, tuples and lists."""
+    if isinstance(nested, Tensor):
+        yield nested
+        return
+    for part in nested.values() if isinstance(nested, Mapping) else nested:
+        yield from _tensors(part)
 
 
 def _key(name: str) -> str:
@@ -159,7 +178,7 @@ def _key(name: str) -> str:
 def _safe(gradient: dict[str, Tensor], max_norm: float | None) -> dict[str, Tensor]:
     """Clip each task's gradient [K, ...] to `max_norm` and zero it where the task has a NaN or an infinity."""
     squares = torch.stack([g.square().flatten(1).sum(-1) for g in gradient.values()]).sum(0)  # [K]
-    finite = torch.stack([g.isfinite().flatten(1).all(-1) for g in gradient.values()]).all(0)  # [K]
+    finite = squares.isfinite()
     # min(1, c / |g|) written so that its derivative stays finite at g = 0, where that of |g| is not.
     scale = None if max_norm is None else max_norm * squares.clamp(min=max_norm**2).rsqrt()
 

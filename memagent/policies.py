@@ -1,14 +1,14 @@
 """Policies: one memory, heads on its features, and SB3's `predict(obs, state, episode_start)`.
 
-A policy is weights and pure functions of them. The state of the memory goes in and comes out; adapted head
-parameters, where an agent has them, are passed in.
+A policy is weights and pure functions of them. The state of the memory goes in and comes out; the context that memory
+and heads are told is passed in.
 """
 
 from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -17,19 +17,19 @@ from gymnasium import spaces
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import Schedule
 from torch import Tensor, nn
-from torch.func import functional_call, vmap
+from torch.func import functional_call
+from torch.nn import functional
 
+from memagent.context import AdaptConfig, ContextModel
 from memagent.extractor import MemoryExtractor
 from memagent.heads import ActorCriticHeads, DuelingHead, PredictionHead
 from memagent.memory import MemoryConfig
-from memagent.meta import MetaConfig, MetaLearner
+from memagent.meta import MetaConfig
 from memagent.targets import squashed_sample
-
-HeadParams = dict[str, Tensor]
 
 
 class MemoryPolicy(BasePolicy, ABC):
-    """A memory, the heads that adapt, their slow copies for targets, and a prediction head.
+    """A memory, heads, their slow copies for targets, a prediction head, and the model that contexts are fitted with.
 
     Args:
         observation_space: one-dimensional Box.
@@ -40,11 +40,13 @@ class MemoryPolicy(BasePolicy, ABC):
         head_size: hidden units of each head.
         change_dim: C, size of the change of the observation that the prediction head predicts; None: all of it.
         prediction_steps: k, the actions that it is told.
-        meta: the inner loop that adapts the heads.
+        adapt: the context vector; None, or not enabled: there is none.
+        meta: the inner loop that fits it.
         start_index: where the observation holds its episode-start flag, None where it holds none.
     """
 
     features_extractor: MemoryExtractor
+    context_model: ContextModel | None
 
     def __init__(
         self,
@@ -58,12 +60,15 @@ class MemoryPolicy(BasePolicy, ABC):
         change_dim: int | None = None,
         prediction_steps: int = 1,
         start_index: int | None = -1,
+        adapt: AdaptConfig | None = None,
         meta: MetaConfig | None = None,
     ) -> None:
+        adapts = adapt is not None and adapt.enabled
         extractor_kwargs: dict[str, Any] = {
             "features_dim": features_dim,
             "memory": memory or MemoryConfig(),
             "start_index": start_index,
+            "context_dim": adapt.context_dim if adapts else 0,
         }
         super().__init__(
             observation_space,
@@ -78,25 +83,24 @@ class MemoryPolicy(BasePolicy, ABC):
         self.heads = self.make_heads()
         self.target_heads = self.make_heads().requires_grad_(False)
         self.target_heads.load_state_dict(self.heads.state_dict())
-        self.prediction = PredictionHead(
-            features_dim,
-            prediction_steps * spaces.flatdim(action_space),
-            change_dim or observation_space.shape[0],
-            head_size,
-        )
-        self.meta = MetaLearner(self.head_params(), meta)
-        self.optimizer = torch.optim.Adam(
-            [
-                {"params": self.online_parameters(), "lr": lr_schedule(1.0)},
-                {"params": list(self.meta.parameters()), "lr": self.meta.config.lr_lr},
-            ],
-            eps=1e-5,
-            fused=True,
-        )
+        action_dim = spaces.flatdim(action_space)
+        change_dim = change_dim or observation_space.shape[0]
+        self.prediction = PredictionHead(features_dim, prediction_steps * action_dim, change_dim, head_size)
+        self.run_dims = (observation_space.shape[0], action_dim, change_dim + 1)
+        groups: list[dict[str, Any]] = [{"params": self.online_parameters(), "factor": 1.0}]
+        self.context_model = None
+        if adapts:
+            inputs = observation_space.shape[0] + adapt.steps_ahead * action_dim
+            self.context_model = ContextModel(inputs, change_dim + 1, adapt, meta)
+            model, loop = self.context_model.model, self.context_model.meta
+            groups.append({"params": list(model.parameters()), "factor": 1.0})
+            groups.append({"params": list(loop.parameters()), "factor": loop.config.lr_lr / lr_schedule(1.0)})
+        self.optimizer = torch.optim.Adam(groups, eps=1e-5, fused=True)
+        self.set_learning_rate(lr_schedule(1.0))
 
     @abstractmethod
     def make_heads(self) -> nn.Module:
-        """The heads on the features: one module, whose parameters are what adapts."""
+        """The heads on the features: one module."""
 
     @property
     def noise_dim(self) -> int:
@@ -117,57 +121,73 @@ class MemoryPolicy(BasePolicy, ABC):
         return torch.from_numpy(noise).to(self.device)
 
     def online_parameters(self) -> list[nn.Parameter]:
-        """What the learning rate moves: memory, heads and prediction head; not target heads and inner rates."""
+        """What values, actions and prediction train: memory, heads and prediction head."""
         return [p for m in (self.features_extractor, self.heads, self.prediction) for p in m.parameters()]
 
-    def head_params(self) -> HeadParams:
-        """The heads' parameters by name: the meta-parameters that adaptation starts from."""
-        return dict(self.heads.named_parameters())
+    def clipped_apart(self) -> dict[str, list[nn.Parameter]]:
+        """The parameters whose gradients are clipped together, by the name of their norm in the log."""
+        parts = {"grad_norm": self.online_parameters()}
+        if self.context_model is not None:
+            parts["model_grad_norm"] = list(self.context_model.parameters())
+        return parts
 
-    def apply_heads(self, params: Mapping[str, Tensor], features: Tensor) -> Any:
-        """The heads with the given parameters on features [..., D]."""
-        return functional_call(self.heads, dict(params), (features,))
+    def set_learning_rate(self, rate: float) -> None:
+        """Give memory, heads and dynamics model this rate, inner rates their multiple of it; the temperature keeps its."""
+        for group in self.optimizer.param_groups:
+            if group["factor"] is not None:
+                group["lr"] = group["factor"] * rate
 
-    def apply_heads_each(self, params: Mapping[str, Tensor], features: Tensor) -> Any:
-        """Heads with parameters of their own for every row: params [B, ...], features [B, D]."""
-        return vmap(self.apply_heads)(dict(params), features)
+    @property
+    def context_dim(self) -> int:
+        """Z, numbers in the context that memory and heads are told; 0 without adaptation."""
+        return self.features_extractor.context_dim
 
     def initial_state(self, batch_size: int) -> Any:
         """The empty memory of `batch_size` sequences."""
         return self.features_extractor.initial_state(batch_size)
 
-    def unroll(self, obs: Tensor, start: Tensor, state: Any) -> tuple[Tensor, Any]:
-        """obs [T, B, O], start [T, B] bool -> features [T, B, D] and the state after them."""
-        return self.features_extractor.unroll(obs, start, state)
+    def unroll(self, obs: Tensor, context: Tensor, start: Tensor, state: Any) -> tuple[Tensor, Any]:
+        """obs [T, B, O], context [T, B, Z], start [T, B] bool -> features [T, B, D] and the state after them."""
+        return self.features_extractor.unroll(torch.cat((obs, context), -1), start, state)
 
-    def advance(self, obs: np.ndarray, start: np.ndarray, state: Any) -> tuple[Tensor, Any]:
-        """One step without gradient: obs [E, O], start [E] -> features [E, D] and the next state."""
+    def advance(
+        self, obs: np.ndarray, start: np.ndarray, state: Any, context: Tensor | None = None
+    ) -> tuple[Tensor, Any]:
+        """One step without gradient: obs [E, O], start [E] -> features [E, D] and the next state.
+
+        `context` is [E, Z]; None: zeros, as where nothing is known.
+        """
         with torch.no_grad():
             x = torch.as_tensor(obs, dtype=torch.float32, device=self.device)
-            features, state = self.unroll(x[None], torch.as_tensor(start, device=self.device)[None], state)
+            told = x.new_zeros(len(x), self.context_dim) if context is None else context
+            starts = torch.as_tensor(start, device=self.device)
+            features, state = self.unroll(x[None], told[None], starts[None], state)
         return features[0], state
 
-    def actions(
-        self,
-        features: Tensor,
-        params: Mapping[str, Tensor] | None = None,
-        noise: Tensor | None = None,
-    ) -> np.ndarray:
+    def actions(self, features: Tensor, noise: Tensor | None = None) -> np.ndarray:
         """Actions [E, ...] in the units of the action space, for features [E, D].
 
         Args:
             features: what the heads see.
-            params: heads of each environment, [E, ...]; None: the policy's own.
             noise: what the actions are sampled with, [E, noise_dim]; None: the greedy ones.
         """
         with torch.no_grad():
-            output = self.heads(features) if params is None else self.apply_heads_each(params, features)
-            plain = self._chosen(output, noise).cpu().numpy()
+            plain = self._chosen(self.heads(features), noise).cpu().numpy()
         return self.unscale_action(plain) if isinstance(self.action_space, spaces.Box) else plain
 
     def scaled(self, actions: np.ndarray) -> np.ndarray:
         """Actions in the units of the action space as the heads take them: a Box in [-1, 1], indices as they are."""
         return self.scale_action(actions) if isinstance(self.action_space, spaces.Box) else actions
+
+    def as_vectors(self, actions: Tensor) -> Tensor:
+        """Actions as the heads take them, [..., *A], as vectors [..., A]: one-hot where they are discrete."""
+        if isinstance(self.action_space, spaces.Discrete):
+            return functional.one_hot(actions, int(self.action_space.n)).float()
+        return actions.flatten(-len(self.action_space.shape)) if self.action_space.shape else actions[..., None]
+
+    def action_vectors(self, actions: np.ndarray) -> np.ndarray:
+        """Actions [E, *A] in the units of the action space as vectors [E, A]."""
+        return self.as_vectors(torch.from_numpy(np.asarray(self.scaled(actions)))).numpy()
 
     def _predict(self, observation: Any, deterministic: bool = False) -> Tensor:
         """The action of a first step; `predict` carries memory, this is SB3's stateless hook."""
@@ -256,7 +276,9 @@ class MemoryActorCriticPolicy(MemoryPolicy):
     ) -> None:
         super().__init__(*args, **kwargs)
         self.log_temperature = nn.Parameter(torch.tensor(math.log(temperature)))
-        self.optimizer.add_param_group({"params": [self.log_temperature], "lr": temperature_rate})
+        self.optimizer.add_param_group(
+            {"params": [self.log_temperature], "lr": temperature_rate, "factor": None}
+        )
 
     @property
     def noise_dim(self) -> int:
@@ -276,15 +298,7 @@ class MemoryActorCriticPolicy(MemoryPolicy):
         actions, _ = squashed_sample(*heads_output, noise)
         return actions.reshape(-1, *self.action_space.shape)
 
-    def actor(self, params: Mapping[str, Tensor], features: Tensor) -> tuple[Tensor, Tensor]:
-        """The actor with the given head parameters: features [..., D] -> mean and log-std [..., A]."""
-        return functional_call(self.heads.actor, _part(params, "actor"), (features,))
-
-    def critics(self, params: Mapping[str, Tensor], features: Tensor, action: Tensor) -> Tensor:
-        """The critics with the given head parameters: features [..., D], actions [..., A] -> [..., 2]."""
-        return functional_call(self.heads.critics, _part(params, "critics"), (features, action))
-
-
-def _part(params: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
-    """The parameters of one submodule, under the names it knows them by."""
-    return {k.removeprefix(f"{name}."): p for k, p in params.items() if k.startswith(f"{name}.")}
+    def still_critics(self, features: Tensor, action: Tensor) -> Tensor:
+        """The critics, out of reach of the gradient: features [..., D], actions [..., A] -> [..., 2]."""
+        still = {name: p.detach() for name, p in self.heads.critics.named_parameters()}
+        return functional_call(self.heads.critics, still, (features, action))

@@ -22,16 +22,14 @@ def made(
     score: float,
     after: list[float],
     seed: int = 0,
-    adapted: float | None = None,
     sampled: float | None = None,
 ) -> dict[str, Any]:
     """A run that scores `score` on all contexts; `after` are the rewards after the one change, 5 steps each."""
 
-    def records(kinds: list[tuple[bool, float]]) -> list[dict[str, Any]]:
+    def records(mean: float) -> list[dict[str, Any]]:
         return [
-            {"context_id": c, "split": split, "adapted": kind, "mean_return": mean, "std_return": 0.0}
+            {"context_id": c, "split": split, "adapted": False, "mean_return": mean, "std_return": 0.0}
             for split in ("train", "held_out")
-            for kind, mean in kinds
             for c in range(2)
         ]
 
@@ -43,16 +41,16 @@ def made(
         "updates": 7,
         "train_seconds": 3.0,
         "curve": [score] * CURVE_BINS,
-        "contexts": records([(False, score), *([(True, adapted)] if adapted is not None else [])]),
-        "contexts_sampled": None if sampled is None else records([(False, sampled)]),
+        "contexts": records(score),
+        "contexts_sampled": None if sampled is None else records(sampled),
         "after_changes": [after],
     }
 
 
 RUNS = [
     made("random", 0.0, [0.0] * 20),
-    made("dnc", 80.0, [0.0] * 8 + [1.0] * 12, adapted=90.0, sampled=75.0),
-    made("dnc", 60.0, [0.0] * 20, seed=1, adapted=90.0, sampled=85.0),
+    made("dnc", 80.0, [0.0] * 8 + [1.0] * 12, sampled=75.0),
+    made("dnc", 60.0, [0.0] * 20, seed=1, sampled=85.0),
     made("none", 20.0, [0.0] * 20, sampled=30.0),
     made("oracle", 120.0, [1.0] * 20, sampled=105.0),
 ]
@@ -62,11 +60,9 @@ def test_the_gap_between_no_memory_and_the_oracle() -> None:
     summary = summarise(RUNS, steps_per_bin=5)[TASK]
     assert summary["memory_matters"] == pytest.approx(100 / 120, abs=1e-3)
     assert summary["gap_closed"] == 0.5  # (70 - 20) / (120 - 20)
-    assert summary["gap_closed_adapted"] == 0.7
     assert summary["gap_closed_sampled"] == 0.667  # (80 - 30) / (105 - 30)
     assert summary["gap_closed_lstm"] is None
     assert summary["mean_score"] == {"random": 0.0, "dnc": 70.0, "none": 20.0, "oracle": 120.0}
-    assert summary["agents"]["dnc"]["train"]["adaptation_gain"]["estimate"] == 20.0
 
 
 def test_recovery_counts_steps_from_the_change_to_a_window_of_twenty_good_ones() -> None:
@@ -97,8 +93,8 @@ def test_results_are_read_back_with_tables_and_curves(
     text = continuous.RESULTS.with_suffix(".md").read_text()
     assert text == tables(data["summary"])
     assert (
-        "| dnc | 70.0 [60.0, 80.0] | 90.0 [90.0, 90.0] | 80.0 [75.0, 85.0] |" in text
-        and "the DNC closes 50%, adapted 70%, all three by sampled actions 67%" in text
+        "| dnc | 70.0 [60.0, 80.0] | 80.0 [75.0, 85.0] |" in text
+        and "the DNC closes 50%, all three by sampled actions 67%" in text
     )
     assert continuous.RESULTS.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
 
@@ -119,7 +115,7 @@ def test_a_change_in_the_middle_of_an_episode_is_watched_for_a_hundred_steps() -
         def observe(self, *_: Any) -> None:
             pass
 
-    segments = continuous.after_changes(make, lambda num_envs, adapted: Still(), adapts=False, num_envs=3)
+    segments = continuous.after_changes(make, lambda num_envs: Still(), num_envs=3)
     assert np.array(segments).shape == (6, 20)
 
 

@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[1]
 PNG = b"\x89PNG"
 SMALL_SETTINGS = {
     "memory": {"memory-size": 6, "memory-dim": 4, "num-read-heads": 2, "hidden-size": 8},
-    "replay": {"burn-in": 2, "support": 4, "query": 4, "stride": 4, "n-step": 2},
+    "replay": {"burn-in": 2, "rows": 8, "stride": 4, "n-step": 2},
     "learner": {"batch-size": 4, "learning-starts": 100, "steps-per-update": 32},
     "adapt": {"support": 8},
     "meta": {"num-steps": 1},

@@ -1,6 +1,9 @@
 """The inner loop against algebra, against a plain loop over tasks, and on the sinusoids of Finn et al. 2017."""
 
 import math
+import re
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -26,6 +29,12 @@ def quadratic() -> dict[str, Tensor]:
     }
 
 
+def free(**settings: Any) -> MetaConfig:
+    """An inner loop that nothing clips or bounds."""
+    return MetaConfig(**{"inner_grad_norm": None, "bound": None} | settings)
+
+
+@torch.vmap
 def bowl(params: dict[str, Tensor], support: dict[str, Tensor]) -> Tensor:
     gap = params["x"] - support["c"]
     return 0.5 * gap @ support["A"] @ gap
@@ -34,7 +43,7 @@ def bowl(params: dict[str, Tensor], support: dict[str, Tensor]) -> Tensor:
 def meta_gradients(quadratic: dict[str, Tensor], first_order: bool) -> tuple[Tensor, Tensor]:
     """By the learner: the gradients of the outer loss for x and for the logarithms of its rates."""
     x = quadratic["x"].clone().requires_grad_()
-    learner = MetaLearner({"x": x}, MetaConfig(num_steps=STEPS, first_order=first_order))
+    learner = MetaLearner({"x": x}, free(num_steps=STEPS, first_order=first_order))
     with torch.no_grad():
         learner.log_rates["x"].copy_(quadratic["log_rate"])
     adapted = learner.adapt({"x": x}, bowl, {"A": quadratic["A"], "c": quadratic["c"]})
@@ -68,14 +77,21 @@ def test_meta_gradient_of_a_quadratic_is_the_analytic_one(quadratic, first_order
         torch.testing.assert_close(ours, exact, rtol=1e-12, atol=1e-12)
 
 
-def test_first_and_second_order_differ(quadratic):
+def test_first_and_second_order_differ_in_the_meta_gradient_alone(quadratic):
     assert not torch.allclose(
         meta_gradients(quadratic, False)[0], meta_gradients(quadratic, True)[0], rtol=1e-2
     )
+    x, support = quadratic["x"].clone().requires_grad_(), {name: quadratic[name] for name in "Ac"}
+    first, second = (
+        MetaLearner({"x": x}, MetaConfig(first_order=order, bound=1.0)).adapt({"x": x}, bowl, support)["x"]
+        for order in (True, False)
+    )
+    assert torch.equal(first, second)
 
 
-def test_meta_gradient_reaches_the_support_set(quadratic):
-    learner = MetaLearner({"x": quadratic["x"]}, MetaConfig(num_steps=2, lr=0.05))
+@pytest.mark.parametrize("clip", [None, 0.5])  # the gradients' norms are 3 and more
+def test_meta_gradient_reaches_the_support_set(quadratic, clip):
+    learner = MetaLearner({"x": quadratic["x"]}, free(num_steps=2, lr=0.05, inner_grad_norm=clip))
     A = quadratic["A"]
 
     def adapted(c: Tensor) -> Tensor:
@@ -99,7 +115,9 @@ def network(seed: int = 0, width: int = 40) -> nn.Module:
     )
 
 
-def squared_error(net: nn.Module):
+def squared_error(net: nn.Module) -> Callable[[dict[str, Tensor], tuple[Tensor, Tensor]], Tensor]:
+    """Of one task; `torch.vmap` makes it one of many."""
+
     def loss(params: dict[str, Tensor], points: tuple[Tensor, Tensor]) -> Tensor:
         x, y = points
         return (functional_call(net, params, (x,)) - y).square().mean()
@@ -109,14 +127,14 @@ def squared_error(net: nn.Module):
 
 @pytest.mark.parametrize("clip", [None, 0.5])
 @pytest.mark.parametrize("per_task", [False, True])
-def test_vmap_equals_a_loop_over_tasks(per_task, clip):
+def test_all_tasks_at_once_equal_a_loop_over_them(per_task, clip):
     net = network(width=6).double()
     params = {name: p.detach().clone() for name, p in net.named_parameters()}
-    learner = MetaLearner(params, MetaConfig(num_steps=STEPS, lr=0.1, inner_grad_norm=clip))
+    learner = MetaLearner(params, free(num_steps=STEPS, lr=0.1, inner_grad_norm=clip))
     x, y = (z.double() for z in sine_tasks(K, 7, torch.Generator().manual_seed(1)))
     if per_task:
         params = {name: p + 0.1 * torch.randn(K, *p.shape, dtype=p.dtype) for name, p in params.items()}
-    together = learner.adapt(params, squared_error(net), (x, y))
+    together = learner.adapt(params, torch.vmap(squared_error(net)), (x, y))
 
     for k in range(K):
         own = {name: (p[k] if per_task else p).clone().requires_grad_() for name, p in params.items()}
@@ -162,35 +180,61 @@ def test_rates_are_saved_under_dotted_names():
 
 
 def test_a_task_with_a_broken_gradient_keeps_its_parameters():
-    learner = MetaLearner({"w": torch.ones(2)}, MetaConfig(num_steps=3, lr=0.1))
+    learner = MetaLearner({"w": torch.ones(2)}, free(num_steps=3, lr=0.1))
     scale = torch.tensor([1.0, math.nan, math.inf])
-    adapted = learner.adapt({"w": torch.ones(2)}, lambda p, s: s * p["w"].sum(), scale)["w"]
+    adapted = learner.adapt({"w": torch.ones(2)}, lambda p, s: s * p["w"].sum(-1), scale)["w"]
     torch.testing.assert_close(adapted, torch.tensor([[0.7, 0.7], [1.0, 1.0], [1.0, 1.0]]))
 
 
 def test_clipping_is_differentiable_at_a_zero_gradient():
     w = torch.zeros(2, dtype=torch.float64, requires_grad=True)
     learner = MetaLearner({"w": w}, MetaConfig(num_steps=2, inner_grad_norm=1.0))
-    adapted = learner.adapt({"w": w}, lambda p, s: s * p["w"].square().sum(), torch.ones(1, dtype=w.dtype))
+    adapted = learner.adapt({"w": w}, lambda p, s: s * p["w"].square().sum(-1), torch.ones(1, dtype=w.dtype))
     adapted["w"].sum().backward()
     torch.testing.assert_close(w.grad, torch.full_like(w, (1 - 2 * 0.01) ** 2))
 
 
-def test_random_losses_draw_different_numbers_per_task_when_asked():
-    learner = MetaLearner({"w": torch.zeros(1)}, MetaConfig(num_steps=1, lr=1.0))
+def test_clipping_is_per_task_and_over_all_parameters_together():
+    """Task k has the gradient s_k (3, 4): 3 for u, 4 for v, of norm 5 s_k, which may be 2 at most."""
+    params = {"u": torch.zeros(1), "v": torch.zeros(1)}
+    learner = MetaLearner(params, free(num_steps=1, lr=0.5, inner_grad_norm=2.0))
+    scale = torch.tensor([0.1, 0.4, 100.0])
+    adapted = learner.adapt(params, lambda p, s: s * (3.0 * p["u"] + 4.0 * p["v"]).sum(-1), scale)
+    norm = torch.tensor([0.5, 2.0, 2.0])
+    torch.testing.assert_close(adapted["u"][:, 0], -0.5 * norm * 0.6)
+    torch.testing.assert_close(adapted["v"][:, 0], -0.5 * norm * 0.8)
 
-    def noisy(params: dict[str, Tensor], _: Tensor) -> Tensor:
-        return (params["w"] * torch.randn(1)).sum()
 
-    same = learner.adapt({"w": torch.zeros(1)}, noisy, torch.zeros(4), randomness="same")["w"]
-    different = learner.adapt({"w": torch.zeros(1)}, noisy, torch.zeros(4), randomness="different")["w"]
-    assert same.unique().numel() == 1 and different.unique().numel() == 4
+def test_adapted_parameters_stay_within_the_bound():
+    """Down a slope of 1 a step goes 0.5 down: from 0.7 to the bound at -1 in four, and no further."""
+    w = torch.tensor([0.7], requires_grad=True)
+    learner = MetaLearner({"w": w}, MetaConfig(lr=0.5, inner_grad_norm=None, bound=1.0))
+
+    def fallen(steps: int, slope: float = 1.0) -> Tensor:
+        return learner.adapt(
+            {"w": w}, lambda p, s: s * p["w"].sum(-1), torch.tensor([slope]), num_steps=steps
+        )["w"]
+
+    found = [round(fallen(steps).item(), 6) for steps in range(6)]
+    assert found == [0.7, 0.2, -0.3, -0.8, -1.0, -1.0]
+    assert fallen(5, slope=-1.0).item() == 1.0
+    # No meta-gradient reaches through a step that the bound stopped.
+    assert torch.autograd.grad(fallen(3).sum(), w)[0].item() == 1.0
+    assert torch.autograd.grad(fallen(4).sum(), w)[0].item() == 0.0
+
+
+def test_a_loss_that_is_not_one_number_per_task_is_refused():
+    learner, w = MetaLearner({"w": torch.zeros(3)}), torch.zeros(3)
+    losses = {"()": lambda p, s: p["w"].sum(), "(2, 3)": lambda p, s: p["w"]}
+    for shape, loss in losses.items():
+        with pytest.raises(ValueError, match=f"loss has shape {re.escape(shape)}.*each of 2 tasks"):
+            learner.adapt({"w": w}, loss, torch.zeros(2, 1))
 
 
 def test_zero_steps_give_every_task_the_parameters():
     w = torch.arange(3.0)
     adapted = MetaLearner({"w": w}).adapt(
-        {"w": w}, lambda p, s: p["w"].sum(), {"a": [torch.zeros(5, 2)]}, num_steps=0
+        {"w": w}, lambda p, s: p["w"].sum(-1), {"a": [torch.zeros(5, 2)]}, num_steps=0
     )["w"]
     assert torch.equal(adapted, w.expand(5, 3))
 
@@ -207,7 +251,7 @@ def test_zero_steps_give_every_task_the_parameters():
 def test_wrong_shapes_are_refused_in_a_sentence(params, support, message):
     learner = MetaLearner({"w": torch.zeros(3)})
     with pytest.raises(ValueError, match=message):
-        learner.adapt(params, lambda p, s: p["w"].sum(), support)
+        learner.adapt(params, lambda p, s: p["w"].sum(-1), support)
 
 
 def test_wrong_settings_are_refused():
@@ -217,7 +261,13 @@ def test_wrong_settings_are_refused():
         MetaLearner({"a.b": torch.zeros(1), "a/b": torch.zeros(1)})
     with pytest.raises(ValueError, match="num_steps"):
         MetaLearner({"w": torch.zeros(1)}).adapt({"w": torch.zeros(1)}, bowl, torch.zeros(1), num_steps=-1)
-    for wrong in ({"num_steps": -1}, {"lr": 0.0}, {"lr_lr": math.inf}, {"inner_grad_norm": math.nan}):
+    for wrong in (
+        {"num_steps": -1},
+        {"lr": 0.0},
+        {"lr_lr": math.inf},
+        {"inner_grad_norm": math.nan},
+        {"bound": 0.0},
+    ):
         with pytest.raises(ValueError, match=next(iter(wrong))):
             MetaConfig(**wrong)
 
@@ -228,7 +278,10 @@ def mean_query_error(net: nn.Module, learner: MetaLearner, shots: int, steps: in
     x, y = sine_tasks(200, shots + 100, rng)
     with torch.no_grad():
         adapted = learner.adapt(
-            dict(net.named_parameters()), squared_error(net), (x[:, :shots], y[:, :shots]), num_steps=steps
+            dict(net.named_parameters()),
+            torch.vmap(squared_error(net)),
+            (x[:, :shots], y[:, :shots]),
+            num_steps=steps,
         )
         return torch.vmap(squared_error(net))(adapted, (x[:, shots:], y[:, shots:])).mean().item()
 
@@ -237,7 +290,7 @@ def mean_query_error(net: nn.Module, learner: MetaLearner, shots: int, steps: in
 def sinusoids():
     """(meta-trained network, its learner) and the null: the same network, data and updates, no inner loop."""
     meta_net, plain_net = network(), network()
-    learner = MetaLearner(dict(meta_net.named_parameters()), MetaConfig(num_steps=5, lr=0.01))
+    learner = MetaLearner(dict(meta_net.named_parameters()), free(num_steps=5, lr=0.01))
     meta_optimiser = torch.optim.Adam(
         [
             {"params": meta_net.parameters(), "lr": 3e-3},
@@ -249,7 +302,7 @@ def sinusoids():
     for _ in range(500):
         x, y = sine_tasks(25, 20, rng)
         adapted = learner.adapt(
-            dict(meta_net.named_parameters()), squared_error(meta_net), (x[:, :10], y[:, :10])
+            dict(meta_net.named_parameters()), torch.vmap(squared_error(meta_net)), (x[:, :10], y[:, :10])
         )
         loss = torch.vmap(squared_error(meta_net))(adapted, (x[:, 10:], y[:, 10:])).mean()
         meta_optimiser.zero_grad()
@@ -269,7 +322,7 @@ def test_sinusoids_are_learned_from_a_few_points_and_not_without_the_meta_object
     unadapted = mean_query_error(meta_net, learner, shots, 0)
     # The null gets the better of the learned rates and the best fixed one of a decade-wide search.
     fixed = [
-        MetaLearner(dict(plain_net.named_parameters()), MetaConfig(lr=lr)) for lr in (0.1, 0.03, 0.01, 0.001)
+        MetaLearner(dict(plain_net.named_parameters()), free(lr=lr)) for lr in (0.1, 0.03, 0.01, 0.001)
     ]
     null = min(mean_query_error(plain_net, rates, shots, 5) for rates in [learner, *fixed])
     print(f"{shots} shots: adapted {adapted:.3f}, unadapted {unadapted:.3f}, null {null:.3f}")

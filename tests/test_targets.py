@@ -128,7 +128,7 @@ def truncating_windows() -> tuple[Tensor, Tensor, Tensor, Tensor]:
 
     The reward is the step, 0 to 4; step 5 is the final row.
     """
-    config = ReplayConfig(capacity=600, burn_in=0, support=8, query=8, stride=3, n_step=3)
+    config = ReplayConfig(capacity=600, burn_in=0, rows=16, stride=3, n_step=3)
     buffer = PrioritizedSequenceBuffer(config, 1, (1,), (), np.int64, seed=0)
     for row in range(300):
         step = row % 6

@@ -37,7 +37,7 @@ CLASSIC: dict[str, Entry] = {
                 "final_learning_rate": 5e-5,
             },
             # Everything seen is kept, so that old contexts stay alive; few and short windows buy more updates.
-            "replay": {"capacity": 200_000, "support": 16, "query": 16, "n_step": 8},
+            "replay": {"capacity": 200_000, "rows": 32, "n_step": 8},
         },
     ),
     "Drift/Pendulum-v0": Entry(

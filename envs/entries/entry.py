@@ -75,6 +75,6 @@ def many_small_updates(
             "final_learning_rate": 5e-5,
         },
         "entropy": {"temperature": temperature},
-        "replay": {"capacity": 200_000, "support": 16, "query": 16, "n_step": 1},
-        "adapt": {"enabled": False},
+        "replay": {"capacity": 200_000, "rows": 32, "n_step": 1},
+        "adapt": {"steps_ahead": prediction_steps},
     }

@@ -19,8 +19,9 @@ from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback
 from stable_baselines3.common.utils import LinearSchedule
 
-from memagent.agents.acting import Acting, AdaptConfig, select
+from memagent.agents.acting import Acting, select
 from memagent.agents.learning import LearnerConfig, SequenceLearner
+from memagent.context import AdaptConfig
 from memagent.memory import MemoryConfig
 from memagent.meta import MetaConfig
 from memagent.policies import MemoryPolicy
@@ -28,7 +29,7 @@ from memagent.replay import PrioritizedSequenceBuffer, ReplayConfig
 
 
 class MemoryAlgorithm(SequenceLearner, ABC):
-    """An off-policy learner with a memory, prioritised sequence replay and heads that adapt.
+    """An off-policy learner with a memory, prioritised sequence replay and a context that adapts.
 
     Args:
         policy: a `MemoryPolicy` class or its alias "MemoryPolicy".
@@ -66,11 +67,15 @@ class MemoryAlgorithm(SequenceLearner, ABC):
         self.meta_config, self.adapt_config = meta or MetaConfig(), adapt or AdaptConfig()
         self.learner = learner or LearnerConfig()
         seen = self.replay_config.window - self.replay_config.burn_in
-        if self.learner.prediction_steps >= seen:
-            raise ValueError(
-                f"prediction_steps is {self.learner.prediction_steps} and a window has {seen} rows after its burn-in; "
-                "look less far ahead, or give ReplayConfig a longer support or query."
-            )
+        for name, steps in {
+            "prediction_steps": self.learner.prediction_steps,
+            "steps_ahead": self.adapt_config.steps_ahead if self.adapt_config.enabled else 1,
+        }.items():
+            if steps >= seen:
+                raise ValueError(
+                    f"{name} is {steps} and a window has {seen} rows after its burn-in; look less far ahead, or give "
+                    "ReplayConfig more rows."
+                )
         rate = self.learner.learning_rate
         super().__init__(
             policy,
@@ -132,6 +137,7 @@ class MemoryAlgorithm(SequenceLearner, ABC):
             self.action_space,
             self.lr_schedule,
             memory=self.memory_config,
+            adapt=self.adapt_config,
             meta=self.meta_config,
             start_index=self.transition_layout["start"][0] if self.transition_layout else None,
             change_dim=change[1] - change[0] if change else None,
@@ -178,21 +184,21 @@ class MemoryAlgorithm(SequenceLearner, ABC):
         adapt: bool | None = None,
         sample_with: np.random.Generator | None = None,
     ) -> Acting:
-        """A fresh start in `num_envs` environments, from empty memory and unadapted heads.
+        """A fresh start in `num_envs` environments, from empty memory and context 0.
 
         Args:
             num_envs: E.
-            adapt: whether the heads adapt; None: as configured.
+            adapt: whether the context is fitted; None: as configured.
             sample_with: samples the actions, where the policy is a distribution; None: the greedy ones.
         """
-        adapts = self.adapt_config.enabled if adapt is None else adapt
+        model = self.policy.context_model
+        adapts = model is not None and (adapt is None or adapt)
         return Acting(
             self.policy,
             num_envs,
             self.adapt_config,
-            self.fit_heads if adapts else None,
-            n_step=self.replay_config.n_step,
-            reward_scale=self.learner.reward_scale,
+            model.infer if adapts else None,  # type: ignore[union-attr]  # adapts: there is a model
+            self.happened,
             memory_scope=self.learner.memory_scope,
             sample_with=sample_with,
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -70,9 +69,9 @@ class MemoryDQN(MemoryAlgorithm):
         """The target heads' value of the online heads' best action, [..., D] -> [...]."""
         return double_q_value(self.policy.heads(features), self.policy.target_heads(features))
 
-    def head_losses(self, params: Mapping[str, Tensor], rows: HeadRows) -> tuple[Tensor, Tensor]:
+    def head_losses(self, rows: HeadRows) -> tuple[Tensor, Tensor]:
         """Huber loss of the taken action's value against the target."""
-        q = taken_value(self.policy.apply_heads(params, rows.features), rows.action)
+        q = taken_value(self.policy.heads(rows.features), rows.action)
         td = td_errors(q, rows.target)
         return td_loss(td, huber_delta=1.0), td.abs()
 

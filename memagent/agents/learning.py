@@ -1,7 +1,8 @@
 """The learner: one training step for every action space and every memory.
 
-    windows -> burn-in -> features, once -> targets from the target heads on the same features
-            -> TD loss + prediction loss + meta loss -> one Adam step -> target heads -> new priorities
+    windows, and for each a support of its phase -> context by the inner loop (memagent.context)
+            -> burn-in -> features, once -> targets from the target heads on the same features
+            -> TD loss + prediction loss + the dynamics model's loss -> one Adam step -> target heads -> new priorities
 
 A subclass says what its heads are worth: `bootstrap_values` and `head_losses`.
 """
@@ -11,20 +12,21 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
-from gymnasium import spaces
 from numpy.typing import ArrayLike
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.utils import polyak_update
 from torch import Tensor
-from torch.nn import functional
 
-from memagent.agents.acting import AdaptConfig, MemoryScope, Support
+from memagent.agents.acting import MemoryScope
 from memagent.agents.rows import HeadRows, Windows, as_state
-from memagent.policies import HeadParams, MemoryPolicy
-from memagent.replay import PrioritizedSequenceBuffer, ReplayConfig, SequenceBatch, same_phase
+from memagent.context import AdaptConfig
+from memagent.dynamics import Outcomes, runs
+from memagent.policies import MemoryPolicy
+from memagent.replay import PrioritizedSequenceBuffer, ReplayConfig, SequenceBatch
 from memagent.targets import (
     beta_schedule,
     masked_mean,
@@ -87,6 +89,14 @@ class LearnerConfig:
                 )
 
 
+class Adaptation(NamedTuple):
+    """What the inner loop gave for a batch of windows."""
+
+    context: Tensor  # [L, B, Z], without gradient; 0 in rows of another phase than the one it is fitted to
+    loss: Tensor  # [], the model's on the windows, under the fitted contexts
+    gain: Tensor  # [], by how much the fit lowered it
+
+
 class SequenceLearner(OffPolicyAlgorithm, ABC):
     """Learns from windows of a prioritised sequence replay; how they get there is `MemoryAlgorithm`'s."""
 
@@ -103,46 +113,8 @@ class SequenceLearner(OffPolicyAlgorithm, ABC):
         """Values [T, B] of features [T, B, D] by the target heads; `noise` [T, B, K] samples actions."""
 
     @abstractmethod
-    def head_losses(self, params: Mapping[str, Tensor], rows: HeadRows) -> tuple[Tensor, Tensor]:
-        """The loss of every row under the given head parameters, and its |TD error|; both [...] like `rows.target`.
-
-        Every loss that the heads have is in it, so that what trains them is what adapts them. Only parameters and
-        features may carry gradient; the function is vmapped over tasks.
-        """
-
-    def head_rows(
-        self,
-        features: Tensor,
-        action: Tensor,
-        reward: Tensor,
-        final: Tensor,
-        terminal: Tensor,
-        generator: np.random.Generator | None = None,
-    ) -> HeadRows:
-        """Rows [T + n, B] with n-step targets from the target heads on the same features -> [T, B].
-
-        `generator` draws what actions are sampled with; None: the same draws at every call.
-        """
-        n = self.replay_config.n_step
-        generator = np.random.default_rng(0) if generator is None else generator
-        noise = self.policy.draw_noise(generator, reward.shape)
-        with torch.no_grad():
-            value = self.bootstrap_values(features, noise)
-        target = n_step_targets(reward, value, final, terminal, self.learner.gamma, n)
-        t = len(target)
-        return HeadRows(features[:t], action[:t], target, ~final[:t], noise[:t])
-
-    def head_loss(self, params: Mapping[str, Tensor], rows: HeadRows) -> Tensor:
-        """The heads' mean loss over the rows that count: what the inner loop descends."""
-        losses, _ = self.head_losses(params, rows)
-        return masked_mean(losses, rows.mask)
-
-    def fit_heads(self, support: Support) -> HeadParams:
-        """Heads fitted to each environment's support rows, from the meta-parameters; no gradient is kept."""
-        with torch.no_grad():
-            rows = self.head_rows(*support[:5])
-            rows = rows._replace(mask=rows.mask & support.valid[: len(rows.mask)])
-            return self.policy.meta.adapt(self.policy.head_params(), self.head_loss, rows.tasks())
+    def head_losses(self, rows: HeadRows) -> tuple[Tensor, Tensor]:
+        """The loss of every row, all losses that the heads have, and its |TD error|; both [T, B]."""
 
     def train(self, gradient_steps: int, batch_size: int = 32) -> None:
         """`gradient_steps` updates of `batch_size` windows each."""
@@ -150,17 +122,16 @@ class SequenceLearner(OffPolicyAlgorithm, ABC):
             return
         self.policy.set_training_mode(True)
         rate = self.lr_schedule(self._current_progress_remaining)
-        self.policy.optimizer.param_groups[0]["lr"] = rate  # the inner rates' own rate stays
+        self.policy.set_learning_rate(rate)
         beta = beta_schedule(1.0 - self._current_progress_remaining, self.replay_config.beta)
-        logs: dict[str, float] = {}
+        logs: dict[str, Tensor] = {}
         for _ in range(gradient_steps):
             if self.learner.refresh_every and self._n_updates % self.learner.refresh_every == 0:
                 self.refresh_states()
-            batch = self.replay_buffer.sample(batch_size, beta)
-            logs |= self._update(batch)
+            logs |= self._update(self.replay_buffer.sample(batch_size, beta))
             self._n_updates += 1
         for name, value in logs.items():
-            self.logger.record(f"train/{name}", value)
+            self.logger.record(f"train/{name}", value.item())
         self.logger.record("train/learning_rate", rate)
         self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
         self.logger.record("replay/beta", beta)
@@ -172,65 +143,127 @@ class SequenceLearner(OffPolicyAlgorithm, ABC):
         empty = self.policy.initial_state(1)
         if not empty:
             return
+        context, row_of = self._held_contexts()
 
         def advance(
-            obs: np.ndarray, memory_start: np.ndarray, state: Sequence[ArrayLike]
+            envs: np.ndarray, rows: Mapping[str, np.ndarray], state: Sequence[ArrayLike]
         ) -> list[np.ndarray]:
-            x, start = (torch.from_numpy(rows).to(self.device) for rows in (obs, memory_start))
+            x, start = (torch.from_numpy(rows[name]).to(self.device) for name in ("obs", "memory_start"))
+            told = context[torch.from_numpy(row_of[envs] + rows["stretch"])]
             with torch.no_grad():
-                _, after = self.policy.unroll(x, start, as_state(state, empty, self.device))
+                _, after = self.policy.unroll(x, told, start, as_state(state, empty, self.device))
             return [part.cpu().numpy() for part in after]
 
         self.replay_buffer.refresh(advance)
 
-    def _update(self, batch: SequenceBatch) -> dict[str, float]:
-        """One Adam step on TD, prediction and meta loss; new target heads and priorities."""
-        policy, weights = self.policy, torch.from_numpy(batch.weights).to(self.device)
-        features, x = self.features(batch)
-        rows = self.head_rows(features, x.action, x.reward, x.final, x.terminal, self.generator)
-        losses, td = self.head_losses(policy.head_params(), rows)
-        heads = masked_mean(weights * losses, rows.mask)
-        prediction = self._prediction_loss(features, x)
-        loss = heads + self.learner.prediction_weight * prediction
-        meta_logs = {}
-        if self.adapt_config.enabled and self._n_updates % self.adapt_config.meta_every == 0:
-            meta, gain = self._meta_loss(rows, x)
-            loss = loss + self.adapt_config.meta_weight * meta
-            meta_logs = {"meta_loss": meta.item(), "adaptation_gain": gain}
+    def _held_contexts(self) -> tuple[Tensor, np.ndarray]:
+        """The contexts [P, Z] of all stretches that the replay holds, by the present model.
+
+        Returns them and, for each environment, [E], what its stretches' numbers have to be added to for their rows.
+        """
+        envs, stretches = self.replay_buffer.stretches()
+        order = np.lexsort((stretches, envs))
+        envs, stretches = envs[order], stretches[order]
+        first = np.searchsorted(envs, np.arange(self.n_envs))
+        row_of = first - stretches[np.minimum(first, len(stretches) - 1)]
+        model = self.policy.context_model
+        if model is None:
+            return torch.zeros(len(envs), 0, device=self.device), row_of
+        size, contexts = self.adapt_config.train_support, []
+        for some in range(0, len(envs), size):
+            part = slice(some, some + size)
+            contexts.append(model.infer(self._drawn(envs[part], stretches[part], size)))
+        return torch.cat(contexts), row_of
+
+    def _update(self, batch: SequenceBatch) -> dict[str, Tensor]:
+        """One Adam step on TD, prediction and the model's loss; new target heads and priorities."""
+        policy, x = self.policy, Windows.of(batch, self.device)
+        adaptation = self._adapt(batch, x)
+        features = self._features(x, adaptation.context, batch.state)
+        seen = x.rows(self.replay_config.burn_in)
+        rows = self._head_rows(features, seen)
+        losses, td = self.head_losses(rows)
+        heads = masked_mean(x.weights * losses, rows.mask)
+        prediction = self._prediction_loss(features, seen)
+        loss = heads + self.learner.prediction_weight * prediction + adaptation.loss
         policy.optimizer.zero_grad()
         loss.backward()
-        norm = torch.nn.utils.clip_grad_norm_(policy.online_parameters(), self.learner.max_grad_norm)
+        norms = {
+            name: torch.nn.utils.clip_grad_norm_(parameters, self.learner.max_grad_norm)
+            for name, parameters in policy.clipped_apart().items()
+        }
         policy.optimizer.step()
         polyak_update(policy.heads.parameters(), policy.target_heads.parameters(), self.learner.tau)
         priorities = sequence_priorities(td.detach(), rows.mask, self.replay_config.eta)
         self.replay_buffer.update_priorities(batch, priorities.cpu().numpy())
-        return {
-            "loss": loss.item(),
-            "head_loss": heads.item(),
-            "td_error": masked_mean(td, rows.mask).item(),
-            "prediction_loss": prediction.item(),
-            "inner_rate": torch.cat([r.flatten() for r in policy.meta.parameters()]).mean().exp().item(),
-            "grad_norm": norm.item(),
-            "target_mean": masked_mean(rows.target, rows.mask).item(),
-            "priority_mean": priorities.mean().item(),
-            **meta_logs,
+        logs = {
+            "loss": loss,
+            "head_loss": heads,
+            "td_error": masked_mean(td, rows.mask),
+            "prediction_loss": prediction,
+            "target_mean": masked_mean(rows.target, rows.mask),
+            "priority_mean": priorities.mean(),
+            **norms,
         }
+        if policy.context_model is not None:
+            logs["model_loss"], logs["adaptation_gain"] = adaptation.loss, adaptation.gain
+            logs["inner_rate"] = policy.context_model.meta.rates()["context"].mean()
+        return {name: value.detach() for name, value in logs.items()}
 
     def features(self, batch: SequenceBatch) -> tuple[Tensor, Windows]:
-        """Burn-in without gradient from the stored state, then one unroll with gradient.
+        """The features [rows + n, B, D] of windows after their burn-in, under a zero context; and those rows."""
+        x = Windows.of(batch, self.device)
+        context = x.obs.new_zeros(*x.reward.shape, self.policy.context_dim)
+        return self._features(x, context, batch.state), x.rows(self.replay_config.burn_in)
 
-        Returns:
-            Features [support + query + n, B, D], and the windows' rows that they are of.
-        """
-        windows = Windows.of(batch, self.device)
+    def _features(self, x: Windows, context: Tensor, stored: Sequence[ArrayLike]) -> Tensor:
+        """Burn-in without gradient from the stored state, then one unroll with gradient: [rows + n, B, D]."""
         b = self.replay_config.burn_in
-        state = as_state(batch.state, self.policy.initial_state(1), self.device)
+        state = as_state(stored, self.policy.initial_state(1), self.device)
         if b:
             with torch.no_grad():
-                _, state = self.policy.unroll(windows.obs[:b], windows.memory_start[:b], state)
-        rows = windows.rows(b)
-        features, _ = self.policy.unroll(rows.obs, rows.memory_start, state)
-        return features, rows
+                _, state = self.policy.unroll(x.obs[:b], context[:b], x.memory_start[:b], state)
+        features, _ = self.policy.unroll(x.obs[b:], context[b:], x.memory_start[b:], state)
+        return features
+
+    def _head_rows(self, features: Tensor, x: Windows) -> HeadRows:
+        """Rows [T + n, B] with n-step targets from the target heads on the same features -> [T, B]."""
+        noise = self.policy.draw_noise(self.generator, x.reward.shape)
+        with torch.no_grad():
+            value = self.bootstrap_values(features, noise)
+        n = self.replay_config.n_step
+        target = n_step_targets(x.reward, value, x.final, x.terminal, self.learner.gamma, n)
+        t = len(target)
+        return HeadRows(features[:t], x.action[:t], target, ~x.final[:t], noise[:t])
+
+    # What steps did, for the memory's prediction and for the model that contexts are fitted with.
+
+    def happened(self, obs: np.ndarray, next_obs: np.ndarray, reward: np.ndarray) -> np.ndarray:
+        """The change of the observation and the scaled reward of steps, [n, C + 1]."""
+        change = next_obs[..., self._change] if self.transition_layout else next_obs - obs
+        return np.concatenate((change, self.learner.reward_scale * reward[..., None]), -1, dtype=np.float32)
+
+    @property
+    def _change(self) -> slice:
+        """Where an observation holds its own change, scaled to order one."""
+        assert self.transition_layout is not None
+        return slice(*self.transition_layout["change"])
+
+    def _runs(self, obs: Tensor, action: Tensor, reward: Tensor, final: Tensor, k: int) -> Outcomes:
+        """The runs of k steps in rows [T + 1, ...], of which the last gives its observation alone."""
+        change = obs[1:, ..., self._change] if self.transition_layout else obs[1:] - obs[:-1]
+        t = len(change)
+        return runs(obs, change, self.policy.as_vectors(action[:t]), reward[:t], final[:t], k)
+
+    def runs_of(self, obs: np.ndarray, action: np.ndarray, reward: np.ndarray, done: np.ndarray) -> Outcomes:
+        """The runs of `AdaptConfig.steps_ahead` steps in a recorded stream [T, E, ...], as environments take and give it.
+
+        Runs over an episode's end are masked: the observation after it is the next episode's.
+        """
+        rows = (obs, self.policy.scaled(action), self.learner.reward_scale * reward.astype(np.float32), done)
+        return self._runs(
+            *(torch.as_tensor(x, device=self.device) for x in rows), self.adapt_config.steps_ahead
+        )
 
     def _prediction_loss(self, features: Tensor, x: Windows) -> Tensor:
         """Squared error of the predicted mean change of the observation and mean reward over the next k steps.
@@ -238,35 +271,42 @@ class SequenceLearner(OffPolicyAlgorithm, ABC):
         Rows count whose next k steps are of their episode.
         """
         k = self.learner.prediction_steps
-        t = len(x.reward) - max(k, self.replay_config.n_step)
-        if self.transition_layout is None:
-            change = x.obs[1:] - x.obs[:-1]
-        else:  # the next observation holds its own change, scaled to order one
-            change = x.obs[1:, :, slice(*self.transition_layout["change"])]
-        action = x.action
-        if isinstance(self.action_space, spaces.Discrete):
-            action = functional.one_hot(action, int(self.action_space.n)).float()
-        outcome = torch.cat((change, x.reward[:-1, :, None]), -1)
-        ahead = [slice(i, i + t) for i in range(k)]
-        outcome = torch.stack([outcome[rows] for rows in ahead]).mean(0)  # [T, B, C + 1]
-        actions = torch.cat([action[rows].flatten(2) for rows in ahead], -1)  # [T, B, k A]
-        mask = ~torch.stack([x.final[rows] for rows in ahead]).any(0)
-        return prediction_loss(self.policy.prediction(features[:t], actions), outcome, mask, x.weights)
+        outcomes = self._runs(x.obs, x.action, x.reward, x.final, k)
+        t = min(len(outcomes.mask), len(x.reward) - self.replay_config.n_step)
+        actions = outcomes.inputs[:t, :, x.obs.shape[-1] :]
+        predicted = self.policy.prediction(features[:t], actions)
+        return prediction_loss(predicted, outcomes.outcome[:t], outcomes.mask[:t], x.weights)
 
-    def _meta_loss(self, rows: HeadRows, x: Windows) -> tuple[Tensor, float]:
-        """Loss on the query of heads adapted on the support, over windows of one phase; and what adapting gained.
+    def _adapt(self, batch: SequenceBatch, x: Windows) -> Adaptation:
+        """Fit a context to each window's phase: that of its first row after the burn-in.
 
-        Under `phase_signal="none"` nobody tells phases apart, so every window counts.
+        Support and query are different runs of that phase. How many the context is fitted to is drawn anew, more often
+        few than many, so that the agent learns to act in a young phase and in an old one.
         """
-        c = self.replay_config
-        support, query = rows.rows(0, c.support).tasks(), rows.rows(c.support).tasks()
-        valid = query.mask.any(1) & support.mask.any(1)
-        if self.adapt_config.phase_signal == "info":
-            valid &= same_phase(x.phase, 0, c.support, c.query)
-        params = self.policy.head_params()
-        adapted = self.policy.meta.adapt(params, self.head_loss, support)
-        after = torch.func.vmap(self.head_loss)(adapted, query)
+        model, b = self.policy.context_model, self.replay_config.burn_in
+        if model is None:
+            nothing = x.obs.new_zeros(())
+            return Adaptation(x.obs.new_zeros(*x.reward.shape, 0), nothing, nothing)
+        size, count = self.adapt_config.train_support, len(batch.env)
+        drawn = self._drawn(batch.env, batch.stretch[b], 2 * size)
+        order = self.generator.permutation(2 * size)  # what is drawn lies in the order of the stream
+        support, query = (Outcomes(*(part[:, some] for part in drawn)) for some in (order[:size], order[size:]))
+        few = ((size + 1) * self.generator.random((count, 1)) ** 2).astype(np.int64)
+        support = support._replace(
+            mask=support.mask & torch.from_numpy(np.arange(size) < few).to(self.device)
+        )
+        context = model.fit(support)
+        loss = masked_mean(model.loss(context, query), query.mask)
+        model.observe_scale(context)
         with torch.no_grad():
-            before = torch.func.vmap(self.head_loss, in_dims=(None, 0))(params, query)
-            gain = masked_mean(before - after, valid).item()
-        return masked_mean(x.weights * after, valid), gain
+            before = masked_mean(model.loss(torch.zeros_like(context), query), query.mask)
+        ours = x.stretch == x.stretch[b]
+        return Adaptation(ours[..., None] * model.told(context), loss, before - loss.detach())
+
+    def _drawn(self, envs: np.ndarray, stretches: np.ndarray, size: int) -> Outcomes:
+        """Up to `size` different runs from each of K stretches of the replay, [K, size, ...]."""
+        k = self.adapt_config.steps_ahead
+        drawn = self.replay_buffer.support(envs, stretches, size=size, steps=k)
+        obs, action, reward, mask = (torch.from_numpy(part).to(self.device) for part in drawn)
+        found = self._runs(obs, action, reward, torch.zeros_like(reward, dtype=torch.bool), k)
+        return Outcomes(found.inputs[0], found.outcome[0], mask)

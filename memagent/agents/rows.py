@@ -1,4 +1,4 @@
-"""What the learner sees of the replay: windows as tensors, and the rows that heads are fitted to."""
+"""What the learner sees of the replay: windows as tensors, and the rows that heads learn from."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Windows(NamedTuple):
     memory_start: Tensor  # [L, B] bool
     final: Tensor  # [L, B] bool
     terminal: Tensor  # [L, B] bool
-    phase: Tensor  # [L, B]
+    stretch: Tensor  # [L, B], numbers the phases of a stream
     weights: Tensor  # [B], importance weights
 
     @classmethod
@@ -42,18 +42,10 @@ def as_state(parts: Sequence[ArrayLike], empty: Any, device: torch.device) -> An
 
 
 class HeadRows(NamedTuple):
-    """What the heads learn from, [T, B] in training and [T] for one task of the inner loop."""
+    """What the heads learn from."""
 
-    features: Tensor  # [..., D]
-    action: Tensor  # [..., *A]
-    target: Tensor  # [...]
-    mask: Tensor  # [...] bool, the rows that count
-    noise: Tensor  # [..., K], standard normal draws that actions are sampled with; K = 0 where none are
-
-    def tasks(self) -> HeadRows:
-        """Batch first: one task per window or environment."""
-        return HeadRows(*(x.transpose(0, 1) for x in self))
-
-    def rows(self, start: int, stop: int | None = None) -> HeadRows:
-        """Some of the rows."""
-        return HeadRows(*(x[start:stop] for x in self))
+    features: Tensor  # [T, B, D]
+    action: Tensor  # [T, B, *A]
+    target: Tensor  # [T, B]
+    mask: Tensor  # [T, B] bool, the rows that count
+    noise: Tensor  # [T, B, K], standard normal draws that actions are sampled with; K = 0 where none are

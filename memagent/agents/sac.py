@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -86,18 +85,18 @@ class MemorySAC(MemoryAlgorithm):
         q = self.policy.target_heads.critics(features, action)
         return soft_value(q, log_prob, self.policy.log_temperature.exp())
 
-    def head_losses(self, params: Mapping[str, Tensor], rows: HeadRows) -> tuple[Tensor, Tensor]:
+    def head_losses(self, rows: HeadRows) -> tuple[Tensor, Tensor]:
         """Squared error of both critics, the actor's loss and the temperature's; the mean |TD error| of the critics.
 
         The actor's loss reaches neither the features nor the critics, the temperature's the temperature alone.
         """
         policy, taken = self.policy, rows.action.reshape(*rows.target.shape, -1)
-        td = td_errors(policy.critics(params, rows.features, taken), rows.target.unsqueeze(-1))
-        still, features = {name: p.detach() for name, p in params.items()}, rows.features.detach()
-        mean, log_std = policy.actor(params, features)
+        td = td_errors(policy.heads.critics(rows.features, taken), rows.target.unsqueeze(-1))
+        features = rows.features.detach()
+        mean, log_std = policy.heads.actor(features)
         action, log_prob = squashed_sample(mean, log_std, rows.noise)
         value = soft_value(
-            policy.critics(still, features, action), log_prob, policy.log_temperature.exp().detach()
+            policy.still_critics(features, action), log_prob, policy.log_temperature.exp().detach()
         )
         entropy = temperature_loss(policy.log_temperature, log_prob, self.target_entropy)
         return td_loss(td).sum(-1) - value + entropy, td.abs().mean(-1)
@@ -106,7 +105,7 @@ class MemorySAC(MemoryAlgorithm):
         """Each environment's actor draws its action."""
         self.logger.record("rollout/temperature", self.policy.log_temperature.exp().item())
         noise = self.policy.draw_noise(self.generator, greedy.shape[:1])
-        return self.policy.actions(self.acting.features, self.acting.heads, noise)
+        return self.policy.actions(self.acting.features, noise)
 
 
 def refuse_endless(space: spaces.Space | None) -> None:

@@ -73,7 +73,7 @@ def stream_figure(
     bottom.set_xlabel("environment steps")
     bottom.xaxis.set_major_formatter(EngFormatter(sep=""))
     axes.legend(loc="lower right", framealpha=0.9, edgecolor="none", markerscale=7.0 / size)
-    _plain(axes)
+    plain_axes(axes)
     return figure
 
 
@@ -168,7 +168,7 @@ def _draw_split(axes: Axes, records: Sequence[Mapping[str, Any]], fontsize: floa
     axes.get_yticklabels()[0].set_color(GREY)
     axes.get_yticklines()[0].set_visible(False)
     axes.set_ylim(len(ids) - 0.4, -1.4 if header else -0.6)
-    _plain(axes, "both")
+    plain_axes(axes, "both")
     axes.get_ygridlines()[0].set_visible(False)
 
 
@@ -237,7 +237,8 @@ def memory_figure(
     return figure
 
 
-def _plain(axes: Axes, grid: str = "y") -> None:
+def plain_axes(axes: Axes, grid: str = "y") -> None:
+    """Light grid lines behind the data, and no frame but the two axes."""
     axes.grid(axis=grid, color="#D0D7DE", linewidth=0.6)  # type: ignore[arg-type]
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)

@@ -1,9 +1,9 @@
 """Prioritised replay of sequences with stored memory states, for recurrent off-policy learners.
 
-Kapturowski et al. 2019 (R2D2), on Schaul et al. 2016. A window is burn_in + support + query + n_step rows
-of one environment's stream and opens every `stride` rows:
+Kapturowski et al. 2019 (R2D2), on Schaul et al. 2016. A window is burn_in + rows + n_step rows of one
+environment's stream and opens every `stride` rows:
 
-    | burn-in: memory only | support: adapt on it | query: be judged on it | n rows for the targets |
+    | burn-in: memory only | rows that are learned from | n rows for the targets |
 
 Every episode ends with one row more, its `final` row: the last observation, no action. A value is
 bootstrapped there, from a memory that has seen that observation, unless the row is `terminal`. A window may
@@ -11,20 +11,26 @@ hold several episodes (the memory resets inside, where `memory_start` says so), 
 
 A window may be drawn from when its last row is written until its first row is overwritten. Its place in the
 tree then goes to the next window, under a new generation stamp.
+
+Beside windows there are tasks: one phase in one environment, a `stretch` of its stream (see `stretches`). A task's
+context is fitted to its support, short runs from all of its stretch that is held.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
+from memagent.replay.batches import SequenceBatch, SupportRows
 from memagent.replay.priorities import WindowPriorities
 from memagent.replay.streams import RowStreams, Shape
+from memagent.replay.stretches import StretchTables
+from memagent.replay.support import RunStarts, checked_tasks
 
 State = Sequence[ArrayLike]
-Advance = Callable[[NDArray, NDArray, State], State]
+Advance = Callable[[NDArray[np.int64], Mapping[str, NDArray], State], State]
 
 
 @dataclass(frozen=True)
@@ -41,10 +47,8 @@ class ReplayConfig:
     """Priority = eta * max + (1 - eta) * mean of a window's |TD errors|. Kapturowski et al. 2019, 2.3."""
     burn_in: int = 8
     """Rows that only bring the memory up to date, without gradient."""
-    support: int = 32
-    """Rows that heads are adapted on."""
-    query: int = 32
-    """Rows that adapted heads are judged on."""
+    rows: int = 64
+    """Rows that are learned from, after the burn-in."""
     stride: int = 16
     """Rows from one window's start to the next one's."""
     n_step: int = 3
@@ -53,7 +57,7 @@ class ReplayConfig:
     """Added to every priority before the exponent, in units of the TD error, so that no window is lost."""
 
     def __post_init__(self) -> None:
-        least = {"capacity": 1, "burn_in": 0, "support": 1, "query": 0, "stride": 1, "n_step": 1}
+        least = {"capacity": 1, "burn_in": 0, "rows": 1, "stride": 1, "n_step": 1}
         for name, low in least.items():
             if getattr(self, name) < low:
                 raise ValueError(f"ReplayConfig got {name}={getattr(self, name)}; give at least {low}.")
@@ -68,32 +72,7 @@ class ReplayConfig:
     @property
     def window(self) -> int:
         """Rows in a window."""
-        return self.burn_in + self.support + self.query + self.n_step
-
-
-class SequenceBatch(NamedTuple):
-    """Windows of L rows from B streams, time first."""
-
-    obs: NDArray[np.float32]  # [L, B, *O]
-    action: NDArray  # [L, B, *A], 0 in final rows
-    reward: NDArray[np.float32]  # [L, B], of the action; 0 in final rows
-    start: NDArray[np.bool_]  # [L, B], the first row of an episode
-    memory_start: NDArray[np.bool_]  # [L, B], the memory is reset before this row
-    final: NDArray[np.bool_]  # [L, B], the last observation of an episode: no action, no loss
-    terminal: NDArray[np.bool_]  # [L, B], a final row of value 0: terminated, not truncated
-    phase: NDArray[np.int64]  # [L, B]
-    episode: NDArray[np.int64]  # [L, B], counted per stream
-    state: tuple[NDArray, ...]  # parts [B, …], from before row 0; M and L in float16: cast them
-    weights: NDArray[np.float32]  # [B], importance weights, the largest is 1
-    env: NDArray[np.int64]  # [B], the stream
-    window: NDArray[np.int64]  # [B], the window's place in the tree
-    generation: NDArray[np.int64]  # [B], which of the windows at that place it was
-
-
-def same_phase(phase: Any, burn_in: int, support: int, query: int) -> Any:
-    """Whether support and query are of one phase: `phase` [L, B], an array or a tensor, → bool [B]."""
-    judged = phase[burn_in : burn_in + support + query]
-    return (judged == judged[0]).all(0)
+        return self.burn_in + self.rows + self.n_step
 
 
 class PrioritizedSequenceBuffer:
@@ -103,7 +82,7 @@ class PrioritizedSequenceBuffer:
         obs_shape, action_shape, action_dtype: of one row of one environment.
         state_spec: the parts of one environment's memory state in their order, a mapping name → shape or pairs
             of both; parts named M and L are kept in float16. Empty for a learner without memory.
-        seed: of the draws.
+        seed: of the draws: windows and support each have a generator of their own.
 
     Raises ValueError where the capacity does not hold one window per environment.
     """
@@ -131,11 +110,13 @@ class PrioritizedSequenceBuffer:
             "action": (tuple(action_shape), action_dtype),
             "reward": ((), np.float32),
             **dict.fromkeys(("start", "memory_start", "final", "terminal"), ((), np.bool_)),
-            **dict.fromkeys(("phase", "episode"), ((), np.int64)),
+            **dict.fromkeys(("stretch", "episode"), ((), np.int64)),
         }
         self._streams = RowStreams(num_envs, rows, config.stride, fields, dict(state_spec))
         places = num_envs * self._streams.slots
         self._priorities = WindowPriorities(places, config.alpha, config.priority_epsilon, seed)
+        self._stretches = StretchTables(num_envs, rows)
+        self._run_starts = RunStarts(seed)
 
     def __len__(self) -> int:
         """Windows that can be drawn."""
@@ -169,15 +150,16 @@ class PrioritizedSequenceBuffer:
 
         Values are [K, *shape], or one number for all. `state` is the memory's from before this observation:
         parts [K, …], or a function from the numbers [k] of the environments that open a window (`needs_state`)
-        to their parts [k, …].
+        to their parts [k, …]. `phase` is a whole number that tells an environment's phase from the one before: where it
+        changes, a stretch begins.
         Raises ValueError, before anything is written, where environments or shapes do not fit.
         """
         values = {
             "obs": obs, "action": action, "reward": reward, "start": start, "memory_start": memory_start,
-            "final": final, "terminal": terminal, "phase": phase, "episode": episode,
+            "final": final, "terminal": terminal, "episode": episode,
         }  # fmt: skip
         who = np.atleast_1d(np.asarray(envs, dtype=np.int64))
-        self._streams.check(who, values)
+        self._streams.check(who, values | {"phase": phase})
         row = self._streams.next_row[who]
         opens = row % self.config.stride == 0
         if opens.any():
@@ -185,6 +167,8 @@ class PrioritizedSequenceBuffer:
             places = self._streams.slot(who[opens], row[opens])
             self._priorities.vacate(places)  # the window here loses its first row now
             self._streams.write_state(places, parts)
+        phases = np.broadcast_to(np.asarray(phase, dtype=np.int64), who.shape)
+        values["stretch"] = self._stretches.extend(who, row, phases)
         self._streams.write(who, values, np.logical_not(final))
         first = row - self.config.window + 1  # of the windows that this row completes
         completes = (first >= self._streams.origin[who]) & (first % self.config.stride == 0)
@@ -201,8 +185,9 @@ class PrioritizedSequenceBuffer:
         return [np.asarray(part)[opens] for part in state]
 
     def seam(self) -> None:
-        """Let no window reach from the rows so far into those to come; call it where streams do not go on."""
+        """Let no window or run reach from the rows so far into those to come; call it where streams do not go on."""
         self._streams.seam()
+        self._stretches.seam()
 
     def sample(self, batch_size: int, beta: float) -> SequenceBatch:
         """Draw windows, one from each of `batch_size` equal parts of the total priority.
@@ -235,12 +220,43 @@ class PrioritizedSequenceBuffer:
         """
         self._priorities.update(batch.window, batch.generation, priorities)
 
+    def stretches(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Environments [P] and numbers [P] of all stretches of which a row since the stream's last seam is held.
+
+        All rows that `refresh` goes over are of these.
+        """
+        streams, every = self._streams, np.arange(self.num_envs)
+        oldest = streams.oldest_row()
+        lowest = streams.read_field("stretch", every, oldest)
+        held = np.where(oldest < streams.next_row, self._stretches.newest - lowest + 1, 0)  # stretches, [E]
+        before = np.cumsum(held) - held
+        return np.repeat(every, held), np.arange(held.sum()) + np.repeat(lowest - before, held)
+
+    def support(self, envs: ArrayLike, stretches: ArrayLike, *, size: int, steps: int) -> SupportRows:
+        """Draw up to `size` runs of `steps` transitions for each of K tasks: O(K * size * steps).
+
+        A task is the stretch number `stretches` [K] of the environment `envs` [K]. Its runs are different ones from all
+        of the stretch that is held, whatever the episode, each as likely as every other; they may overlap. A run reads
+        steps + 1 rows, all of that stretch. A run over an episode's end is drawn, but does not count. A stretch that is
+        held no longer or has too few rows gives fewer runs, or none.
+        Raises ValueError, before anything is drawn, for arguments that are no vectors of one length or out of range.
+        """
+        who, numbers = checked_tasks(self.num_envs, envs, stretches, size, steps)
+        first, end = self._stretches.find(who, numbers)
+        held = np.maximum(first, self._streams.next_row[who] - self._streams.rows)
+        start, drawn = self._run_starts.draw(held, end, size, steps)
+        mask = drawn & ~self._streams.read_runs("final", who, start, drawn, steps).any(0)
+        lengths = {"obs": steps + 1, "action": steps, "reward": steps}
+        runs = {name: self._streams.read_runs(name, who, start, mask, n) for name, n in lengths.items()}
+        return SupportRows(**runs, mask=mask)
+
     def refresh(self, advance: Advance) -> None:
         """Compute the stored states anew, along every stream since its last seam.
 
         Args:
-            advance: obs [stride, K, …], memory_start [stride, K] and the states [K, …] from before them -> the states
-                after them, of K environments. The oldest state of a stream stays as it is.
+            advance: environments [K], their next rows and the states [K, …] from before them -> the states after them.
+                The rows are a mapping from a field of `SequenceBatch` (obs, memory_start, stretch, …) to
+                [stride, K, …]. The oldest state of a stream stays as it is.
         """
         streams, stride = self._streams, self.config.stride
         start = streams.oldest_start()
@@ -249,7 +265,7 @@ class PrioritizedSequenceBuffer:
         state: State = streams.read_state(streams.slot(envs, start[envs]))
         while envs.size:
             rows = streams.read(streams.slot(envs, start[envs]), stride)
-            state = advance(rows["obs"], rows["memory_start"], state)
+            state = advance(envs, rows, state)
             start[envs] += stride
             left[envs] -= 1
             streams.write_state(streams.slot(envs, start[envs]), state)
@@ -257,8 +273,14 @@ class PrioritizedSequenceBuffer:
             envs, state = envs[goes_on], [np.asarray(part)[goes_on] for part in state]
 
     def state_dict(self) -> dict[str, NDArray]:
-        """Everything as plain arrays, for `np.savez`. The batch after loading is the same to the bit."""
-        return {"layout": self._layout(), **self._streams.state_dict(), **self._priorities.state_dict()}
+        """Everything as plain arrays, for `np.savez`. The draws after loading are the same to the bit."""
+        return {
+            "layout": self._layout(),
+            **self._streams.state_dict(),
+            **self._stretches.state_dict(),
+            **self._priorities.state_dict(),
+            **self._run_starts.state_dict(),
+        }
 
     def load_state_dict(self, saved: Mapping[str, NDArray]) -> None:
         """Take over the arrays of `state_dict`; ValueError where they are of a buffer with other sizes."""
@@ -269,7 +291,9 @@ class PrioritizedSequenceBuffer:
                 "stride, window); make the buffer with the configuration it was saved with."
             )
         self._streams.load_state_dict(saved)
+        self._stretches.load_state_dict(saved)
         self._priorities.load_state_dict(saved)
+        self._run_starts.load_state_dict(saved)
 
     def _layout(self) -> NDArray[np.int64]:
         streams = self._streams

@@ -9,9 +9,11 @@ A seam (a new `learn`, a loaded model, another environment) ends a stream: the n
 next multiple of `stride`, and `origin` remembers it as the first row that later windows may use.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from numba import njit
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 Shape = tuple[int, ...]
@@ -19,6 +21,27 @@ Shape = tuple[int, ...]
 # A DNC's memory matrix [N, W] and link matrix [N, N]: nearly all of the bytes, and the parts that bear half
 # precision. Usage does not: 127 distinct values near 1 become 3.
 HALF_PRECISION = ("M", "L")
+
+
+@njit(cache=True)
+def _copy_runs(
+    stored: NDArray,
+    envs: NDArray[np.int64],
+    first: NDArray[np.int64],
+    wanted: NDArray[np.bool_],
+    out: NDArray,
+) -> None:
+    """Copy runs from the rings `stored` [E, rows, D], from the rows `first` [K, S] on, to `out` [T, K, S, D]."""
+    rows = stored.shape[1]
+    for k in range(first.shape[0]):
+        ring = stored[envs[k]]
+        for s in range(first.shape[1]):
+            if wanted[k, s]:
+                place = first[k, s] % rows
+                for t in range(out.shape[0]):
+                    for d in range(out.shape[3]):
+                        out[t, k, s, d] = ring[place, d]
+                    place = place + 1 if place + 1 < rows else 0
 
 
 class RowStreams:
@@ -61,7 +84,10 @@ class RowStreams:
         return envs * self.slots + row % self.rows // self.stride
 
     def check(self, envs: NDArray[np.int64], values: Mapping[str, ArrayLike]) -> None:
-        """Raise ValueError unless `envs` are different numbers and every value is a number or [K, *shape]."""
+        """Raise ValueError unless `envs` are different numbers and every value is a number or [K, *shape].
+
+        A value that is no field of the rows is one number a row.
+        """
         if envs.ndim != 1 or envs.size == 0 or envs.min() < 0 or np.bincount(envs).size > self.num_envs:
             raise ValueError(
                 f"Got environments {envs}; give a vector of numbers from 0 to {self.num_envs - 1}."
@@ -71,7 +97,7 @@ class RowStreams:
                 f"Got environments {envs}, one of them twice; add one row of each environment at a time."
             )
         for name, value in values.items():
-            expected = (envs.size, *self._rows[name].shape[1:])
+            expected = (envs.size, *(self._rows[name].shape[1:] if name in self._rows else ()))
             if np.shape(value) not in ((), expected):
                 raise ValueError(
                     f"Got {name} of shape {np.shape(value)}; give {expected} or one number for all."
@@ -106,14 +132,39 @@ class RowStreams:
         where = envs * self.rows + row
         return {name: stored.take(where, axis=0) for name, stored in self._rows.items()}
 
+    def read_field(self, name: str, envs: NDArray[np.int64], row: NDArray[np.int64]) -> NDArray:
+        """What the field `name` holds in the rows `row` [K] of `envs` [K], [K, *shape]."""
+        return self._rows[name].take(envs * self.rows + row % self.rows, axis=0)
+
+    def read_runs(
+        self,
+        name: str,
+        envs: NDArray[np.int64],
+        first: NDArray[np.int64],
+        wanted: NDArray[np.bool_],
+        length: int,
+    ) -> NDArray:
+        """The field `name` in the rows first … first + length - 1 of `envs` [K], [length, K, S, *shape].
+
+        `first` [K, S] are row indices; runs that are not `wanted` [K, S] are zeros.
+        """
+        stored = self._rows[name]
+        shape, width = stored.shape[1:], math.prod(stored.shape[1:])
+        out = np.zeros((length, *first.shape, width), stored.dtype)
+        _copy_runs(stored.reshape(self.num_envs, self.rows, width), envs, first, wanted, out)
+        return out.reshape(length, *first.shape, *shape)
+
     def read_state(self, slots: NDArray[np.int64]) -> tuple[NDArray, ...]:
         """The memory states [K, …] from before the first row of `slots` [K], in their stored precision."""
         return tuple(part.take(slots, axis=0) for part in self._state.values())
 
+    def oldest_row(self) -> NDArray[np.int64]:
+        """The first row of each stream since its last seam that is held, [E]; `next_row` where none is."""
+        return np.maximum(self.origin, self.next_row - self.rows)
+
     def oldest_start(self) -> NDArray[np.int64]:
         """The first start of each stream since its last seam whose rows are all held, [E]."""
-        first = np.maximum(self.origin, self.next_row - self.rows)
-        return -(-first // self.stride) * self.stride
+        return -(-self.oldest_row() // self.stride) * self.stride
 
     def seam(self) -> None:
         """End all streams: the next row of each is a start, and the first of a new stretch."""

@@ -60,7 +60,7 @@ def build(env: Any, *, kind: str = "dnc", seed: int = 0, width: int = 12, **chan
     `changes` are fields of its configs.
     """
     learner = {"learning_starts": 64, "steps_per_update": 16, "batch_size": 8}
-    replay = {"capacity": 4096, "burn_in": 2, "support": 6, "query": 4, "stride": 4, "n_step": 2}
+    replay = {"capacity": 4096, "burn_in": 2, "rows": 10, "stride": 4, "n_step": 2}
     adapt = {"adapt_every": 4, "support": 6}
 
     def pick(cls: type, base: dict[str, Any]) -> Any:

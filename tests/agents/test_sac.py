@@ -77,8 +77,7 @@ def test_a_cue_is_followed_with_memory_and_not_without(kind: str, recalls: bool)
         tau=0.05,
         reward_scale=1.0,
         burn_in=0,
-        support=12,
-        query=0,
+        rows=12,
         n_step=1,
         enabled=False,
     )

@@ -169,7 +169,7 @@ def test_our_agent_trains_on_it(kind):
         DummyVecEnv([stream(kind)] * 2),
         memory=MemoryConfig(memory_size=6, memory_dim=5, num_read_heads=2, hidden_size=16),
         learner=LearnerConfig(learning_starts=64, steps_per_update=16, batch_size=4),
-        replay=ReplayConfig(capacity=2048, burn_in=2, support=6, query=4, stride=4),
+        replay=ReplayConfig(capacity=2048, burn_in=2, rows=10, stride=4),
         seed=0,
     )
     agent.learn(320, callback=lambda local, _: seen.extend(i["phase"] for i in local["infos"]) or True)

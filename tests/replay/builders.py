@@ -7,7 +7,7 @@ import numpy as np
 
 from memagent.replay import PrioritizedSequenceBuffer, ReplayConfig, SequenceBatch
 
-CONFIG = ReplayConfig(capacity=120, burn_in=1, support=3, query=2, stride=4, n_step=2)  # windows of 8 rows
+CONFIG = ReplayConfig(capacity=120, burn_in=1, rows=5, stride=4, n_step=2)  # windows of 8 rows
 STATE = {"M": (3, 2), "u": (3,)}
 
 

@@ -1,5 +1,6 @@
 """What windows hold, which can be drawn, how they are drawn, and what is refused. Rows are numbered: see builders."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from replay.builders import CONFIG, Filler, draw_all, make, windows
 
-from memagent.replay import PrioritizedSequenceBuffer, ReplayConfig, SequenceBatch, same_phase
+from memagent.replay import PrioritizedSequenceBuffer, ReplayConfig, SequenceBatch
 
 
 def test_a_window_is_what_was_stored() -> None:
@@ -27,7 +28,7 @@ def test_a_window_is_what_was_stored() -> None:
     np.testing.assert_array_equal(batch.memory_start, row % 10 == 0)
     np.testing.assert_array_equal(batch.final, row % 5 == 4)
     np.testing.assert_array_equal(batch.terminal, row % 10 == 4)
-    np.testing.assert_array_equal(batch.phase, row // 10)
+    np.testing.assert_array_equal(batch.stretch, row // 10)
     np.testing.assert_array_equal(batch.episode, row // 5)
 
 
@@ -35,7 +36,7 @@ def test_dtypes() -> None:
     batch = Filler(make()).fill(8).sample(2, 0.4)
     assert [x.dtype for x in (batch.obs, batch.reward, batch.weights)] == [np.float32] * 3
     assert [x.dtype for x in (batch.start, batch.memory_start, batch.final, batch.terminal)] == [np.bool_] * 4
-    assert [x.dtype for x in (batch.action, batch.phase, batch.episode, batch.env)] == [np.int64] * 4
+    assert [x.dtype for x in (batch.action, batch.stretch, batch.episode, batch.env)] == [np.int64] * 4
 
 
 def test_continuous_actions_keep_their_shape() -> None:
@@ -56,10 +57,12 @@ def test_the_stored_state_is_from_before_the_first_row() -> None:
         )
 
 
-def count_rows(obs: np.ndarray, memory_start: np.ndarray, state: Any) -> list[np.ndarray]:
+def count_rows(envs: np.ndarray, rows: Mapping[str, np.ndarray], state: Any) -> list[np.ndarray]:
     """A memory that counts the rows since it was emptied."""
+    np.testing.assert_array_equal(rows["obs"][..., 0], np.broadcast_to(envs, (CONFIG.stride, envs.size)))
+    np.testing.assert_array_equal(rows["stretch"], rows["obs"][..., 1] // 10)
     matrix, count = (np.array(part, np.float32) for part in state)
-    for start in memory_start:
+    for start in rows["memory_start"]:
         count = np.where(start[:, None], 0.0, count) + 1
     return [matrix, count]
 
@@ -83,9 +86,7 @@ def test_refreshed_states_are_as_if_the_memory_had_run_from_the_oldest_one_on() 
 def test_refreshing_stays_behind_a_seam() -> None:
     filler = Filler(make(num_envs=1, config=replace(CONFIG, capacity=120)))
     filler.fill(50).seam()
-    filler.fill(30).refresh(
-        lambda obs, memory_start, state: [np.zeros_like(np.asarray(part)) for part in state]
-    )
+    filler.fill(30).refresh(lambda envs, rows, state: [np.zeros_like(np.asarray(part)) for part in state])
     seen = set()
     for batch in (filler.buffer.sample(1, 0.4) for _ in range(200)):
         row = batch.obs[0, 0, 1]
@@ -143,7 +144,7 @@ def test_numbers_stand_for_all_environments() -> None:
         filler.add([0, 1, 2], final=True, terminal=False, action=0, reward=0.0, phase=7)
     batch = draw_all(filler.buffer)
     assert batch.final.all()
-    assert (batch.phase == 7).all()
+    assert (batch.stretch == 0).all()
 
 
 def test_a_window_can_be_drawn_when_its_last_row_is_written() -> None:
@@ -177,7 +178,7 @@ def test_the_ring_holds_a_whole_number_of_strides() -> None:
 @given(st.integers(0, 2**32 - 1), st.integers(1, 5), st.integers(0, 2), st.integers(12, 24))
 def test_windows_equal_those_of_a_plain_list(seed: int, stride: int, burn_in: int, rows: int) -> None:
     """Oracle: which row lies at each position of the ring, written down one by one."""
-    config = ReplayConfig(capacity=3 * rows, burn_in=burn_in, support=1, query=1, stride=stride, n_step=1)
+    config = ReplayConfig(capacity=3 * rows, burn_in=burn_in, rows=2, stride=stride, n_step=1)
     filler, length = Filler(make(config)), config.window
     ring = np.full((3, rows // stride * stride), -1)  # number of the row at each position
     position = np.zeros(3, dtype=int)
@@ -344,20 +345,9 @@ def test_rows_that_do_not_fit_are_refused_before_anything_is_written(
     ("field", "value"),
     [
         ("capacity", 0), ("alpha", -0.1), ("alpha", 1.1), ("beta", 2.0), ("eta", float("nan")), ("burn_in", -1),
-        ("support", 0), ("query", -1), ("stride", 0), ("n_step", 0), ("priority_epsilon", 0.0),
+        ("rows", 0), ("stride", 0), ("n_step", 0), ("priority_epsilon", 0.0),
     ],
 )  # fmt: skip
 def test_a_config_out_of_range_is_refused(field: str, value: float) -> None:
     with pytest.raises(ValueError, match=f"ReplayConfig got {field}={value}; give"):
         ReplayConfig(**{field: value})
-
-
-@pytest.mark.parametrize("convert", [np.asarray, torch.as_tensor])
-def test_same_phase_looks_at_support_and_query_alone(convert: Any) -> None:
-    phase = np.zeros((10, 5), dtype=np.int64)
-    phase[:2, 1] = 7  # in the burn-in
-    phase[7:, 2] = 7  # in the rows of the targets
-    phase[2:4, 3] = 7  # in the support
-    phase[6, 4] = 7  # at the query's end
-    result = same_phase(convert(phase), burn_in=2, support=3, query=2)
-    assert result.tolist() == [True, True, True, False, False]

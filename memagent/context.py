@@ -1,0 +1,127 @@
+"""The context vector: a few gradient steps fit it to what the plant does, and the policy is told it.
+
+CAVIA (Zintgraf et al. 2019, Fast Context Adaptation via Meta-Learning, https://arxiv.org/abs/1810.03642): MAML whose
+task-specific parameters are an input, here of the dynamics model. From z_0 = 0 the inner loop descends the model's
+negative log-likelihood of the steps that a phase has seen; the outer loss is the same on other steps of that phase, and
+trains the model through the inner steps.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from memagent.dynamics import DynamicsModel, Outcomes, gaussian_loss
+from memagent.meta import MetaConfig, MetaLearner
+
+PhaseSignal = Literal["info", "none"]
+SCALE_RATE = 0.02
+"""Share of the newest contexts in the running mean of their squares."""
+
+
+@dataclass(frozen=True)
+class AdaptConfig:
+    """What the agent adapts: a context vector, fitted to each phase of the environment, that memory and heads are told."""
+
+    enabled: bool = True
+    """Train the dynamics model, fit the context while acting, and tell it to memory and heads."""
+    phase_signal: PhaseSignal = "info"
+    """"info": the environment's `info["phase"]` tells of a change (a labelled setting); context and memory begin anew.
+    "none": nobody tells; the newest steps are fitted, whatever phase they are of."""
+    context_dim: int = 16
+    """Numbers in the context vector."""
+    steps_ahead: int = 8
+    """Steps whose joint outcome the dynamics model predicts, told the actions: what they do adds up over steps, and the
+    noise of sensors does not. Less than the rows of a window after its burn-in."""
+    hidden_size: int = 64
+    """Units of the dynamics model's two hidden layers."""
+    train_support: int = 64
+    """Most runs of steps that a context is fitted to in training; how many is drawn anew for every window, from none.
+    As many others judge it."""
+    support: int = 128
+    """Most runs of steps that a context is fitted to while acting, a uniform sample of the phase ("none": the newest)."""
+    young: int = 16
+    """Runs of a phase up to which the context is fitted after every step; then whenever they have grown by a quarter."""
+
+    def __post_init__(self) -> None:
+        for name in ("context_dim", "steps_ahead", "hidden_size", "train_support", "support"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; give a whole number, 1 or more.")
+        if self.young < 0:
+            raise ValueError(f"young is {self.young}; give a whole number, 0 or more.")
+
+
+class ContextModel(nn.Module):
+    """A dynamics model, the inner loop that fits its context, and the scale in which the policy is told it.
+
+    Args:
+        input_dim, outcome_dim: as in `DynamicsModel`.
+        adapt: sizes.
+        meta: the inner loop.
+    """
+
+    mean_square: Tensor
+
+    def __init__(self, input_dim: int, outcome_dim: int, adapt: AdaptConfig, meta: MetaConfig | None) -> None:
+        super().__init__()
+        self.model = DynamicsModel(input_dim, outcome_dim, adapt.context_dim, adapt.hidden_size)
+        self.meta = MetaLearner({"context": torch.zeros(adapt.context_dim)}, meta)
+        self.register_buffer("mean_square", torch.ones(()))
+
+    @property
+    def context_dim(self) -> int:
+        """Z."""
+        return self.model.context_dim
+
+    def fit(self, support: Outcomes) -> Tensor:
+        """The context of each of K tasks, fitted to its rows [K, S, ...] -> [K, Z]; 0 where no row counts.
+
+        Differentiable with respect to the model and the inner rates, unless under `torch.no_grad()`.
+        """
+        encoded, meta = self.model.encode(support.inputs), self.meta
+        rows = (encoded, support.outcome, support.mask)
+        if encoded.device.type == "cpu":
+            from memagent.fused_context import fused_fit  # only now: importing it loads numba
+
+            return fused_fit(self.model, *rows, meta.rates()["context"], meta.config)
+        start = encoded.new_zeros(self.context_dim)
+        return meta.adapt({"context": start}, self._support_loss, rows)["context"]
+
+    def observe_scale(self, context: Tensor) -> None:
+        """Follow the mean square of the contexts [K, Z] that training fits, of those that are not 0."""
+        fitted = context.detach()[context.detach().any(-1)]
+        if len(fitted):
+            self.mean_square.lerp_(fitted.square().mean(), SCALE_RATE)
+
+    def told(self, context: Tensor) -> Tensor:
+        """Contexts [K, Z] as memory and heads are told them: without gradient, of order one.
+
+        The inner rates decide how large a context is, and they change as they are learned. One factor for all numbers
+        keeps their proportions: those that say little stay small, and 0 stays 0.
+        """
+        return context.detach() * self.mean_square.clamp(min=1e-12).rsqrt()
+
+    @torch.no_grad()
+    def infer(self, support: Outcomes) -> Tensor:
+        """The contexts that memory and heads are told, fitted to rows [K, S, ...] -> [K, Z]."""
+        return self.told(self.fit(support))
+
+    @torch.no_grad()
+    def squared_error(self, told: Tensor, rows: Outcomes) -> Tensor:
+        """The mean squared error of the predicted means of rows [..., O + k A], told a context each, [..., Z] -> [...]."""
+        context = told * self.mean_square.sqrt()
+        mean, _ = self.model(rows.inputs.unsqueeze(-2), context)
+        return (mean.squeeze(-2) - rows.outcome).square().mean(-1)
+
+    def loss(self, context: Tensor, rows: Outcomes) -> Tensor:
+        """The loss of every row [K, S, ...] under the contexts [K, Z] -> [K, S]."""
+        return gaussian_loss(*self.model(rows.inputs, context), rows.outcome)
+
+    def _support_loss(self, params: dict[str, Tensor], rows: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+        """The mean loss over each task's rows that count, [K]."""
+        encoded, outcome, mask = rows
+        loss = gaussian_loss(*self.model.decode(encoded, params["context"]), outcome)
+        return (loss * mask).sum(-1) / mask.sum(-1).clamp(min=1)
