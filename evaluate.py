@@ -144,7 +144,7 @@ def play_stream(agent: MemoryAlgorithm, env: VecEnv, steps: int = 3_000) -> dict
 def model_errors(
     agent: MemoryAlgorithm, stream: Mapping[str, np.ndarray]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Steps since the change [n], and the model's squared error there with z = 0 and with z as it was, of whole runs."""
+    """Steps since the change [n], and the model's squared errors there [n], with z = 0 and with z as it was."""
     model = agent.policy.context_model
     assert model is not None
     outcomes = agent.runs_of(stream["obs"], stream["action"], stream["reward"], stream["done"])

@@ -24,7 +24,7 @@ SCALE_RATE = 0.02
 
 @dataclass(frozen=True)
 class AdaptConfig:
-    """What the agent adapts: a context vector, fitted to each phase of the environment, that memory and heads are told."""
+    """The context vector: fitted to each phase of the environment, and told to memory and heads."""
 
     enabled: bool = True
     """Train the dynamics model, fit the context while acting, and tell it to memory and heads."""
@@ -42,9 +42,10 @@ class AdaptConfig:
     """Most runs of steps that a context is fitted to in training; how many is drawn anew for every window, from none.
     As many others judge it."""
     support: int = 128
-    """Most runs of steps that a context is fitted to while acting, a uniform sample of the phase ("none": the newest)."""
+    """Most runs of steps that a context is fitted to while acting: a uniform sample of the phase, or ("none") the
+    newest."""
     young: int = 16
-    """Runs of a phase up to which the context is fitted after every step; then whenever they have grown by a quarter."""
+    """Runs of a phase up to which the context is fitted after each; then, whenever they have grown by a quarter."""
 
     def __post_init__(self) -> None:
         for name in ("context_dim", "steps_ahead", "hidden_size", "train_support", "support"):
@@ -111,17 +112,19 @@ class ContextModel(nn.Module):
 
     @torch.no_grad()
     def squared_error(self, told: Tensor, rows: Outcomes) -> Tensor:
-        """The mean squared error of the predicted means of rows [..., O + k A], told a context each, [..., Z] -> [...]."""
+        """The mean squared error of the predicted means of rows [...], under a context each, as told, [..., Z]."""
         context = told * self.mean_square.sqrt()
         mean, _ = self.model(rows.inputs.unsqueeze(-2), context)
         return (mean.squeeze(-2) - rows.outcome).square().mean(-1)
 
     def loss(self, context: Tensor, rows: Outcomes) -> Tensor:
         """The loss of every row [K, S, ...] under the contexts [K, Z] -> [K, S]."""
-        return gaussian_loss(*self.model(rows.inputs, context), rows.outcome)
+        mean, log_var = self.model(rows.inputs, context)
+        return gaussian_loss(mean, log_var, rows.outcome)
 
     def _support_loss(self, params: dict[str, Tensor], rows: tuple[Tensor, Tensor, Tensor]) -> Tensor:
         """The mean loss over each task's rows that count, [K]."""
         encoded, outcome, mask = rows
-        loss = gaussian_loss(*self.model.decode(encoded, params["context"]), outcome)
+        mean, log_var = self.model.decode(encoded, params["context"])
+        loss = gaussian_loss(mean, log_var, outcome)
         return (loss * mask).sum(-1) / mask.sum(-1).clamp(min=1)

@@ -1,8 +1,8 @@
 """The dynamics model: what the next k steps do to the observation and what they pay, given a context vector.
 
 The context z [Z] is what distinguishes one condition of the plant from another. It scales and shifts both hidden layers
-(FiLM; Perez et al. 2018, https://arxiv.org/abs/1709.07871, eq. 2), so that products of context and action, which is what
-a reversed actuator is, are within reach:
+(FiLM; Perez et al. 2018, https://arxiv.org/abs/1709.07871, eq. 2): with the context the effect of an action can then
+change its sign.
 
     h_1 = relu(a_1 * (W_1 [o_t ; u_t … u_{t+k-1}] + b_1) + c_1),   h_2 = relu(a_2 * (W_2 h_1 + b_2) + c_2)
     mean, s = W_3 h_2 + b_3,   log_var = low + (high - low) sigmoid(s),   [a_1 ; c_1 ; a_2 ; c_2] = F z + f
@@ -70,7 +70,7 @@ class DynamicsModel(nn.Module):
 
 
 def gaussian_loss(mean: Tensor, log_var: Tensor, outcome: Tensor) -> Tensor:
-    """The mean over what is predicted of exp(beta log_var) (-log N(outcome; mean, exp(log_var))), [..., C + 1] -> [...].
+    """exp(beta log_var) (-log N(outcome; mean, exp(log_var))), its mean over C + 1: [..., C + 1] -> [...].
 
     Without the constant, and no gradient through the weight: it keeps what is hard to predict from being given up
     (Seitzer et al. 2022, On the Pitfalls of Heteroscedastic Uncertainty Estimation, https://arxiv.org/abs/2203.09168,

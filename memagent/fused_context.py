@@ -111,9 +111,7 @@ def _gradient(E, y, z, weights):
     d_1 = back @ weights.W_2
     _through_film(d_1, E, h_1, a_1, unused, d_film[:H], d_film[H : 2 * H])
     gradient = d_film @ weights.F
-    return Step(
-        film, h_1, pre, h_2, sigma, share, error, inverse, d_out, d_2, back, d_1, d_film, gradient
-    )
+    return Step(film, h_1, pre, h_2, sigma, share, error, inverse, d_out, d_2, back, d_1, d_film, gradient)
 
 
 @njit(cache=True)
@@ -236,15 +234,19 @@ def fit(encoded, outcome, mask, weights, rates, num_steps, max_norm, bound):
             gradient = _gradient(E, y, path[i, k], weights).gradient
             scale, _ = _clip(gradient, max_norm)
             for j in range(Z):
-                moved = path[i, k, j] - (rates[j] * scale * gradient[j] if scale > 0 else encoded.dtype.type(0))
+                moved = path[i, k, j] - (
+                    rates[j] * scale * gradient[j] if scale > 0 else encoded.dtype.type(0)
+                )
                 path[i + 1, k, j] = min(max(moved, -bound), bound)
     return path
 
 
 @njit(cache=True)
-def fit_backward(encoded, outcome, mask, weights, rates, path, max_norm, bound, first_order, z_bar, E_bar, bars):
+def fit_backward(
+    encoded, outcome, mask, weights, rates, path, max_norm, bound, first_order, z_bar, E_bar, bars
+):
     """From z_bar [K, Z], the outer loss by the fitted contexts: by the rates [Z]; by encoded and weights, added up."""
-    num_steps, K, Z = path.shape[0] - 1, path.shape[1], path.shape[2]
+    num_steps, K = path.shape[0] - 1, path.shape[1]
     rates_bar = np.zeros_like(rates)
     for k in range(K):
         which, E, y = _rows(encoded[k], outcome[k], mask[k])
@@ -286,10 +288,12 @@ class _FusedFit(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *of_context: Tensor) -> Any:
-        encoded, *_, weights, _rates, _path, _norm, _bound, _first = ctx.saved
+        encoded, outcome, mask, weights, rates, path, max_norm, bound, first_order = ctx.saved
         E_bar, bars = np.zeros_like(encoded), Weights(*(np.zeros_like(w) for w in weights))
         z_bar = of_context[0].contiguous().numpy()
-        rates_bar = fit_backward(*ctx.saved, z_bar, E_bar, bars)
+        rates_bar = fit_backward(
+            encoded, outcome, mask, weights, rates, path, max_norm, bound, first_order, z_bar, E_bar, bars
+        )
         found = (E_bar, None, None, rates_bar, *bars)
         return None, *(None if x is None else torch.from_numpy(x) for x in found)
 

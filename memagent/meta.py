@@ -138,12 +138,12 @@ class MetaLearner(nn.Module):
                     f"or (K, {', '.join(map(str, shape))}) (one per task)."
                 )
             counts.add(given[0])
-        if len(counts) != 1 or None in counts:
+        count = counts.pop() if len(counts) == 1 else None
+        if count is None:
             raise ValueError(
                 "The support set and the parameters given per task do not agree on the number of tasks; every tensor "
                 "of the support set needs the same leading dimension K, as have such parameters."
             )
-        (count,) = counts
         return {n: p if n in own else p.expand(count, *p.shape) for n, p in params.items()}
 
 

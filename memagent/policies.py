@@ -63,12 +63,12 @@ class MemoryPolicy(BasePolicy, ABC):
         adapt: AdaptConfig | None = None,
         meta: MetaConfig | None = None,
     ) -> None:
-        adapts = adapt is not None and adapt.enabled
+        adapt = adapt if adapt is not None and adapt.enabled else None
         extractor_kwargs: dict[str, Any] = {
             "features_dim": features_dim,
             "memory": memory or MemoryConfig(),
             "start_index": start_index,
-            "context_dim": adapt.context_dim if adapts else 0,
+            "context_dim": adapt.context_dim if adapt else 0,
         }
         super().__init__(
             observation_space,
@@ -89,7 +89,7 @@ class MemoryPolicy(BasePolicy, ABC):
         self.run_dims = (observation_space.shape[0], action_dim, change_dim + 1)
         groups: list[dict[str, Any]] = [{"params": self.online_parameters(), "factor": 1.0}]
         self.context_model = None
-        if adapts:
+        if adapt:
             inputs = observation_space.shape[0] + adapt.steps_ahead * action_dim
             self.context_model = ContextModel(inputs, change_dim + 1, adapt, meta)
             model, loop = self.context_model.model, self.context_model.meta
@@ -132,7 +132,7 @@ class MemoryPolicy(BasePolicy, ABC):
         return parts
 
     def set_learning_rate(self, rate: float) -> None:
-        """Give memory, heads and dynamics model this rate, inner rates their multiple of it; the temperature keeps its."""
+        """Give memory, heads and dynamics model this rate, inner rates a multiple; the temperature keeps its own."""
         for group in self.optimizer.param_groups:
             if group["factor"] is not None:
                 group["lr"] = group["factor"] * rate
@@ -183,7 +183,9 @@ class MemoryPolicy(BasePolicy, ABC):
         """Actions as the heads take them, [..., *A], as vectors [..., A]: one-hot where they are discrete."""
         if isinstance(self.action_space, spaces.Discrete):
             return functional.one_hot(actions, int(self.action_space.n)).float()
-        return actions.flatten(-len(self.action_space.shape)) if self.action_space.shape else actions[..., None]
+        return (
+            actions.flatten(-len(self.action_space.shape)) if self.action_space.shape else actions[..., None]
+        )
 
     def action_vectors(self, actions: np.ndarray) -> np.ndarray:
         """Actions [E, *A] in the units of the action space as vectors [E, A]."""
@@ -212,7 +214,7 @@ class MemoryPolicy(BasePolicy, ABC):
         """The action, and the memory after this observation.
 
         The result depends on the weights and on these arguments alone, sampled actions on PyTorch's generator too:
-        random exploration and adaptation belong to learning and to the evaluation protocol.
+        random exploration and adaptation belong to learning and to the evaluation protocol; the context is 0 here.
 
         Args:
             observation: [O] or [E, O].

@@ -57,7 +57,7 @@ class EvaluationConfig:
     episodes: int = 5
     """Scored episodes of each context, unadapted and adapted."""
     warmup_episodes: int = 2
-    """Episodes of each context before them, in which adaptation gathers its first transitions; scored apart."""
+    """Episodes of each context before them, in which adaptation sees its first steps; scored apart."""
     seed: int = 0
     """Seed of the contexts, of their episodes and of sampled actions: the same for every agent that is compared."""
     deterministic: bool = True

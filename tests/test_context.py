@@ -95,10 +95,8 @@ def test_the_cases_clip_and_bound_what_they_say() -> None:
 
     free = fitted("free")
     assert torch.equal(fitted("none clipped"), free)
-    unclipped = {
-        name: torch.isclose(fitted(name), free).all(-1).sum().item() for name in ("some clipped", "all clipped")
-    }
-    assert 1 < unclipped["some clipped"] < K and unclipped["all clipped"] == 1  # the empty task is not clipped
+    as_free = {n: torch.isclose(fitted(n), free).all(-1).sum() for n in ("some clipped", "all clipped")}
+    assert as_free["all clipped"] == 1 < as_free["some clipped"] < K  # the empty task has nothing to clip
     for name in ("bounded", "clipped and bounded"):
         bound = CONFIGS[name].bound
         assert fitted(name).abs().max() == bound < free.abs().max()
@@ -188,7 +186,7 @@ def test_broken_rows_leave_their_task_finite_and_the_others_untouched(broken: fl
 def test_memory_and_heads_are_told_contexts_of_order_one_without_gradient_and_zero_as_zero() -> None:
     model = context_model(MetaConfig())
     context = 0.03 * torch.randn(50, CONTEXT, dtype=torch.float64, requires_grad=True)
-    context = torch.where(torch.arange(50)[:, None] % 2 == 0, context, 0.0)  # phases without rows do not count
+    context = torch.where(torch.arange(50)[:, None] % 2 == 0, context, 0.0)  # every other had no rows
     assert torch.equal(model.told(context), context)  # nothing is known of the scale at first
     model.observe_scale(torch.zeros(3, CONTEXT, dtype=torch.float64))
     assert model.mean_square.item() == 1.0
@@ -217,14 +215,13 @@ PLANTS, SHOTS, QUERY = 16, 8, 16
 
 
 def plants(rows: int, rng: torch.Generator) -> Outcomes:
-    """A push of u moves plant k by ±gain_k u, in noise, and pays -u²; the sign and the gain are hidden. [PLANTS, rows]"""
+    """A push of u moves plant k by ±gain_k u, in noise, and pays -u²; sign and gain are hidden. [PLANTS, rows, …]"""
     sign = (torch.rand(PLANTS, 1, generator=rng) < 0.5).float() * 2.0 - 1.0
     gain = 0.5 + torch.rand(PLANTS, 1, generator=rng)
     seen, push, noise = torch.randn(3, PLANTS, rows, generator=rng)
     moved = sign * gain * push + 0.1 * noise
-    return Outcomes(
-        torch.stack((seen, push), -1), torch.stack((moved, -push.square()), -1), torch.ones_like(push) > 0
-    )
+    mask = torch.ones(PLANTS, rows, dtype=torch.bool)
+    return Outcomes(torch.stack((seen, push), -1), torch.stack((moved, -push.square()), -1), mask)
 
 
 def part(rows: Outcomes, which: slice) -> Outcomes:

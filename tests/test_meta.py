@@ -321,9 +321,7 @@ def test_sinusoids_are_learned_from_a_few_points_and_not_without_the_meta_object
     adapted = mean_query_error(meta_net, learner, shots, 5)
     unadapted = mean_query_error(meta_net, learner, shots, 0)
     # The null gets the better of the learned rates and the best fixed one of a decade-wide search.
-    fixed = [
-        MetaLearner(dict(plain_net.named_parameters()), free(lr=lr)) for lr in (0.1, 0.03, 0.01, 0.001)
-    ]
+    fixed = [MetaLearner(dict(plain_net.named_parameters()), free(lr=lr)) for lr in (0.1, 0.03, 0.01, 0.001)]
     null = min(mean_query_error(plain_net, rates, shots, 5) for rates in [learner, *fixed])
     print(f"{shots} shots: adapted {adapted:.3f}, unadapted {unadapted:.3f}, null {null:.3f}")
     assert adapted < 0.5 * null

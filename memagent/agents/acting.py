@@ -66,10 +66,16 @@ class Acting:
         if self.fit is not None:
             sizes = policy.run_dims
             self.runs = PhaseRuns(
-                self.num_envs, config.steps_ahead, config.support, *sizes, newest=config.phase_signal == "none"
+                self.num_envs,
+                config.steps_ahead,
+                config.support,
+                *sizes,
+                newest=config.phase_signal == "none",
             )
         self._next_fit = np.ones(self.num_envs, np.int64)  # runs of a phase at which its context is fitted
-        self._last: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None  # obs, action, reward of the last step
+        self._last: tuple[np.ndarray, np.ndarray, np.ndarray] | None = (
+            None  # obs, action, reward of the last step
+        )
 
     def act(self, obs: np.ndarray) -> np.ndarray:
         """Fit contexts where it is time, advance the memory by obs [E, O]; the actions [E, ...]."""

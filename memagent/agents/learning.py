@@ -68,7 +68,8 @@ class LearnerConfig:
     anew. What a DNC has written stays, however old the network that wrote it, and no burn-in washes it out. None:
     states stay as they were while acting."""
     memory_scope: MemoryScope = "episode"
-    """How long memory lives: an episode, a phase or the lifetime."""
+    """How long memory lives: an episode, a phase or the lifetime. A change that an adapting agent is told of empties
+    it too."""
 
     def __post_init__(self) -> None:
         for name in ("learning_rate", "batch_size", "steps_per_update", "max_grad_norm", "reward_scale"):
@@ -256,14 +257,13 @@ class SequenceLearner(OffPolicyAlgorithm, ABC):
         return runs(obs, change, self.policy.as_vectors(action[:t]), reward[:t], final[:t], k)
 
     def runs_of(self, obs: np.ndarray, action: np.ndarray, reward: np.ndarray, done: np.ndarray) -> Outcomes:
-        """The runs of `AdaptConfig.steps_ahead` steps in a recorded stream [T, E, ...], as environments take and give it.
+        """The runs of `AdaptConfig.steps_ahead` steps in a recorded stream [T, E, ...], in the environments' units.
 
         Runs over an episode's end are masked: the observation after it is the next episode's.
         """
-        rows = (obs, self.policy.scaled(action), self.learner.reward_scale * reward.astype(np.float32), done)
-        return self._runs(
-            *(torch.as_tensor(x, device=self.device) for x in rows), self.adapt_config.steps_ahead
-        )
+        scaled = (self.policy.scaled(action), self.learner.reward_scale * reward.astype(np.float32))
+        x, a, r, final = (torch.as_tensor(part, device=self.device) for part in (obs, *scaled, done))
+        return self._runs(x, a, r, final, self.adapt_config.steps_ahead)
 
     def _prediction_loss(self, features: Tensor, x: Windows) -> Tensor:
         """Squared error of the predicted mean change of the observation and mean reward over the next k steps.
@@ -290,7 +290,9 @@ class SequenceLearner(OffPolicyAlgorithm, ABC):
         size, count = self.adapt_config.train_support, len(batch.env)
         drawn = self._drawn(batch.env, batch.stretch[b], 2 * size)
         order = self.generator.permutation(2 * size)  # what is drawn lies in the order of the stream
-        support, query = (Outcomes(*(part[:, some] for part in drawn)) for some in (order[:size], order[size:]))
+        support, query = (
+            Outcomes(*(part[:, some] for part in drawn)) for some in (order[:size], order[size:])
+        )
         few = ((size + 1) * self.generator.random((count, 1)) ** 2).astype(np.int64)
         support = support._replace(
             mask=support.mask & torch.from_numpy(np.arange(size) < few).to(self.device)

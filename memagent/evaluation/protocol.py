@@ -1,6 +1,6 @@
 """Playing: contexts held still, and the drifting stream, by any player in any vector environment.
 
-Every score is paired: adapted and unadapted heads play the same contexts from the same seeds.
+Every score is paired: the agent plays the same contexts from the same seeds with a fitted context vector and without.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def play_contexts(
         make_player: a fresh player of C environments; the flag says whether it adapts.
         episodes: scored episodes of each context.
         warmup_episodes: episodes before them, reported apart, in which adaptation gathers its first transitions.
-        settings: whether heads adapt, in turn.
+        settings: whether the agent adapts, in turn.
         progress: show a bar.
 
     Returns:

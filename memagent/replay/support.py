@@ -67,7 +67,7 @@ def draw_different(offered: Numbers, uniform: NDArray[np.float64]) -> tuple[Numb
     each. Sizes of parts differ by up to one place; the turn makes every place as likely as every other all the same.
 
     Returns:
-        Drawn numbers [K, S], and whether they count, [K, S].
+        Numbers [K, S], and whether they were drawn, [K, S].
     """
     tasks, size = uniform.shape[0], uniform.shape[1] - 1
     index = np.zeros((tasks, size), np.int64)

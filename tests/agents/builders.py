@@ -15,6 +15,7 @@ from memagent.agents import (
     MemorySAC,
 )
 from memagent.memory import MemoryConfig
+from memagent.meta import MetaConfig
 from memagent.replay import ReplayConfig
 
 SMALL = {"memory_size": 6, "memory_dim": 5, "num_read_heads": 2, "hidden_size": 16}
@@ -61,7 +62,7 @@ def build(env: Any, *, kind: str = "dnc", seed: int = 0, width: int = 12, **chan
     """
     learner = {"learning_starts": 64, "steps_per_update": 16, "batch_size": 8}
     replay = {"capacity": 4096, "burn_in": 2, "rows": 10, "stride": 4, "n_step": 2}
-    adapt = {"adapt_every": 4, "support": 6}
+    adapt = {"context_dim": 3, "steps_ahead": 3, "train_support": 6, "support": 8, "young": 4}
 
     def pick(cls: type, base: dict[str, Any]) -> Any:
         fields = cls.__dataclass_fields__  # type: ignore[attr-defined]
@@ -76,6 +77,7 @@ def build(env: Any, *, kind: str = "dnc", seed: int = 0, width: int = 12, **chan
         learner=pick(LearnerConfig, learner),
         replay=pick(ReplayConfig, replay),
         adapt=pick(AdaptConfig, adapt),
+        meta=pick(MetaConfig, {}),
         policy_kwargs={"features_dim": width, "head_size": width - 2},
         seed=seed,
         device="cpu",

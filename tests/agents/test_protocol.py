@@ -35,9 +35,10 @@ def test_predict_carries_memory_and_survives_saving(tmp_path: Path, kind: str, n
         return np.stack(actions), state
 
     before, state = roll(agent)
+    nothing_known = torch.zeros(6, 2, agent.policy.context_dim)
     with torch.no_grad():
         unrolled, last = agent.policy.unroll(
-            torch.tensor(obs), torch.tensor(start), agent.policy.initial_state(2)
+            torch.tensor(obs), nothing_known, torch.tensor(start), agent.policy.initial_state(2)
         )
     flat = unrolled.flatten(0, 1)
     np.testing.assert_allclose(before.reshape(12, -1), agent.policy.actions(flat).reshape(12, -1), atol=1e-5)

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from envs import TransitionObservation, make_vec
 from memagent.agents import EntropyConfig, MemorySAC
+from memagent.agents.rows import HeadRows
 from memagent.evaluation.protocol import play
 
 UNFLAGGED = pytest.mark.filterwarnings("ignore:The environment has no TransitionObservation")
@@ -152,17 +153,18 @@ def test_the_best_action_is_found_in_a_box_of_any_bounds_and_shape(box: spaces.B
     np.testing.assert_allclose((action[0] - goal) / (box.high - box.low), 0.0, atol=0.1)
 
 
-def gradients(agent: MemorySAC, noise: Tensor, adapted: bool = False) -> dict[str, Tensor]:
+def gradients(agent: MemorySAC, noise: Tensor) -> dict[str, Tensor]:
     """Of the heads' loss over one and the same batch: by head parameter, and of the features and the temperature."""
     torch.manual_seed(0)
-    params = {name: p.detach().clone().requires_grad_() for name, p in agent.policy.head_params().items()}
-    features = torch.randn(6, 3, agent.policy.features_dim).requires_grad_()
-    final = torch.zeros(6, 3, dtype=torch.bool)
-    rows = agent.head_rows(features, torch.rand(6, 3, 1), torch.randn(6, 3), final, final)
+    features = torch.randn(5, 3, agent.policy.features_dim).requires_grad_()
+    mask = torch.ones(5, 3, dtype=torch.bool)
     agent.policy.zero_grad()
-    agent.head_loss(params, rows._replace(noise=noise)).backward()
-    heads = {name: p.grad for name, p in params.items()}
-    return {"features": features.grad, "temperature": agent.policy.log_temperature.grad.clone(), **heads}
+    losses, _ = agent.head_losses(
+        HeadRows(features, torch.rand(5, 3, 1), torch.randn(5, 3), mask, noise=noise)
+    )
+    losses.mean().backward()
+    heads = {name: p.grad for name, p in agent.policy.heads.named_parameters()}
+    return {"features": features.grad, "temperature": agent.policy.log_temperature.grad, **heads}
 
 
 def test_the_actors_loss_reaches_the_actor_alone() -> None:
