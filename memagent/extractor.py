@@ -67,7 +67,9 @@ class MemoryExtractor(BaseFeaturesExtractor):
             (TransitionObservation: the last). The memory resets there, so that neither padding nor an earlier
             episode in the window leaves a trace. Must reach the extractor unscaled. None: there is no such column,
             and padding counts as observations.
-        context_dim: Z, numbers that `unroll` is told beside each observation; `forward` tells zeros.
+        context_dim: Z, numbers that `unroll` is told beside each observation; `forward` tells zeros. With them the features
+            begin as those of an agent without memory, by a shortcut past it, and the memory's part begins at zero: a
+            memory learns more slowly than a context, and would hold its use back.
 
     Raises:
         ValueError: the observation space, num_stack or start_index do not fit together.
@@ -99,7 +101,14 @@ class MemoryExtractor(BaseFeaturesExtractor):
             nn.Linear(self.observation_dim + context_dim, memory.hidden_size), nn.ReLU()
         )
         self.memory = build_memory(memory, memory.hidden_size)
-        self.project = nn.Sequential(nn.Linear(self.memory.output_dim, features_dim), nn.ReLU())
+        self.project = nn.Linear(self.memory.output_dim, features_dim)
+        self.shortcut: nn.Module | None = None
+        if context_dim and memory.kind != "none":
+            width = memory.hidden_size
+            self.shortcut = nn.Sequential(
+                nn.Linear(width, width), nn.ReLU(), nn.Linear(width, features_dim, bias=False)
+            )
+            nn.init.zeros_(self.project.weight)
 
     def initial_state(self, batch_size: int) -> State:
         """The empty memory of batch_size sequences."""
@@ -116,8 +125,12 @@ class MemoryExtractor(BaseFeaturesExtractor):
         Returns:
             features [T, B, D] and the memory after the last step.
         """
-        y, state = self.memory(self.encoder(x), start, state)
-        return self.project(y), state
+        encoded = self.encoder(x)
+        y, state = self.memory(encoded, start, state)
+        features = self.project(y)
+        if self.shortcut is not None:
+            features = features + self.shortcut(encoded)
+        return features.relu(), state
 
     def forward(self, observations: Tensor) -> Tensor:
         """Features [B, D] of the newest observation of each window, [B, k, O] or [B, k*O]; the memory starts empty."""
