@@ -140,6 +140,8 @@ def task_rows(entry: Mapping[str, Any]) -> list[list[str]]:
     rows = []
     for kind in KINDS:
         of = entry[kind]
+        if not any(of["seeds"].values()):
+            continue
         cells = [cell(of.get(split, {}), name) for split in SPLITS for name in CELLS]
         rows.append([kind, f"{of['seeds']['unadapted']}, {of['seeds']['adapted']}", *cells])
     if "oracle" in entry:

@@ -30,7 +30,8 @@ class AdaptConfig:
     """Train the dynamics model, fit the context while acting, and tell it to memory and heads."""
     phase_signal: PhaseSignal = "info"
     """"info": the environment's `info["phase"]` tells of a change (a labelled setting); context and memory begin anew.
-    "none": nobody tells; the newest steps are fitted, whatever phase they are of."""
+    "none": while acting nobody tells, and the newest steps are fitted, whatever phase they are of; training still draws
+    the steps of a phase by its label."""
     context_dim: int = 16
     """Numbers in the context vector."""
     steps_ahead: int = 8

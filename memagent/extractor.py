@@ -67,9 +67,9 @@ class MemoryExtractor(BaseFeaturesExtractor):
             (TransitionObservation: the last). The memory resets there, so that neither padding nor an earlier
             episode in the window leaves a trace. Must reach the extractor unscaled. None: there is no such column,
             and padding counts as observations.
-        context_dim: Z, numbers that `unroll` is told beside each observation; `forward` tells zeros. With them the features
-            begin as those of an agent without memory, by a shortcut past it, and the memory's part begins at zero: a
-            memory learns more slowly than a context, and would hold its use back.
+        context_dim: Z, numbers that `unroll` is told beside each observation; `forward` tells zeros. With them the
+            features begin as those of an agent without memory, by a shortcut past it, and the memory's part begins at
+            zero: a memory learns more slowly than a context, and would hold its use back.
 
     Raises:
         ValueError: the observation space, num_stack or start_index do not fit together.

@@ -1,0 +1,255 @@
+"""Learning with a context: what an update trains, on which rows, and what the context brings."""
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+from agents.builders import build
+from gymnasium import spaces
+from stable_baselines3.common.vec_env import DummyVecEnv
+from torch import Tensor, nn
+
+from envs import make_vec
+from memagent.agents import MemoryAlgorithm
+from memagent.agents.rows import HeadRows, Windows
+from memagent.context import ContextModel
+from memagent.dynamics import Outcomes
+from memagent.evaluation.protocol import play
+
+UNFLAGGED = pytest.mark.filterwarnings("ignore:The environment has no TransitionObservation")
+DRIFTING = ("Drift/CartPole-v0", "Drift/Pendulum-v0")
+PARTS = ("features_extractor", "heads", "prediction", "context_model.model", "context_model.meta")
+
+
+def filled(name: str, **changes: Any) -> MemoryAlgorithm:
+    """An agent whose replay holds random play of several phases, and that has not learned yet."""
+    agent = build(make_vec(name, 3, seed=0, phase_steps=60), kind="lstm", learning_starts=10_000, **changes)
+    agent.learn(900)
+    return agent
+
+
+def values(agent: MemoryAlgorithm) -> dict[str, list[Tensor]]:
+    return {part: [p.detach().clone() for p in parameters(agent, part)] for part in PARTS}
+
+
+def parameters(agent: MemoryAlgorithm, part: str) -> list[nn.Parameter]:
+    return list(agent.policy.get_submodule(part).parameters())
+
+
+def moved_by_an_update(agent: MemoryAlgorithm) -> set[str]:
+    before = values(agent)
+    agent.train(gradient_steps=1, batch_size=8)
+    after = values(agent)
+    return {
+        part
+        for part in PARTS
+        if any(not torch.equal(a, b) for a, b in zip(before[part], after[part], strict=True))
+    }
+
+
+@pytest.mark.parametrize("name", DRIFTING)
+def test_an_update_trains_memory_heads_model_and_inner_rates(name: str) -> None:
+    agent = filled(name)
+    assert moved_by_an_update(agent) == set(PARTS)
+    assert agent.policy.context_model.mean_square.item() != 1.0
+    logs = agent.logger.name_to_value
+    assert {"train/model_loss", "train/adaptation_gain", "train/model_grad_norm"} <= logs.keys()
+
+
+@pytest.mark.parametrize("name", DRIFTING)
+def test_values_actions_and_prediction_do_not_train_the_model(name: str) -> None:
+    agent = filled(name, lr=0.5)
+
+    def nothing(model: ContextModel, context: Tensor, rows: Outcomes) -> Tensor:
+        return torch.zeros(rows.mask.shape)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ContextModel, "loss", nothing)
+        assert moved_by_an_update(agent) == {"features_extractor", "heads", "prediction"}
+    assert all(p.grad is None for part in PARTS[3:] for p in parameters(agent, part))
+
+
+@pytest.mark.parametrize("name", DRIFTING)
+def test_the_model_does_not_train_memory_and_heads(name: str) -> None:
+    agent = filled(name, prediction_weight=0.0)
+
+    def nothing(rows: HeadRows) -> tuple[Tensor, Tensor]:
+        zeros = 0.0 * rows.features.sum(-1)
+        return zeros, zeros.detach()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(agent, "head_losses", nothing)
+        assert moved_by_an_update(agent) == {"context_model.model", "context_model.meta"}
+
+
+def test_the_gradients_of_model_and_policy_are_clipped_apart() -> None:
+    limit = 1e-3
+    agent = filled("Drift/CartPole-v0", max_grad_norm=limit)
+    agent.train(gradient_steps=1, batch_size=8)
+    logs = agent.logger.name_to_value
+    for log, parts in {"grad_norm": PARTS[:3], "model_grad_norm": PARTS[3:]}.items():
+        gradients = [p.grad.flatten() for part in parts for p in parameters(agent, part)]
+        assert torch.cat(gradients).norm().item() == pytest.approx(limit, rel=1e-3)
+        assert logs[f"train/{log}"] > 10.0 * limit
+
+
+def test_a_rate_of_the_schedule_is_multiplied_for_model_and_inner_rates() -> None:
+    agent = build(make_vec("Drift/Pendulum-v0", 1), learning_rate=0.01, learning_rate_factor=3.0, lr_lr=0.5)
+    groups = {id(p): group for group in agent.policy.optimizer.param_groups for p in group["params"]}
+    agent.policy.set_learning_rate(0.005)
+    rates = {part: {groups[id(p)]["lr"] for p in parameters(agent, part)} for part in PARTS}
+    online = {part: {0.005} for part in PARTS[:3]}
+    assert rates == {**online, "context_model.model": {0.015}, "context_model.meta": {0.25}}
+    assert len(groups) == sum(len(parameters(agent, part)) for part in PARTS) + 1  # the temperature
+
+
+class Numbered(gym.Env):
+    """Shows the number of its step and its phase, of 40 steps; episodes of 25 steps."""
+
+    observation_space, action_space = spaces.Box(0.0, 1e6, (2,), np.float32), spaces.Discrete(2)
+
+    def __init__(self) -> None:
+        self.number = 0
+
+    def _obs(self) -> np.ndarray:
+        return np.array([self.number, self.number // 40], np.float32)
+
+    def reset(self, *, seed: int | None = None, options: dict | None = None) -> tuple[np.ndarray, dict]:
+        super().reset(seed=seed)
+        return self._obs(), {}
+
+    def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict]:
+        phase = self.number // 40
+        self.number += 1
+        return self._obs(), 0.0, False, self.number % 25 == 0, {"phase": phase}
+
+
+@UNFLAGGED
+def test_a_context_is_fitted_to_some_runs_of_its_phase_and_judged_by_others() -> None:
+    size, steps = 6, 3
+    env = DummyVecEnv([Numbered])
+    agent = build(env, kind="none", learning_starts=10_000, train_support=size, steps_ahead=steps)
+    agent.learn(600)
+    seen: dict[str, list[Outcomes]] = {"support": [], "query": []}
+    context = torch.tensor([1.0, 2.0, 3.0])
+
+    def fit(model: ContextModel, rows: Outcomes) -> Tensor:
+        seen["support"].append(rows)
+        return context.expand(len(rows.mask), 3)
+
+    def loss(model: ContextModel, given: Tensor, rows: Outcomes) -> Tensor:
+        seen["query"].append(rows)
+        return torch.zeros(rows.mask.shape)
+
+    told: list[tuple[Windows, Tensor]] = []
+    features = agent._features
+
+    def unrolled(x: Windows, given: Tensor, state: Any) -> Tensor:
+        told.append((x, given))
+        return features(x, given, state)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ContextModel, "fit", fit)
+        patch.setattr(ContextModel, "loss", loss)
+        patch.setattr(agent, "_features", unrolled)
+        agent.train(gradient_steps=40, batch_size=8)
+    counts = []
+    for (x, given), support, query in zip(told, seen["support"], seen["query"][::2], strict=True):
+        first = x.stretch[agent.replay_config.burn_in]  # the phases are numbered like the stretches
+        ours = x.stretch == first
+        assert torch.equal(given.any(-1), ours)
+        scale = (given / context)[ours]  # as it was at that update
+        torch.testing.assert_close(scale, scale[:1, :1].expand_as(scale))
+        for b in range(8):
+            numbers, judged = (rows.inputs[b, rows.mask[b], 0].int().tolist() for rows in (support, query))
+            assert not set(numbers) & set(judged) and len(set(numbers)) == len(numbers) <= size
+            for number in (*numbers, *judged):
+                assert number // 40 == (number + steps - 1) // 40 == first[b]
+                assert number // 25 == (number + steps - 1) // 25
+            assert judged
+            counts.append(len(numbers))
+    drawn = np.bincount(counts, minlength=size + 1) / len(counts)
+    print(drawn)
+    assert drawn[0] > drawn[-1] > 0.0  # from none to all, more often few
+    assert not all(x.stretch.min(0).values.equal(x.stretch.max(0).values) for x, _ in told)
+
+
+LENGTH, PHASE = 16, 160
+
+
+class Push(gym.Env):
+    """A point on a line that pays -|x| / 4; it can be pushed a step or left, and each phase reverses the pushes.
+
+    What is seen is x alone, in noise as large as a step.
+    """
+
+    observation_space, action_space = spaces.Box(-np.inf, np.inf, (1,), np.float32), spaces.Discrete(3)
+
+    def __init__(self) -> None:
+        self.x, self.steps, self.phase, self.sign = 0.0, 0, 0, 0.0
+
+    def _obs(self) -> np.ndarray:
+        return np.array([self.x + self.np_random.normal()], np.float32)
+
+    def reset(self, *, seed: int | None = None, options: dict | None = None) -> tuple[np.ndarray, dict]:
+        super().reset(seed=seed)
+        if self.sign == 0.0:
+            self.sign = float(self.np_random.choice((-1.0, 1.0)))
+        if self.steps // PHASE > self.phase:
+            self.phase, self.sign = self.phase + 1, -self.sign
+        self.x = self.np_random.uniform(-6.0, 6.0)
+        return self._obs(), {}
+
+    def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict]:
+        self.x = float(np.clip(self.x + self.sign * (int(action) - 1), -8.0, 8.0))
+        self.steps += 1
+        return self._obs(), -abs(self.x) / 4.0, False, self.steps % LENGTH == 0, {"phase": self.phase}
+
+
+def pushes(seed: int) -> DummyVecEnv:
+    env = DummyVecEnv([Push] * 8)
+    env.seed(seed)
+    return env
+
+
+def trained(enabled: bool) -> MemoryAlgorithm:
+    agent = build(
+        pushes(0),
+        kind="none",
+        width=32,
+        gamma=0.8,
+        tau=0.05,
+        reward_scale=1.0,
+        learning_rate=3e-3,
+        learning_starts=800,
+        steps_per_update=8,
+        capacity=20_000,
+        burn_in=0,
+        rows=8,
+        n_step=1,
+        enabled=enabled,
+        context_dim=4,
+        lr=0.1,
+        train_support=32,
+        support=64,
+        young=16,
+    )
+    agent.learn(8_000)
+    return agent
+
+
+@UNFLAGGED
+@pytest.mark.slow
+def test_an_agent_with_a_context_masters_a_plant_whose_pushes_reverse_and_without_one_does_not() -> None:
+    """Leaving the point is worth -12, the straight way to the goal -1.5, if no noise hid the point. Two phases."""
+
+    def score(agent: MemoryAlgorithm, adapt: bool | None = None) -> float:
+        return play(pushes(99), agent.make_acting(8, adapt=adapt), 2 * PHASE // LENGTH).mean()
+
+    agent = trained(enabled=True)
+    fitted, zero, never = score(agent), score(agent, adapt=False), score(trained(enabled=False))
+    print(f"fitted {fitted:.1f}, zero {zero:.1f}, trained without {never:.1f}")
+    assert fitted > -6.0
+    assert max(zero, never) < -10.0
