@@ -209,7 +209,8 @@ def trace_episode(agent: MemoryAlgorithm, env: VecEnv) -> dict[str, Any]:
     extractor = agent.policy.features_extractor
     assert isinstance(extractor.memory, DNC)
     with torch.no_grad():
-        x = torch.as_tensor(np.stack(seen), device=agent.device)  # [T, 1, O]
+        obs = torch.as_tensor(np.stack(seen), device=agent.device)
+        x = torch.cat((obs, obs.new_zeros(*obs.shape[:2], agent.policy.context_dim)), -1)  # [T, 1, O + Z]
         start = torch.zeros(x.shape[:2], dtype=torch.bool, device=agent.device)
         trace = extractor.memory.trace(extractor.encoder(x), start, extractor.memory.initial_state(1))
     usage, write, read = (part[:, 0].cpu().numpy() for part in trace)

@@ -15,6 +15,7 @@ import torch
 from numba import njit
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from memagent.dynamics import BETA, LOG_VAR, LOG_VAR_RANGE, DynamicsModel
 from memagent.meta import MetaConfig
@@ -24,7 +25,7 @@ INFINITE = np.inf
 
 
 class Weights(NamedTuple):
-    """What of the dynamics model the inner loop needs: W_2, b_2, W_3, b_3, F and f."""
+    """What of the dynamics model the inner loop needs: W_2, b_2, W_3, b_3, F and f, and the numbers of its loss."""
 
     W_2: Array  # [H, H]
     b_2: Array  # [H]
@@ -32,6 +33,7 @@ class Weights(NamedTuple):
     b_3: Array  # [2 (C + 1)]
     F: Array  # [4 H, Z]
     f: Array  # [4 H]
+    loss: Array  # [3], LOG_VAR's lower bound and range, and BETA: data, as what is compiled into the cache stays there
 
 
 class Step(NamedTuple):
@@ -84,7 +86,7 @@ def _gradient(E, y, z, weights):
     S, H, D = E.shape[0], E.shape[1], y.shape[1]
     number = E.dtype.type
     half, one = number(0.5), number(1.0)
-    low, reach, beta = number(LOG_VAR[0]), number(LOG_VAR_RANGE), number(BETA)
+    low, reach, beta = weights.loss
     film = weights.F @ z + weights.f
     a_1, c_1, a_2, c_2 = film[:H], film[H : 2 * H], film[2 * H : 3 * H], film[3 * H :]
     h_1, h_2, back, unused = (np.empty_like(E), np.empty_like(E), np.empty_like(E), np.empty_like(E))
@@ -115,13 +117,13 @@ def _gradient(E, y, z, weights):
 
 
 @njit(cache=True)
-def _out_backward(step, d_out_bar, out_bar):
+def _out_backward(step, reach, d_out_bar, out_bar):
     """Through d_out: d_mean = share r, d_spread = reach d_log_var sigma (1 - sigma), with
     d_log_var = share (1 - error r) / 2 and r = error exp(-log_var); no derivative of share.
     """
     S, D = step.error.shape
     number = step.error.dtype.type
-    half, one, two, reach = number(0.5), number(1.0), number(2.0), number(LOG_VAR_RANGE)
+    half, one, two = number(0.5), number(1.0), number(2.0)
     for s in range(S):
         for j in range(D):
             sigma, share, error = step.sigma[s, j], step.share[s, j], step.error[s, j]
@@ -176,7 +178,7 @@ def _gradient_backward(E, z, weights, step, g_bar, E_bar, bars):
     d_out_bar = t @ weights.W_3.T
     _add(bars.W_3, step.d_out.T @ t)
     out_bar = np.empty_like(step.d_out)
-    _out_backward(step, d_out_bar, out_bar)
+    _out_backward(step, weights.loss[1], d_out_bar, out_bar)
     # out = W_3 h_2 + b_3,  h_2 = relu(a_2 pre + c_2)
     of_scale, of_shift = np.empty(H, E.dtype), np.empty(H, E.dtype)
     d = out_bar @ weights.W_3
@@ -278,8 +280,11 @@ class _FusedFit(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, config: MetaConfig, *tensors: Tensor) -> Tensor:
-        encoded, outcome, mask, rates, *rest = (x.detach().contiguous().numpy() for x in tensors)
-        weights = Weights(*rest)
+        encoded, outcome, mask, rates, W_2, b_2, W_3, b_3, F, f = (
+            x.detach().contiguous().numpy() for x in tensors
+        )
+        loss = np.array((LOG_VAR[0], LOG_VAR_RANGE, BETA), encoded.dtype)
+        weights = Weights(W_2, b_2, W_3, b_3, F, f, loss)
         number = encoded.dtype.type
         limits = tuple(number(INFINITE if x is None else x) for x in (config.inner_grad_norm, config.bound))
         path = fit(encoded, outcome, mask, weights, rates, config.num_steps, *limits)
@@ -287,6 +292,7 @@ class _FusedFit(torch.autograd.Function):
         return torch.from_numpy(path[-1].copy())
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *of_context: Tensor) -> Any:
         encoded, outcome, mask, weights, rates, path, max_norm, bound, first_order = ctx.saved
         E_bar, bars = np.zeros_like(encoded), Weights(*(np.zeros_like(w) for w in weights))
@@ -294,7 +300,7 @@ class _FusedFit(torch.autograd.Function):
         rates_bar = fit_backward(
             encoded, outcome, mask, weights, rates, path, max_norm, bound, first_order, z_bar, E_bar, bars
         )
-        found = (E_bar, None, None, rates_bar, *bars)
+        found = (E_bar, None, None, rates_bar, *bars[:-1])
         return None, *(None if x is None else torch.from_numpy(x) for x in found)
 
 

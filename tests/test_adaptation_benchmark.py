@@ -1,4 +1,4 @@
-"""What benchmarks.adaptation makes of its runs: gains over agents trained without, tables, runs taken from elsewhere."""
+"""What benchmarks.adaptation makes of its runs: gains over agents trained without, tables, borrowed runs."""
 
 import json
 from pathlib import Path
@@ -26,7 +26,13 @@ def made(task: str, agent: str, seed: int, unadapted: float, adapted: float | No
         "train_cpu_seconds": 2.0,
         "curve": [unadapted] * CURVE_BINS,
         "contexts": [
-            {"context_id": c, "split": split, "adapted": kind, "mean_return": part * score + c, "std_return": 0.0}
+            {
+                "context_id": c,
+                "split": split,
+                "adapted": kind,
+                "mean_return": part * score + c,
+                "std_return": 0.0,
+            }
             for split, part in (("train", 1.0), ("held_out", 0.5))
             for kind, score in scores
             for c in range(3)

@@ -203,6 +203,17 @@ def test_memory_and_heads_are_told_contexts_of_order_one_without_gradient_and_ze
     assert torch.equal(again.told(context), told)
 
 
+def test_the_squared_error_is_that_of_the_mean_under_a_context_as_it_is_told() -> None:
+    model, support = context_model(MetaConfig()), support_rows()
+    context = model.fit(support).detach()
+    for _ in range(50):
+        model.observe_scale(context)
+    found = model.squared_error(model.told(context)[:, None].expand(K, S, CONTEXT), support)
+    for k in range(K):
+        mean, _ = model.model(support.inputs[k : k + 1], context[k : k + 1])
+        torch.testing.assert_close(found[k], (mean[0] - support.outcome[k]).square().mean(-1))
+
+
 def test_acting_infers_what_training_fits_and_tells() -> None:
     model, support = context_model(MetaConfig()), support_rows()
     model.observe_scale(model.fit(support))
@@ -281,7 +292,5 @@ def test_wrong_sizes_are_refused_in_a_sentence() -> None:
     for name in ("context_dim", "steps_ahead", "hidden_size", "train_support", "support"):
         with pytest.raises(ValueError, match=f"{name} is 0"):
             AdaptConfig(**{name: 0})
-    with pytest.raises(ValueError, match="learning_rate_factor is 0"):
-        AdaptConfig(learning_rate_factor=0.0)
     with pytest.raises(ValueError, match="young is -1"):
         AdaptConfig(young=-1)

@@ -16,7 +16,7 @@ from memagent.extractor import MemoryExtractor
 from memagent.memory import MemoryConfig
 from memagent.memory.bank import parse_interface
 
-K, OBS, D, B = 5, 3, 8, 4
+K, OBS, D, B, Z = 5, 3, 8, 4, 2
 SMALL = MemoryConfig(memory_size=6, memory_dim=5, num_read_heads=2, hidden_size=16, backend="reference")
 KINDS = [replace(SMALL, kind=kind) for kind in ("dnc", "lstm", "none")]
 
@@ -70,6 +70,44 @@ def test_forward_is_the_unroll_of_the_window(memory, first):
     features, _ = extractor.unroll(x.transpose(0, 1), start, extractor.initial_state(B))
     assert features.shape == (K, B, D) and extractor.features_dim == D
     assert torch.equal(extractor(x), features[-1])
+
+
+@pytest.mark.parametrize("memory", KINDS, ids=lambda m: m.kind)
+def test_forward_tells_a_context_of_zeros_and_unroll_the_one_it_is_given(memory):
+    extractor, x = extractor_for(box(K, OBS), memory=memory, context_dim=Z), window(first=2)
+    start, empty = x.transpose(0, 1)[..., -1] > 0.5, extractor.initial_state(B)
+
+    def unrolled(context):
+        told = torch.full((K, B, Z), context)
+        return extractor.unroll(torch.cat((x.transpose(0, 1), told), -1), start, empty)[0][-1]
+
+    assert torch.equal(extractor(x), unrolled(0.0))
+    assert (unrolled(1.0) - unrolled(0.0)).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("memory", KINDS[:2], ids=lambda m: m.kind)
+@pytest.mark.parametrize("context_dim", [0, Z])
+def test_with_a_context_features_begin_without_memory_and_learn_to_use_it(memory, context_dim):
+    extractor = extractor_for(box(OBS), memory=memory, context_dim=context_dim)
+    x = torch.randn(K, B, OBS + context_dim, generator=torch.Generator().manual_seed(1))
+
+    def memory_tells():
+        """Whether the last features hang on what was seen before."""
+        forgets = torch.zeros(K, B, dtype=torch.bool)
+        forgets[-1] = True
+        remembered, forgotten = (
+            extractor.unroll(x, start, extractor.initial_state(B))[0][-1]
+            for start in (torch.zeros_like(forgets), forgets)
+        )
+        return (remembered - forgotten).abs().max().item() > 1e-4
+
+    assert memory_tells() == (context_dim == 0)
+    features, _ = extractor.unroll(x, torch.zeros(K, B, dtype=torch.bool), extractor.initial_state(B))
+    features.sum().backward()
+    with torch.no_grad():
+        for p in extractor.parameters():
+            p.add_(0.1 * p.grad)
+    assert memory_tells()
 
 
 def test_flat_and_stacked_windows_are_the_same_window():

@@ -142,7 +142,8 @@ class SequenceLearner(OffPolicyAlgorithm, ABC):
     def refresh_states(self) -> None:
         """Compute the memory states that the replay holds anew, as the present network would have left them."""
         empty = self.policy.initial_state(1)
-        if not empty:
+        held, _ = self.replay_buffer.stretches()
+        if not empty or not held.size:  # no memory, or no row since the last seam
             return
         context, row_of = self._held_contexts()
 

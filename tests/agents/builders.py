@@ -4,6 +4,7 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
+import torch
 from gymnasium import spaces
 
 from memagent.agents import (
@@ -53,6 +54,13 @@ class Corridor(gym.Env):
         self.time, self.total = self.time + 1, self.total + 1
         over = self.time >= self.length
         return self._obs(), 1.0, over and self.terminates, over and not self.terminates, {"phase": phase}
+
+
+def use_memory(agent: MemoryAlgorithm) -> MemoryAlgorithm:
+    """The agent, with features that hang on its memory: where there is a context, they begin without it."""
+    torch.manual_seed(1)
+    torch.nn.init.xavier_uniform_(agent.policy.features_extractor.project.weight)
+    return agent
 
 
 def build(env: Any, *, kind: str = "dnc", seed: int = 0, width: int = 12, **changes: Any) -> MemoryAlgorithm:

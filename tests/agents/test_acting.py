@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from agents.builders import Corridor, build
+from agents.builders import Corridor, build, use_memory
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 from torch import Tensor
 
@@ -50,23 +50,31 @@ class Record:
 def test_windows_replay_the_features_that_the_agent_acted_on(kind: str, scope: str) -> None:
     """Under the contexts that acting had; they grow with their phase."""
     env = make_vec("Drift/CartPole-v0", 3, seed=1, phase_steps=60)
-    agent = build(env, kind=kind, memory_scope=scope, learning_starts=10_000, lr=0.5)
+    agent = use_memory(build(env, kind=kind, memory_scope=scope, learning_starts=10_000, lr=0.5))
     with pytest.MonkeyPatch.context() as patch:
         record = Record(agent, patch)
         agent.learn(900)
     batch = agent.replay_buffer.sample(32, 1.0)
     x, contexts = Windows.of(batch, agent.device), record.contexts_of(batch.obs)
+    forgotten = tuple(np.zeros_like(part) for part in batch.state)
     with torch.no_grad():
-        features, without = (
-            agent._features(x, context, batch.state) for context in (contexts, 0.0 * contexts)
+        features, without, blank = (
+            agent._features(x, context, state)
+            for context, state in (
+                (contexts, batch.state),
+                (0.0 * contexts, batch.state),
+                (contexts, forgotten),
+            )
         )
         assert torch.equal(agent.features(batch)[0], without)
     b, compared = agent.replay_config.burn_in, 0
     tolerance = 1e-2 if kind == "dnc" else 1e-5  # M and L are stored in half precision
-    # Resets, changes of phase and of context inside the windows, or the test shows little.
+    # Ends of episodes and changes of phase and context inside the windows, features that hang on context and memory:
+    # or the test shows little.
     assert batch.memory_start[1:].any() and batch.final.any() and (np.diff(batch.stretch, axis=0) > 0).any()
     assert (contexts.diff(dim=0).abs() > 0.05).any() and (contexts == 0.0).all(-1).any()
     assert (features - without).abs().max() > 3.0 * tolerance
+    assert kind == "none" or (features - blank).abs().max() > 3.0 * tolerance
     for t, row in enumerate(batch.obs[b:]):
         for column, obs in enumerate(row):
             if not batch.final[b + t, column]:
@@ -106,9 +114,7 @@ def number_contexts(agent: MemoryAlgorithm, patch: pytest.MonkeyPatch) -> None:
     """Let the context of a stretch be told from its numbers alone: (environment, stretch, 1) / 3."""
     model, observed = agent.policy.context_model, agent.observation_space.shape[0]
 
-    def support(
-        envs: np.ndarray, stretches: np.ndarray, counts: Any, *, size: int, steps: int
-    ) -> SupportRows:
+    def support(envs: np.ndarray, stretches: np.ndarray, *, size: int, steps: int) -> SupportRows:
         obs = np.zeros((steps + 1, len(envs), size, observed), np.float32)
         obs[..., 0], obs[..., 1] = envs[:, None], stretches[:, None]
         action, reward = np.zeros((steps, len(envs), size), np.int64), np.zeros((steps, len(envs), size))
@@ -211,7 +217,7 @@ def run_through(acting: Acting, steps: int, change: int = 13) -> Iterator[tuple[
 
 
 def corridor_agent(**changes: Any) -> MemoryAlgorithm:
-    return build(DummyVecEnv([lambda: Corridor(length=5)]), **{"lr": 0.5} | changes)
+    return use_memory(build(DummyVecEnv([lambda: Corridor(length=5)]), **{"lr": 0.5} | changes))
 
 
 @UNFLAGGED
@@ -356,8 +362,32 @@ def stream_of(name: str) -> VecEnv:
 
 def in_order(rows: Outcomes) -> np.ndarray:
     """Inputs and outcomes of the rows that count, sorted."""
-    (every,) = (torch.cat((rows.inputs, rows.outcome), -1)[rows.mask].numpy(),)
+    every = torch.cat((rows.inputs, rows.outcome), -1)[rows.mask].numpy()
     return every[np.lexsort(every.T)]
+
+
+@pytest.mark.parametrize("name", DRIFTING)
+def test_the_runs_of_a_recorded_stream_are_those_that_acting_kept(name: str) -> None:
+    """But for those at whose end an episode ends: what the last step did is not in the stream."""
+    agent = build(make_vec(name, 2, seed=0), phase_signal="none", support=300)
+    acting, env, steps = agent.make_acting(2), make_vec(name, 2, seed=0), 120
+    obs, stream = env.reset(), []
+    for _ in range(steps):
+        action = acting.act(obs)
+        after, reward, done, infos = env.step(action)
+        acting.observe(action, reward, done, infos)
+        stream.append((obs, action, reward, done))
+        obs = after
+    seen, acted, paid, ended = (np.stack(part) for part in zip(*stream, strict=True))
+    recorded, k = agent.runs_of(seen, acted, paid, ended), agent.adapt_config.steps_ahead
+    kept = acting.runs.outcomes(np.arange(2), torch.device("cpu"))
+    for e in range(2):
+        ours = Outcomes(*(part[e] for part in kept))
+        lengths = np.diff(np.flatnonzero(ended[:, e]), prepend=-1)  # of the episodes that ended
+        theirs = in_order(Outcomes(*(part[:, e] for part in recorded)))
+        assert len(theirs) == int(ours.mask.sum()) - (lengths >= k).sum() > 60
+        every = {tuple(run) for run in in_order(ours).round(4).tolist()}
+        assert {tuple(run) for run in theirs.round(4).tolist()} <= every
 
 
 @pytest.mark.parametrize("name", DRIFTING)

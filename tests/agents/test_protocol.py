@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from agents.builders import build
+from agents.builders import build, use_memory
 from stable_baselines3.common.callbacks import EvalCallback
 from stable_baselines3.common.evaluation import evaluate_policy
 
@@ -19,7 +19,7 @@ IDS = ("Drift/CartPole-v0", "Drift/Pendulum-v0")
 @pytest.mark.parametrize("kind", ["dnc", "lstm", "none"])
 def test_predict_carries_memory_and_survives_saving(tmp_path: Path, kind: str, name: str) -> None:
     env = make_vec(name, 2, seed=0)
-    agent = build(env, kind=kind)
+    agent = use_memory(build(env, kind=kind))
     agent.learn(200)
     rng = np.random.default_rng(0)
     obs = rng.normal(size=(6, 2, *env.observation_space.shape)).astype(np.float32)
