@@ -36,7 +36,7 @@ class AdaptConfig:
     """Numbers in the context vector."""
     steps_ahead: int = 8
     """Steps whose joint outcome the dynamics model predicts, told the actions: what they do adds up over steps, and the
-    noise of sensors does not. Less than the rows of a window after its burn-in."""
+    noise of sensors does not."""
     hidden_size: int = 64
     """Units of the dynamics model's two hidden layers."""
     train_support: int = 64
@@ -128,4 +128,4 @@ class ContextModel(nn.Module):
         encoded, outcome, mask = rows
         mean, log_var = self.model.decode(encoded, params["context"])
         loss = gaussian_loss(mean, log_var, outcome)
-        return (loss * mask).sum(-1) / mask.sum(-1).clamp(min=1)
+        return torch.where(mask, loss, 0.0).sum(-1) / mask.sum(-1).clamp(min=1)

@@ -307,7 +307,21 @@ class _FusedFit(torch.autograd.Function):
 def fused_fit(
     model: DynamicsModel, encoded: Tensor, outcome: Tensor, mask: Tensor, rates: Tensor, config: MetaConfig
 ) -> Tensor:
-    """The fitted contexts [K, Z] of `ContextModel.fit`, on the CPU; differentiable once."""
+    """The fitted contexts [K, Z] of `ContextModel.fit`, on the CPU; differentiable once.
+
+    Raises:
+        ValueError: encoded rows [K, S, H], outcomes [K, S, C + 1], mask [K, S] or rates [Z] have other sizes than the
+            model, or other precisions.
+    """
+    hidden, outcomes = model.second.in_features, model.outcome_dim
+    rows, precision = encoded.shape[:2], encoded.dtype
+    given = [tuple(x.shape) for x in (encoded, outcome, mask, rates)]
+    expected = [(*rows, hidden), (*rows, outcomes), tuple(rows), (model.context_dim,)]
+    if given != expected or mask.dtype != torch.bool or {outcome.dtype, rates.dtype} != {precision}:
+        raise ValueError(
+            f"The inner loop got encoded rows, outcomes, mask and rates of shapes {given} in {precision}, "
+            f"{outcome.dtype}, {mask.dtype} and {rates.dtype}; give {expected}, a boolean mask and one precision."
+        )
     parts = (model.second, model.output, model.film)
     weights = [tensor for part in parts for tensor in (part.weight, part.bias)]
     context: Tensor = _FusedFit.apply(config, encoded, outcome, mask, rates, *weights)

@@ -87,7 +87,8 @@ def test_a_run_leaves_its_folder(trained: tuple[Path, str, str]) -> None:
     assert made == files | {"figures", "wandb"}
     assert "made/run/report.html" in out
     figures = {path.name: path.read_bytes() for path in (run_dir / "figures").iterdir()}
-    assert figures.keys() == {"stream.png", "contexts.png", "memory.png"}
+    adaptation = {"episodes.png", "context.png", "model.png"}
+    assert figures.keys() == {"stream.png", "contexts.png", "memory.png"} | adaptation
     assert all(picture.startswith(PNG) for picture in figures.values())
     config = load_config(run_dir)
     assert (config.env, config.seed, config.schedule, config.memory.memory_size) == (
@@ -96,7 +97,7 @@ def test_a_run_leaves_its_folder(trained: tuple[Path, str, str]) -> None:
         "cycle",
         6,
     )
-    assert (run_dir / "report.html").read_text().count("data:image/png;base64,") == 3
+    assert (run_dir / "report.html").read_text().count("data:image/png;base64,") == 6
 
 
 def test_the_bar_shows_return_phase_and_speed(trained: tuple[Path, str, str]) -> None:

@@ -294,3 +294,12 @@ def test_wrong_sizes_are_refused_in_a_sentence() -> None:
             AdaptConfig(**{name: 0})
     with pytest.raises(ValueError, match="young is -1"):
         AdaptConfig(young=-1)
+
+
+def test_rows_of_other_sizes_are_refused_before_they_are_read() -> None:
+    model, rows = context_model(FREE), support_rows()
+    wide = rows._replace(outcome=torch.cat((rows.outcome, rows.outcome), -1))
+    with pytest.raises(ValueError, match=r"shapes .* give"):
+        model.fit(wide)
+    with pytest.raises(ValueError, match="one precision"):
+        model.fit(rows._replace(outcome=rows.outcome.float()))

@@ -67,15 +67,11 @@ class MemoryAlgorithm(SequenceLearner, ABC):
         self.meta_config, self.adapt_config = meta or MetaConfig(), adapt or AdaptConfig()
         self.learner = learner or LearnerConfig()
         seen = self.replay_config.window - self.replay_config.burn_in
-        for name, steps in {
-            "prediction_steps": self.learner.prediction_steps,
-            "steps_ahead": self.adapt_config.steps_ahead if self.adapt_config.enabled else 1,
-        }.items():
-            if steps >= seen:
-                raise ValueError(
-                    f"{name} is {steps} and a window has {seen} rows after its burn-in; look less far ahead, or give "
-                    "ReplayConfig more rows."
-                )
+        if self.learner.prediction_steps >= seen:
+            raise ValueError(
+                f"prediction_steps is {self.learner.prediction_steps} and a window has {seen} rows after its burn-in; "
+                "look less far ahead, or give ReplayConfig more rows."
+            )
         rate = self.learner.learning_rate
         super().__init__(
             policy,
