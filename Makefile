@@ -2,7 +2,7 @@
 # constraints.txt changed; otherwise at once.
 
 PYTHON ?= python3
-TRAIN_ARGS ?= --env Drift/CartPole-v0 --total-timesteps 60000
+TRAIN_ARGS ?= --env Drift/CartPole-v0 --total-timesteps 30000
 PYTEST_ARGS ?=
 
 BIN := .venv/bin
