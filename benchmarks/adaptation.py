@@ -28,8 +28,8 @@ from stable_baselines3.common.vec_env import VecEnv
 
 import envs
 from benchmarks import continuous
-from benchmarks.adaptation_tables import ABLATION, COSTS, figure, summarise, tables, without
-from benchmarks.runs import Curve, Key, Run, complete, judge, load, machine
+from benchmarks.adaptation_tables import ABLATION, COSTS, summarise, tables, without
+from benchmarks.runs import Curve, Key, Run, complete, figure, judge, load, machine, refuse_unknown, write
 from evaluate import choose_contexts
 from memagent.agents import MemoryAlgorithm
 from memagent.evaluation.figures import png
@@ -109,12 +109,7 @@ class Options:
 
 def main(options: Options) -> None:
     """Run what is missing, then summarise."""
-    known = {agent for agents in GROUPS.values() for agent in agents}
-    if unknown := (set(options.tasks) - set(GROUPS)) | (set(options.agents) - known):
-        raise SystemExit(
-            f"There is no {', '.join(sorted(unknown))}; there are the tasks {'; '.join(GROUPS)} "
-            f"and the agents {'; '.join(sorted(known))}."
-        )
+    refuse_unknown(options.tasks, options.agents, GROUPS)
     runs: dict[Key, Run] = {(r["task"], r["agent"], r["seed"]): r for r in load(RESULTS)["runs"]}
     wanted: list[Key] = [
         (task, agent, seed)
@@ -254,11 +249,11 @@ def save(runs: list[Run]) -> None:
         "settings": settings,
         "summary": summary,
     }
-    lines = ",\n".join(json.dumps(r) for r in ordered)  # one line a run
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps(data, indent=1)[:-2] + f',\n "runs": [\n{lines}\n]}}\n')
+    write(RESULTS, data, ordered)
     RESULTS.with_suffix(".md").write_text(tables(summary))
-    RESULTS.with_suffix(".png").write_bytes(png(figure(everything, {task: STEPS[task] for task in DRIFTING})))
+    RESULTS.with_suffix(".png").write_bytes(
+        png(figure(everything, [*AGENTS, *ORACLE], {task: STEPS[task] for task in DRIFTING}))
+    )
 
 
 if __name__ == "__main__":

@@ -1,14 +1,12 @@
-"""What the runs of benchmarks.adaptation say: a summary for JSON, tables in Markdown, learning curves."""
+"""What the runs of benchmarks.adaptation say: a summary for JSON, tables in Markdown."""
 
 from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
 import numpy as np
-from matplotlib.artist import Artist
-from matplotlib.figure import Figure
 
-from benchmarks.runs import Run, draw_curves, rounded, scores
+from benchmarks.runs import Run, rounded, scores
 from benchmarks.tables import markdown, plain, shown
 from memagent.evaluation.intervals import interval, paired_difference
 
@@ -171,21 +169,3 @@ def cost_cells(of: Mapping[str, Mapping[str, float]]) -> list[str]:
 def seeds(part: Mapping[str, Any]) -> str:
     """The scores of the seeds."""
     return ", ".join(plain(score) for score in part["seeds"])
-
-
-def figure(runs: Sequence[Run], steps: Mapping[str, int]) -> Figure:
-    """Training return of every agent over environment steps, one panel for each task of `steps` that has runs."""
-    tasks = [task for task in steps if any(r["task"] == task for r in runs)]
-    agents = [*KINDS, *map(without, KINDS), "oracle"]
-    picture = Figure(figsize=(4.6 * max(1, len(tasks)), 4.6), layout="constrained")
-    panels = np.atleast_1d(picture.subplots(1, max(1, len(tasks))))
-    handles: dict[str, Artist] = {}
-    for axes, task in zip(panels, tasks, strict=False):
-        of = by_agent([r for r in runs if r["task"] == task])
-        draw_curves(axes, {a: [r["curve"] for r in of.get(a, [])] for a in agents}, steps[task])
-        axes.set_title(task, fontsize=11)
-        axes.set(xlabel="environment steps", ylabel="return of training episodes")
-        lines, names = axes.get_legend_handles_labels()
-        handles |= dict(zip(names, lines, strict=True))
-    picture.legend(list(handles.values()), list(handles), loc="outside lower center", ncols=7, frameon=False)
-    return picture

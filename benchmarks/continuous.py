@@ -27,9 +27,9 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.vec_env import VecEnv
 
 import envs
-from benchmarks.continuous_tables import SAMPLED, figure, summarise, tables
+from benchmarks.continuous_tables import SAMPLED, summarise, tables
 from benchmarks.rivals import RIVALS, PredictPlayer, RandomPlayer
-from benchmarks.runs import Curve, Key, Run, complete, judge, load, machine
+from benchmarks.runs import Curve, Key, Run, complete, figure, judge, load, machine, refuse_unknown, write
 from evaluate import choose_contexts
 from memagent.agents import MemoryAlgorithm
 from memagent.evaluation.figures import png
@@ -102,12 +102,7 @@ class Options:
 
 def main(options: Options) -> None:
     """Run what is missing, then summarise."""
-    known = {agent for agents in AGENTS.values() for agent in agents}
-    if unknown := (set(options.tasks) - set(AGENTS)) | (set(options.agents) - known):
-        raise SystemExit(
-            f"There is no {', '.join(sorted(unknown))}; there are the tasks {'; '.join(AGENTS)} "
-            f"and the agents {'; '.join(sorted(known))}."
-        )
+    refuse_unknown(options.tasks, options.agents, AGENTS)
     runs: dict[Key, Run] = {(r["task"], r["agent"], r["seed"]): r for r in load(RESULTS)["runs"]}
     wanted: list[Key] = [
         (task, agent, seed)
@@ -250,9 +245,7 @@ def save(runs: list[Run]) -> None:
         "settings": ours | {name: dict(rival.settings) for name, rival in RIVALS.items()},
         "summary": summary,
     }
-    lines = ",\n".join(json.dumps(r) for r in ordered)  # one line a run
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps(data, indent=1)[:-2] + f',\n "runs": [\n{lines}\n]}}\n')
+    write(RESULTS, data, ordered)
     RESULTS.with_suffix(".md").write_text(tables(summary))
     RESULTS.with_suffix(".png").write_bytes(png(figure(ordered, [*OURS, *RIVALS], STEPS)))
 

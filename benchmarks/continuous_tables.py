@@ -1,14 +1,12 @@
-"""What the runs of benchmarks.continuous say: a summary for JSON, tables in Markdown, learning curves."""
+"""What the runs of benchmarks.continuous say: a summary for JSON, tables in Markdown."""
 
 from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
 import numpy as np
-from matplotlib.artist import Artist
-from matplotlib.figure import Figure
 
-from benchmarks.runs import Run, draw_curves, rounded, scores
+from benchmarks.runs import Run, rounded, scores
 from benchmarks.tables import markdown, shown
 from memagent.evaluation.intervals import interval
 from memagent.evaluation.metrics import recovery_time
@@ -157,21 +155,3 @@ def row(name: str, entry: Mapping[str, Any]) -> list[str]:
     kinds = ("unadapted", "sampled")
     told = [shown(mine.get(split, {}).get(kind)) for split in SPLITS for kind in kinds]
     return [name, *told, overcome, f"{mine['updates']:,}", f"{mine['train_seconds']:,} s"]
-
-
-def figure(runs: Sequence[Run], agents: Sequence[str], steps: Mapping[str, int]) -> Figure:
-    """Training return of every agent over environment steps, one panel for each task of `steps` that has runs."""
-    runs = [r for r in runs if r.get("curve")]
-    tasks = [task for task in steps if any(r["task"] == task for r in runs)]
-    picture = Figure(figsize=(4.6 * max(1, len(tasks)), 4.6), layout="constrained")
-    panels = np.atleast_1d(picture.subplots(1, max(1, len(tasks))))
-    handles: dict[str, Artist] = {}
-    for axes, task in zip(panels, tasks, strict=False):
-        mine = [r for r in runs if r["task"] == task]
-        draw_curves(axes, {a: [r["curve"] for r in mine if r["agent"] == a] for a in agents}, steps[task])
-        axes.set_title(task, fontsize=11)
-        axes.set(xlabel="environment steps", ylabel="return of training episodes")
-        lines, names = axes.get_legend_handles_labels()
-        handles |= dict(zip(names, lines, strict=True))
-    picture.legend(list(handles.values()), list(handles), loc="outside lower center", ncols=8, frameon=False)
-    return picture

@@ -12,7 +12,9 @@ from typing import Any
 
 import numpy as np
 import torch
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import VecEnv
 
@@ -135,6 +137,41 @@ def draw_curves(axes: Axes, curves: Mapping[str, Sequence[Sequence[float | None]
         axes.plot(x[ended], lines.mean(0)[ended], color=f"C{i}", linewidth=2, label=variant)
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(alpha=0.25)
+
+
+def figure(runs: Sequence[Run], agents: Sequence[str], steps: Mapping[str, int]) -> Figure:
+    """Training return of every agent over environment steps, one panel for each task of `steps` that has runs."""
+    runs = [r for r in runs if r.get("curve")]
+    tasks = [task for task in steps if any(r["task"] == task for r in runs)]
+    picture = Figure(figsize=(4.6 * max(1, len(tasks)), 4.6), layout="constrained")
+    panels = np.atleast_1d(picture.subplots(1, max(1, len(tasks))))
+    handles: dict[str, Artist] = {}
+    for axes, task in zip(panels, tasks, strict=False):
+        mine = [r for r in runs if r["task"] == task]
+        draw_curves(axes, {a: [r["curve"] for r in mine if r["agent"] == a] for a in agents}, steps[task])
+        axes.set_title(task, fontsize=11)
+        axes.set(xlabel="environment steps", ylabel="return of training episodes")
+        lines, names = axes.get_legend_handles_labels()
+        handles |= dict(zip(names, lines, strict=True))
+    picture.legend(list(handles.values()), list(handles), loc="outside lower center", ncols=8, frameon=False)
+    return picture
+
+
+def refuse_unknown(tasks: Iterable[str], agents: Iterable[str], groups: Mapping[str, Iterable[str]]) -> None:
+    """SystemExit where a task is none of `groups`, or an agent is in none of them."""
+    known = {agent for group in groups.values() for agent in group}
+    if unknown := (set(tasks) - set(groups)) | (set(agents) - known):
+        raise SystemExit(
+            f"There is no {', '.join(sorted(unknown))}; there are the tasks {'; '.join(groups)} "
+            f"and the agents {'; '.join(sorted(known))}."
+        )
+
+
+def write(path: Path, data: Mapping[str, Any], runs: Iterable[Run]) -> None:
+    """Write `data` and, one line each, the runs as JSON."""
+    lines = ",\n".join(json.dumps(r) for r in runs)
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps(data, indent=1)[:-2] + f',\n "runs": [\n{lines}\n]}}\n')
 
 
 def scores(runs: Iterable[Run], split: str, adapted: bool, records: str = "contexts") -> np.ndarray:

@@ -73,9 +73,8 @@ class Acting:
                 newest=config.phase_signal == "none",
             )
         self._next_fit = np.ones(self.num_envs, np.int64)  # runs of a phase at which its context is fitted
-        self._last: tuple[np.ndarray, np.ndarray, np.ndarray] | None = (
-            None  # obs, action, reward of the last step
-        )
+        # Observation, action and reward of the last step.
+        self._last: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None
 
     def act(self, obs: np.ndarray) -> np.ndarray:
         """Fit contexts where it is time, advance the memory by obs [E, O]; the actions [E, ...]."""
