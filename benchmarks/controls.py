@@ -32,7 +32,7 @@ from stable_baselines3.common.vec_env import VecEnv
 import envs
 from benchmarks.aids import PaidSpeed, SignUndone
 from benchmarks.rivals import PredictPlayer
-from benchmarks.runs import Curve, Key, Run, complete, judge, load, machine, rounded, scores
+from benchmarks.runs import Curve, Key, Run, complete, judge, load, machine, rounded, scores, write
 from evaluate import choose_contexts
 from memagent.evaluation.intervals import interval
 from memagent.evaluation.protocol import Context, Player
@@ -262,9 +262,7 @@ def save(runs: list[Run]) -> None:
         },
         "summary": summary,
     }
-    lines = ",\n".join(json.dumps(r) for r in ordered)  # one line a run
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps(data, indent=1)[:-2] + f',\n "runs": [\n{lines}\n]}}\n')
+    write(RESULTS, data, ordered)
     RESULTS.with_suffix(".md").write_text(table(summary))
 
 
