@@ -154,6 +154,7 @@ def run(task: str, name: str, seed: int) -> Run:
     agent, curve = make_agent(config, make_env(config.num_envs, seed)), Curve()
     began, began_cpu = time.perf_counter(), time.process_time()
     agent.learn(config.total_timesteps, curve)
+    agent.save(trained(task, name, seed))
     return {
         "task": task,
         "agent": name,
@@ -171,6 +172,11 @@ def run(task: str, name: str, seed: int) -> Run:
             adapts=agent_of.adapts,
         ),
     }
+
+
+def trained(task: str, name: str, seed: int) -> Path:
+    """Where the agent of a run is kept, for other benchmarks; git ignores it."""
+    return Path(__file__).parent / "agents" / f"{task.replace('/', '-')}, {name}, {seed}.zip"
 
 
 def contexts_of(task: str, config: RunConfig) -> list[Context]:
