@@ -8,18 +8,23 @@ trains the model through the inner steps.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from memagent.dynamics import DynamicsModel, Outcomes, gaussian_loss
+from memagent.dynamics import DynamicsModel, Outcomes, gaussian_loss, surprise
 from memagent.meta import MetaConfig, MetaLearner
 
-PhaseSignal = Literal["info", "none"]
+PhaseSignal = Literal["info", "detect", "none"]
 SCALE_RATE = 0.02
 """Share of the newest contexts in the running mean of their squares."""
+LOW_PEAK = 0.25
+"""Evidence in nats from which a peak counts: lower ones say nothing of how high they can be."""
+PEAKS, STEPS = 100, 20_000
+"""Over how many peaks and over how many steps the tail of the evidence is followed."""
 
 
 @dataclass(frozen=True)
@@ -29,9 +34,12 @@ class AdaptConfig:
     enabled: bool = True
     """Train the dynamics model, fit the context while acting, and tell it to memory and heads."""
     phase_signal: PhaseSignal = "info"
-    """"info": the environment's `info["phase"]` tells of a change (a labelled setting); context and memory begin anew.
-    "none": while acting nobody tells, and the newest steps are fitted, whatever phase they are of; training still draws
-    the steps of a phase by its label."""
+    """How a change is known of. "info": the environment's `info["phase"]` tells (a labelled setting). "detect": by
+    itself, from what the dynamics model makes of what happens (`memagent.belief`); no label is read, in training neither.
+    "none": not at all; the newest steps are fitted, whatever phase they are of, and training draws the steps of a phase
+    by its label. Where a change is known of, context and memory begin anew."""
+    false_alarms: float = 1.0
+    """Alarms that may be raised without a change in 10,000 steps of an environment; fewer come later, and miss more."""
     context_dim: int = 16
     """Numbers in the context vector."""
     steps_ahead: int = 8
@@ -52,6 +60,8 @@ class AdaptConfig:
         for name in ("context_dim", "steps_ahead", "hidden_size", "train_support", "support"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; give a whole number, 1 or more.")
+        if not self.false_alarms > 0:
+            raise ValueError(f"false_alarms is {self.false_alarms}; give a number above 0, per 10,000 steps.")
         if self.young < 0:
             raise ValueError(f"young is {self.young}; give a whole number, 0 or more.")
 
@@ -66,12 +76,16 @@ class ContextModel(nn.Module):
     """
 
     mean_square: Tensor
+    peak_rate: Tensor
+    peak_excess: Tensor
 
     def __init__(self, input_dim: int, outcome_dim: int, adapt: AdaptConfig, meta: MetaConfig | None) -> None:
         super().__init__()
         self.model = DynamicsModel(input_dim, outcome_dim, adapt.context_dim, adapt.hidden_size)
         self.meta = MetaLearner({"context": torch.zeros(adapt.context_dim)}, meta)
         self.register_buffer("mean_square", torch.ones(()))
+        self.register_buffer("peak_rate", torch.tensor(0.01))  # peaks of the evidence above LOW_PEAK, a step
+        self.register_buffer("peak_excess", torch.tensor(0.5))  # their mean height above it, in nats
 
     @property
     def context_dim(self) -> int:
@@ -117,6 +131,31 @@ class ContextModel(nn.Module):
         context = told * self.mean_square.sqrt()
         mean, _ = self.model(rows.inputs.unsqueeze(-2), context)
         return (mean.squeeze(-2) - rows.outcome).square().mean(-1)
+
+    @torch.no_grad()
+    def evidence_against(self, told: Tensor, rows: Outcomes) -> Tensor:
+        """By how many nats z = 0 explains rows [K, S, ...] better than contexts as told [K, Z]: [K, S]."""
+        context = told * self.mean_square.sqrt()
+        encoded = self.model.encode(rows.inputs)
+        of_both = [self.model.decode(encoded, z) for z in (context, torch.zeros_like(context))]
+        known, unknown = (surprise(*of, rows.outcome).sum(-1) for of in of_both)
+        return known - unknown
+
+    def observe_peaks(self, peaks: Tensor, steps: int) -> None:
+        """Follow how often and how far the evidence rises while nothing changes: peaks [n] within `steps` steps."""
+        high = peaks[peaks > LOW_PEAK]
+        self.peak_rate.lerp_(self.peak_rate.new_tensor(len(high) / steps), min(1.0, steps / STEPS))
+        if len(high):
+            self.peak_excess.lerp_(high.mean() - LOW_PEAK, min(1.0, len(high) / PEAKS))
+
+    def alarm_threshold(self, false_alarms: float) -> float:
+        """The evidence, in nats, that is exceeded `false_alarms` times in 10,000 steps while nothing changes.
+
+        Peaks over a low threshold have an exponential tail in the simplest case of extreme value theory (Pickands 1975,
+        Statistical Inference Using Extreme Order Statistics), whose mean and rate training has followed.
+        """
+        rate, excess = self.peak_rate.item(), self.peak_excess.item()
+        return LOW_PEAK + excess * max(0.0, math.log(max(rate, 1e-12) * 1e4 / false_alarms))
 
     def loss(self, context: Tensor, rows: Outcomes) -> Tensor:
         """The loss of every row [K, S, ...] under the contexts [K, Z] -> [K, S]."""

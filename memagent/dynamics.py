@@ -76,8 +76,13 @@ def gaussian_loss(mean: Tensor, log_var: Tensor, outcome: Tensor) -> Tensor:
     (Seitzer et al. 2022, On the Pitfalls of Heteroscedastic Uncertainty Estimation, https://arxiv.org/abs/2203.09168,
     eq. 4).
     """
-    loss = 0.5 * ((outcome - mean).square() * (-log_var).exp() + log_var)
+    loss = surprise(mean, log_var, outcome)
     return (loss * (BETA * log_var.detach()).exp()).mean(-1)
+
+
+def surprise(mean: Tensor, log_var: Tensor, outcome: Tensor) -> Tensor:
+    """-log N(outcome; mean, exp(log_var)) in nats, without the constant; any shape."""
+    return 0.5 * ((outcome - mean).square() * (-log_var).exp() + log_var)
 
 
 def runs(obs: Tensor, change: Tensor, action: Tensor, reward: Tensor, final: Tensor, k: int) -> Outcomes:

@@ -7,8 +7,9 @@ and heads are told is passed in.
 from __future__ import annotations
 
 import math
+import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional
 
+from memagent.belief import Belief, BeliefTracker
 from memagent.context import AdaptConfig, ContextModel
 from memagent.extractor import MemoryExtractor
 from memagent.heads import ActorCriticHeads, DuelingHead, PredictionHead
@@ -38,11 +40,12 @@ class MemoryPolicy(BasePolicy, ABC):
         memory: which memory, and its sizes.
         features_dim: D, size of the features the heads see.
         head_size: hidden units of each head.
-        change_dim: C, size of the change of the observation that the prediction head predicts; None: all of it.
+        layout: where the observation holds the parts that TransitionObservation gives it; None: it holds none, and
+            `predict` cannot see what its actions did.
+        reward_scale: factor on rewards before they are predicted.
         prediction_steps: k, the actions that it is told.
         adapt: the context vector; None, or not enabled: there is none.
         meta: the inner loop that fits it.
-        start_index: where the observation holds its episode-start flag, None where it holds none.
     """
 
     features_extractor: MemoryExtractor
@@ -57,9 +60,9 @@ class MemoryPolicy(BasePolicy, ABC):
         memory: MemoryConfig | None = None,
         features_dim: int = 128,
         head_size: int = 128,
-        change_dim: int | None = None,
+        layout: Mapping[str, tuple[int, int]] | None = None,
+        reward_scale: float = 1.0,
         prediction_steps: int = 1,
-        start_index: int | None = -1,
         adapt: AdaptConfig | None = None,
         meta: MetaConfig | None = None,
     ) -> None:
@@ -67,7 +70,7 @@ class MemoryPolicy(BasePolicy, ABC):
         extractor_kwargs: dict[str, Any] = {
             "features_dim": features_dim,
             "memory": memory or MemoryConfig(),
-            "start_index": start_index,
+            "start_index": layout["start"][0] if layout else None,
             "context_dim": adapt.context_dim if adapt else 0,
         }
         super().__init__(
@@ -84,11 +87,12 @@ class MemoryPolicy(BasePolicy, ABC):
         self.target_heads = self.make_heads().requires_grad_(False)
         self.target_heads.load_state_dict(self.heads.state_dict())
         action_dim = spaces.flatdim(action_space)
-        change_dim = change_dim or observation_space.shape[0]
+        self.layout, self.reward_scale = layout, reward_scale
+        change_dim = layout["change"][1] - layout["change"][0] if layout else observation_space.shape[0]
         self.prediction = PredictionHead(features_dim, prediction_steps * action_dim, change_dim, head_size)
         self.run_dims = (observation_space.shape[0], action_dim, change_dim + 1)
         groups: list[dict[str, Any]] = [{"params": self.online_parameters(), "factor": 1.0}]
-        self.context_model = None
+        self.adapt, self.context_model = adapt, None
         if adapt:
             inputs = observation_space.shape[0] + adapt.steps_ahead * action_dim
             self.context_model = ContextModel(inputs, change_dim + 1, adapt, meta)
@@ -191,6 +195,37 @@ class MemoryPolicy(BasePolicy, ABC):
         """Actions [E, *A] in the units of the action space as vectors [E, A]."""
         return self.as_vectors(torch.from_numpy(np.asarray(self.scaled(actions)))).numpy()
 
+    def last_step(
+        self,
+        obs: np.ndarray,
+        before: np.ndarray,
+        action: np.ndarray | None = None,
+        reward: np.ndarray | None = None,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The step from observations `before` to `obs` [E, O]: its action as a vector and what happened.
+
+        Both are read off `obs` where it holds them; `action` [E, *A] and `reward` [E], in the environment's units, are
+        for where it does not.
+
+        Returns:
+            The action [E, A]; the change of the observation and the scaled reward, [E, C + 1].
+        """
+        if self.layout is not None:
+            change, vector, paid = (obs[:, slice(*self.layout[p])] for p in ("change", "action", "reward"))
+            if isinstance(self.action_space, spaces.Box):
+                vector = self.scaled(vector.reshape(-1, *self.action_space.shape)).reshape(len(obs), -1)
+        elif action is None or reward is None:  # no step yet
+            change, vector, paid = obs - obs, np.zeros((len(obs), self.run_dims[1])), np.zeros((len(obs), 1))
+        else:
+            change, vector, paid = obs - before, self.action_vectors(action), reward[:, None]
+        return vector, np.concatenate((change, self.reward_scale * paid), -1, dtype=np.float32)
+
+    def tracker(self, detects: bool) -> BeliefTracker | None:
+        """What follows a stream's phases and fits their contexts; None where there is no context."""
+        if self.context_model is None or self.adapt is None:
+            return None
+        return BeliefTracker(self.context_model, self.adapt, self.run_dims, detects)
+
     def _predict(self, observation: Any, deterministic: bool = False) -> Tensor:
         """The action of a first step; `predict` carries memory, this is SB3's stateless hook."""
         features = self.features_extractor(observation)
@@ -210,21 +245,27 @@ class MemoryPolicy(BasePolicy, ABC):
         state: tuple[np.ndarray, ...] | None = None,
         episode_start: np.ndarray | None = None,
         deterministic: bool = False,
+        adapt: bool = True,
     ) -> tuple[np.ndarray, tuple[np.ndarray, ...] | None]:
-        """The action, and the memory after this observation.
+        """The action, and what is remembered after this observation: the memory, and the belief about the plant.
 
-        The result depends on the weights and on these arguments alone, sampled actions on PyTorch's generator too:
-        random exploration and adaptation belong to learning and to the evaluation protocol; the context is 0 here.
+        The result depends on the weights and on these arguments alone, sampled actions on PyTorch's generator too. What
+        the last action did is read off the observation, so that a loop of `predict` adapts, and notices by itself where
+        the plant changes (`memagent.belief`; not with `phase_signal="none"`).
 
         Args:
             observation: [O] or [E, O].
-            state: what the last call returned; None for an empty memory.
-            episode_start: [E] bool, where the memory is emptied first; None: nowhere.
+            state: what the last call returned; None where nothing is remembered.
+            episode_start: [E] bool, where the memory is emptied first; None: nowhere. The belief outlives the episode.
             deterministic: the greedy action; else one sampled from the policy, where it is a distribution
                 (`MemoryActorCriticPolicy`), as in SB3.
+            adapt: fit the context to what happens; else it is 0, and the state is the memory alone.
 
         Returns:
             Actions [E, ...] (no E for a single observation) and the state, a tuple of arrays with leading E.
+
+        Raises:
+            ValueError: the observation is a dict, or the state is none that such a call returns.
         """
         self.set_training_mode(False)
         if isinstance(observation, dict):
@@ -235,15 +276,53 @@ class MemoryPolicy(BasePolicy, ABC):
         assert self.observation_space.shape is not None
         batched = obs.ndim > len(self.observation_space.shape)
         obs = obs if batched else obs[None]
-        memory = self.initial_state(len(obs))
-        if state is not None:
-            memory = type(memory)(*(torch.as_tensor(s, device=self.device) for s in state))
         start = (
             np.zeros(len(obs), bool) if episode_start is None else np.asarray(episode_start, bool).reshape(-1)
         )
-        features, memory = self.advance(obs, start, memory)
+        tracker = self._adapting(adapt)
+        memory, belief = self._remembered(state, len(obs), tracker)
+        context = None
+        if tracker is not None and belief is not None:
+            step = self.last_step(obs, belief.obs)
+            goes_on = ~start if state is not None else np.zeros(len(obs), bool)
+            start = start | tracker.observe(belief, obs, *step, goes_on=goes_on).alarm
+            context = torch.from_numpy(belief.context).to(self.device)
+        features, memory = self.advance(obs, start, memory, context)
         actions = self.actions(features, noise=self._noise(len(obs), deterministic))
-        return actions if batched else actions[0], tuple(s.cpu().numpy() for s in memory)
+        kept = (*(part.cpu().numpy() for part in memory), *(belief or ()))
+        return actions if batched else actions[0], kept
+
+    def _adapting(self, asked: bool) -> BeliefTracker | None:
+        """What moves the belief of `predict` on; None where it holds none."""
+        tracker = self.tracker(detects=self.adapt is not None and self.adapt.phase_signal != "none")
+        if not asked or tracker is None:
+            return None
+        if self.layout is None:
+            warnings.warn(
+                "predict cannot adapt: the observation does not show what the last action did. Wrap the environment in "
+                "envs.TransitionObservation before training, or pass adapt=False.",
+                stacklevel=4,
+            )
+            return None
+        return tracker
+
+    def _remembered(
+        self, state: Sequence[np.ndarray] | None, count: int, tracker: BeliefTracker | None
+    ) -> tuple[Any, Belief | None]:
+        """Memory and belief of `count` sequences out of a state of `predict`; the latter in arrays of its own."""
+        memory, belief = self.initial_state(count), tracker.empty(count) if tracker else None
+        if state is None:
+            return memory, belief
+        parts = len(memory)
+        shapes = [tuple(np.shape(part)) for part in state]
+        expected = [tuple(part.shape) for part in (*memory, *(belief or ()))]
+        if shapes != expected:
+            raise ValueError(
+                f"predict was given a state with parts of shapes {shapes}; expected {expected}: pass what the last "
+                "call returned, for as many observations and with the same `adapt`, or None to begin anew."
+            )
+        memory = type(memory)(*(torch.as_tensor(s, device=self.device) for s in state[:parts]))
+        return memory, belief and Belief(*(np.array(part) for part in state[parts:]))
 
 
 class MemoryQPolicy(MemoryPolicy):

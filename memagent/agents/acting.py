@@ -1,25 +1,21 @@
-"""Acting in E environments at once: memory carried from step to step, a context fitted to each environment's phase.
+"""Acting in E environments at once: memory and belief carried from step to step.
 
 Collecting experience and judging a trained agent go through the same object.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from memagent.agents.phase import PhaseRuns
-from memagent.context import AdaptConfig
-from memagent.dynamics import Outcomes
+from memagent.belief import Belief, BeliefTracker, Observed
 from memagent.policies import MemoryPolicy
 
 MemoryScope = Literal["episode", "phase", "lifetime"]
-Fit = Callable[[Outcomes], Tensor]
-Happened = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 
 
 class Acting:
@@ -30,10 +26,7 @@ class Acting:
     Args:
         policy: weights; read at every step, never written.
         num_envs: E.
-        config: when and on what the context is fitted.
-        fit: fits the context of n environments to runs of their phases, [n, S, ...] -> [n, Z]; None: it stays 0.
-        happened: the change of the observation and the scaled reward [n, C + 1] of steps with these observations
-            [n, O], next observations [n, O] and rewards [n].
+        tracker: follows the phase of each environment and fits its context; None: the context stays 0.
         memory_scope: how long memory lives.
         sample_with: samples the actions, where the policy is a distribution; None: the greedy ones.
     """
@@ -42,53 +35,53 @@ class Acting:
         self,
         policy: MemoryPolicy,
         num_envs: int,
-        config: AdaptConfig,
-        fit: Fit | None,
-        happened: Happened,
+        tracker: BeliefTracker | None,
         *,
         memory_scope: MemoryScope = "episode",
         sample_with: np.random.Generator | None = None,
     ) -> None:
-        self.policy, self.num_envs, self.config, self.fit = policy, num_envs, config, fit
-        self.happened, self.memory_scope, self.sample_with = happened, memory_scope, sample_with
+        self.policy, self.num_envs, self.tracker = policy, num_envs, tracker
+        self.memory_scope, self.sample_with = memory_scope, sample_with
         self.reset()
 
     def reset(self) -> None:
         """A new stream: empty memory, context 0, no runs to fit it to."""
-        policy, config = self.policy, self.config
+        policy = self.policy
         self.state = self.before = policy.initial_state(self.num_envs)
         self.episode_start = np.ones(self.num_envs, bool)
         self.memory_start = np.ones(self.num_envs, bool)
         self.phase = np.full(self.num_envs, -1, np.int64)
-        self.features = torch.zeros(self.num_envs, policy.features_dim)
-        self.context = torch.zeros(self.num_envs, policy.context_dim, device=policy.device)
-        self.runs: PhaseRuns | None = None
-        if self.fit is not None:
-            sizes = policy.run_dims
-            self.runs = PhaseRuns(
-                self.num_envs,
-                config.steps_ahead,
-                config.support,
-                *sizes,
-                newest=config.phase_signal == "none",
-            )
-        self._next_fit = np.ones(self.num_envs, np.int64)  # runs of a phase at which its context is fitted
-        # Observation, action and reward of the last step.
-        self._last: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None
+        self.features = torch.zeros(self.num_envs, policy.features_dim, device=policy.device)
+        self.belief: Belief | None = self.tracker.empty(self.num_envs) if self.tracker else None
+        self.observed = Observed.nothing(self.num_envs)
+        self._last: tuple[np.ndarray, np.ndarray] | None = None  # action and reward of the last step
+
+    @property
+    def context(self) -> Tensor:
+        """What memory and heads are told of each environment, [E, Z]."""
+        policy = self.policy
+        if self.belief is None:
+            return torch.zeros(self.num_envs, policy.context_dim, device=policy.device)
+        return torch.from_numpy(self.belief.context).to(policy.device)
 
     def act(self, obs: np.ndarray) -> np.ndarray:
-        """Fit contexts where it is time, advance the memory by obs [E, O]; the actions [E, ...]."""
-        if self.runs is not None:
-            if self._last is not None:
-                self._add(np.flatnonzero(~self.episode_start), obs)
-            self._fit_contexts()
-            self._seen = obs
+        """Learn from the step that led to obs [E, O], then advance the memory by obs; the actions [E, ...]."""
+        if self.tracker is not None:
+            self._believe(obs)
         self.before = self.state
         self.features, self.state = self.policy.advance(obs, self.memory_start, self.before, self.context)
         noise = None
         if self.sample_with is not None:
             noise = self.policy.draw_noise(self.sample_with, (self.num_envs,))
         return self.policy.actions(self.features, noise)
+
+    def _believe(self, obs: np.ndarray) -> None:
+        """Take in the last step; an alarm empties the memory, and z has begun anew."""
+        assert self.tracker is not None and self.belief is not None
+        action, reward = self._last or (None, None)
+        step = self.policy.last_step(obs, self.belief.obs, action, reward)
+        self.observed = self.tracker.observe(self.belief, obs, *step, goes_on=~self.episode_start)
+        self.memory_start = self.memory_start | self.observed.alarm
 
     def observe(
         self,
@@ -109,64 +102,31 @@ class Acting:
         changed = (phase != self.phase) & (self.phase >= 0)
         self.phase = phase
         told = np.zeros_like(done)
-        if self.runs is not None:
-            if self.config.phase_signal == "info":
-                told = changed
-                self._begin_anew(np.flatnonzero(told))
-            self._last = (self._seen, self.policy.action_vectors(action), reward)
+        self._last = (action, reward)
+        if self.tracker is not None and self.tracker.config.phase_signal == "info":
+            told = changed
+            self.tracker.begin_anew(self.belief, np.flatnonzero(told))
         if done.any():
             self._finish(np.flatnonzero(done), infos)
         self.episode_start = done.copy()
         starts = {"episode": done, "phase": changed, "lifetime": np.zeros_like(done)}[self.memory_scope]
         self.memory_start = starts | told
 
-    def _begin_anew(self, envs: np.ndarray) -> None:
-        """A new phase in `envs`: the step just done is its first."""
-        if envs.size:
-            assert self.runs is not None
-            self.runs.forget(envs)
-            self.context[envs] = 0.0
-            self._next_fit[envs] = 1
-
-    def _add(self, envs: np.ndarray, next_obs: np.ndarray) -> None:
-        """Complete the last step of `envs` [n] by the observations after it, [E, O]."""
-        assert self.runs is not None and self._last is not None
-        obs, action, reward = (part[envs] for part in self._last)
-        self.runs.add(envs, obs, action, self.happened(obs, next_obs[envs], reward))
-
-    def _fit_contexts(self) -> None:
-        """Fit the contexts of those environments whose phase has seen enough since the last fit."""
-        assert self.runs is not None and self.fit is not None
-        count, size, young = self.runs.count, self.config.support, self.config.young
-        envs = np.flatnonzero(count >= self._next_fit)
-        if envs.size:
-            self.context[envs] = self.fit(self.runs.outcomes(envs, self.policy.device))
-            grown = np.minimum(count, size) // 16 if self.runs.newest else count // 4
-            wait = np.where(count < young, 1, np.maximum(grown, 1))
-            self._next_fit[envs] = (count + wait)[envs]
-
     def _finish(self, envs: np.ndarray, infos: Sequence[Mapping[str, Any]]) -> None:
-        """Show memory and runs of the environments that ended an episode the final observation."""
+        """Show a memory that outlives the episode the final observation of the environments that ended one."""
+        if self.memory_scope == "episode":
+            return
         final_obs = np.stack([infos[e]["terminal_observation"] for e in envs])
-        if self.runs is not None:
-            next_obs = self._seen.copy()
-            next_obs[envs] = final_obs
-            self._add(envs, next_obs)
-            self.runs.end_episode(envs)
-        if self.memory_scope != "episode":
-            after = select(self.state, envs)
-            _, final_state = self.policy.advance(
-                final_obs, np.zeros(len(envs), bool), after, self.context[envs]
-            )
-            self.state = type(self.state)(
-                *(
-                    s.index_copy(0, torch.from_numpy(envs), f)
-                    for s, f in zip(self.state, final_state, strict=True)
-                )
-            )
+        after = select(self.state, envs)
+        index = torch.from_numpy(envs).to(self.policy.device)
+        _, final_state = self.policy.advance(
+            final_obs, np.zeros(len(envs), bool), after, self.context[index]
+        )
+        self.state = type(self.state)(
+            *(s.index_copy(0, index, f) for s, f in zip(self.state, final_state, strict=True))
+        )
 
 
 def select(state: Any, envs: np.ndarray) -> Any:
     """The memory state of some environments."""
-    index = torch.from_numpy(envs)
-    return type(state)(*(s[index] for s in state))
+    return type(state)(*(s[torch.from_numpy(envs).to(s.device)] for s in state))

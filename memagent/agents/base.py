@@ -9,6 +9,7 @@ import io
 import pathlib
 import warnings
 from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -26,6 +27,10 @@ from memagent.memory import MemoryConfig
 from memagent.meta import MetaConfig
 from memagent.policies import MemoryPolicy
 from memagent.replay import PrioritizedSequenceBuffer, ReplayConfig
+
+
+LONGEST_STRETCH = 512
+"""Steps after which a believed phase begins another stretch of the replay."""
 
 
 class MemoryAlgorithm(SequenceLearner, ABC):
@@ -127,7 +132,6 @@ class MemoryAlgorithm(SequenceLearner, ABC):
             self.env.seed(int(np.random.SeedSequence(self.seed).generate_state(1)[0]))
         if not hasattr(self, "generator"):  # else `load` has put the saved one here
             self.generator = np.random.default_rng(self.seed)
-        change = self.transition_layout["change"] if self.transition_layout else None
         policy = self.policy_class(
             self.observation_space,
             self.action_space,
@@ -135,8 +139,8 @@ class MemoryAlgorithm(SequenceLearner, ABC):
             memory=self.memory_config,
             adapt=self.adapt_config,
             meta=self.meta_config,
-            start_index=self.transition_layout["start"][0] if self.transition_layout else None,
-            change_dim=change[1] - change[0] if change else None,
+            layout=self.transition_layout,
+            reward_scale=self.learner.reward_scale,
             prediction_steps=self.learner.prediction_steps,
             **self.policy_kwargs,
         )
@@ -187,14 +191,11 @@ class MemoryAlgorithm(SequenceLearner, ABC):
             adapt: whether the context is fitted; None: as configured.
             sample_with: samples the actions, where the policy is a distribution; None: the greedy ones.
         """
-        model = self.policy.context_model
-        adapts = model is not None and (adapt is None or adapt)
+        tracker = self.policy.tracker(detects=self.adapt_config.phase_signal == "detect")
         return Acting(
             self.policy,
             num_envs,
-            self.adapt_config,
-            model.infer if adapts else None,  # type: ignore[union-attr]  # adapts: there is a model
-            self.happened,
+            tracker if adapt is None or adapt else None,
             memory_scope=self.learner.memory_scope,
             sample_with=sample_with,
         )
@@ -235,7 +236,7 @@ class MemoryAlgorithm(SequenceLearner, ABC):
         infos: list[dict[str, Any]],
     ) -> None:
         assert isinstance(self._last_obs, np.ndarray)
-        acting, phase = self.acting, np.array([info.get("phase", 0) for info in infos], np.int64)
+        acting, phase = self.acting, self._phases(infos)
         self.replay_buffer.add(
             np.arange(self.n_envs),
             obs=self._last_obs,
@@ -266,7 +267,21 @@ class MemoryAlgorithm(SequenceLearner, ABC):
             )
             self._episodes[ended] += 1
         acting.observe(buffer_action, reward, dones, infos)
+        if self.policy.context_model is not None:
+            peaks = torch.from_numpy(acting.observed.peaks).to(self.device)
+            self.policy.context_model.observe_peaks(peaks, self.n_envs)
         self._last_obs = new_obs
+
+    def _phases(self, infos: Sequence[Mapping[str, Any]]) -> np.ndarray:
+        """The phase [E] of the step just done: as it is told, or as the agent believes where it finds out by itself.
+
+        In the latter case a phase is cut after every LONGEST_STRETCH steps: while the model is young it overlooks
+        changes, and a stretch of the replay should seldom reach over one.
+        """
+        belief = self.acting.belief
+        if belief is not None and self.adapt_config.phase_signal == "detect":
+            return (belief.phase << 32) + belief.age // LONGEST_STRETCH
+        return np.array([info.get("phase", 0) for info in infos], np.int64)
 
     # Saving.
 

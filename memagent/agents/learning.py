@@ -240,11 +240,6 @@ class SequenceLearner(OffPolicyAlgorithm, ABC):
 
     # What steps did, for the memory's prediction and for the model that contexts are fitted with.
 
-    def happened(self, obs: np.ndarray, next_obs: np.ndarray, reward: np.ndarray) -> np.ndarray:
-        """The change of the observation and the scaled reward of steps, [n, C + 1]."""
-        change = next_obs[..., self._change] if self.transition_layout else next_obs - obs
-        return np.concatenate((change, self.learner.reward_scale * reward[..., None]), -1, dtype=np.float32)
-
     @property
     def _change(self) -> slice:
         """Where an observation holds its own change, scaled to order one."""

@@ -1,0 +1,184 @@
+"""What an agent believes of each plant it acts in: which steps are of the present phase, and the context they give.
+
+    step -> runs of k steps of the phase -> evidence that the phase is over -> context, fitted when there is enough new
+
+A belief is arrays alone and belongs to a stream; `BeliefTracker` moves it on and keeps nothing of it. So acting, judging
+and `predict`, whose state goes in and comes out, do the same to the bit.
+
+Evidence is a cumulative sum (Page 1954, Continuous Inspection Schemes) of log-likelihood ratios of what happened: under
+z = 0, with which the dynamics model knows nothing of the plant, against under the context of the phase:
+
+    g_t = max(0, g_{t-1} + clip((log p(run_t | 0) - log p(run_t | z)) / k, ±CLIP)),    alarm where g_t > threshold
+
+Neighbouring runs share all but one of their k steps, so a run counts as 1 / k. While z explains what happens g stays
+near 0; where it does not, not to know is better than to be wrong.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from memagent.context import AdaptConfig, ContextModel
+from memagent.dynamics import Outcomes
+
+Array = NDArray[np.float32]
+CLIP = 3.0
+"""Largest evidence of one run, in nats: no single surprise raises an alarm that weaker ones would not."""
+
+
+class Belief(NamedTuple):
+    """Arrays of E streams, changed in place. S runs at most are kept, with inputs [I] and outcome [D] each."""
+
+    obs: Array  # [E, O], the newest observation
+    steps_obs: Array  # [E, k, O], the last k steps in rings: observation, action, what happened
+    steps_action: Array  # [E, k, A]
+    steps_happened: Array  # [E, k, D]
+    length: NDArray[np.int64]  # [E], steps since the episode or the phase began
+    inputs: Array  # [E, S, I], runs of the phase
+    outcome: Array  # [E, S, D]
+    count: NDArray[np.int64]  # [E], runs of the phase so far, kept or not
+    next_fit: NDArray[np.int64]  # [E], runs at which the context is fitted next
+    context: Array  # [E, Z], as memory and heads are told it
+    score: Array  # [E], g, in nats
+    peak: Array  # [E], the largest g since it was 0
+    pending: NDArray[np.int64]  # [E], runs since g was 0
+    age: NDArray[np.int64]  # [E], steps since the phase began
+    phase: NDArray[np.int64]  # [E], numbers the phases: 0, 1, 2, …
+
+    def copy(self) -> Belief:
+        """The same in arrays of its own."""
+        return Belief(*(part.copy() for part in self))
+
+
+class Observed(NamedTuple):
+    """What one step of every stream gave."""
+
+    alarm: NDArray[np.bool_]  # [E], a phase has ended by the evidence
+    peaks: Array  # [E], how high the evidence was that has just fallen back to 0; 0 where none has
+
+    @classmethod
+    def nothing(cls, num_envs: int) -> Observed:
+        """No step yet."""
+        return cls(np.zeros(num_envs, np.bool_), np.zeros(num_envs, np.float32))
+
+
+class BeliefTracker:
+    """Moves beliefs on.
+
+    Args:
+        model: fits contexts and weighs evidence; read, never written.
+        config: how much is kept, and when contexts are fitted.
+        sizes: O, A and D = C + 1, numbers of an observation, of an action as vector and of an outcome.
+        detects: whether evidence ends a phase; else `begin_anew` alone does.
+    """
+
+    def __init__(
+        self, model: ContextModel, config: AdaptConfig, sizes: tuple[int, int, int], detects: bool
+    ) -> None:
+        self.model, self.config, self.sizes, self.detects = model, config, sizes, detects
+
+    def empty(self, num_envs: int) -> Belief:
+        """Nothing is known of E streams."""
+        k, size, (o, a, d) = self.config.steps_ahead, self.config.support, self.sizes
+
+        def numbers(*shape: int) -> Array:
+            return np.zeros((num_envs, *shape), np.float32)
+
+        def counts() -> NDArray[np.int64]:
+            return np.zeros(num_envs, np.int64)
+
+        return Belief(
+            obs=numbers(o),
+            steps_obs=numbers(k, o),
+            steps_action=numbers(k, a),
+            steps_happened=numbers(k, d),
+            length=counts(),
+            inputs=numbers(size, o + k * a),
+            outcome=numbers(size, d),
+            count=counts(),
+            next_fit=counts() + 1,
+            context=numbers(self.model.context_dim),
+            score=numbers(),
+            peak=numbers(),
+            pending=counts(),
+            age=counts(),
+            phase=counts(),
+        )
+
+    def observe(
+        self, belief: Belief, obs: Array, action: Array, happened: Array, goes_on: NDArray[np.bool_]
+    ) -> Observed:
+        """Take in one step of every stream, and what it says of phase and context.
+
+        Args:
+            belief: changed in place.
+            obs: the observations after the step, [E, O].
+            action, happened: of the step, [E, A] and [E, C + 1].
+            goes_on: [E], whether there was a step: not where an episode begins with obs.
+        """
+        from memagent import fused_belief  # only now: importing it loads numba
+
+        # What the arguments of a user's loop are made of is theirs; the kernels are compiled for one kind.
+        obs, action, happened = (np.ascontiguousarray(x, np.float32) for x in (obs, action, happened))
+        run, outcome, whole = fused_belief.add_steps(*belief[:5], action, happened, goes_on)
+        alarm, peaks = Observed.nothing(len(obs))
+        belief.age[goes_on] += 1
+        if self.config.phase_signal != "none" and whole.any():
+            rows = self._rows(run[:, None], outcome[:, None], whole[:, None])
+            told = torch.from_numpy(belief.context).to(rows.inputs.device)
+            ratio = self.model.evidence_against(told, rows).squeeze(-1).cpu().numpy() / self.config.steps_ahead
+            peaks = fused_belief.accumulate(
+                np.clip(ratio, -CLIP, CLIP), whole, belief.score, belief.peak, belief.pending
+            )
+            if self.detects:
+                alarm = belief.score > self.model.alarm_threshold(self.config.false_alarms)
+                self._end_phase(belief, np.flatnonzero(alarm))
+                whole &= ~alarm | (belief.length >= self.config.steps_ahead)
+        newest = self.config.phase_signal == "none"
+        fused_belief.keep_runs(run, outcome, whole, belief.inputs, belief.outcome, belief.count, newest)
+        self._fit(belief)
+        belief.obs[:] = obs
+        return Observed(alarm, peaks)
+
+    def _end_phase(self, belief: Belief, envs: NDArray[np.int64]) -> None:
+        """The phase is over since the evidence began to grow: the steps since then are the new one's."""
+        recent = belief.pending[envs]
+        unbroken = np.minimum(belief.length[envs], recent)
+        self.begin_anew(belief, envs)
+        belief.length[envs], belief.age[envs] = unbroken, recent
+
+    def begin_anew(self, belief: Belief, envs: NDArray[np.int64]) -> None:
+        """A new phase in `envs` [n]: nothing is known of it."""
+        for part in (belief.length, belief.count, belief.pending, belief.age):
+            part[envs] = 0
+        for number in (belief.context, belief.score, belief.peak):
+            number[envs] = 0.0
+        belief.next_fit[envs] = 1
+        belief.phase[envs] += 1
+
+    def _fit(self, belief: Belief) -> None:
+        """Fit the contexts of those streams whose phase has seen enough since the last fit."""
+        count, size, young = belief.count, self.config.support, self.config.young
+        envs = np.flatnonzero(count >= belief.next_fit)
+        if envs.size:
+            belief.context[envs] = self.model.infer(self.support(belief, envs)).cpu().numpy()
+            newest = self.config.phase_signal == "none"
+            grown = np.minimum(count, size) // 16 if newest else count // 4
+            wait = np.where(count < young, 1, np.maximum(grown, 1))
+            belief.next_fit[envs] = (count + wait)[envs]
+
+    def support(self, belief: Belief, envs: NDArray[np.int64]) -> Outcomes:
+        """The runs kept of each of `envs` [n], [n, S', ...], with S' the most that any of them has."""
+        held = np.minimum(belief.count[envs], self.config.support)
+        most = max(1, int(held.max()))
+        return self._rows(
+            belief.inputs[envs, :most], belief.outcome[envs, :most], np.arange(most) < held[:, None]
+        )
+
+    def _rows(self, *arrays: NDArray) -> Outcomes:
+        device = self.model.mean_square.device
+        return Outcomes(*(torch.from_numpy(x).to(device) for x in arrays))
