@@ -3,23 +3,19 @@
 config.json   every setting, nested as in RunConfig
 progress.csv  what SB3's logger wrote
 episodes.csv  one line per training episode, see memagent.progress
-model.zip     the agent as SB3 saves it; its weights alone are read here
+model.zip     the agent, as MemoryAlgorithm.save writes it
 evaluation.json, report.html, figures/, wandb/
 """
 
-import io
 import json
-import pickle
 import sys
-import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, is_dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_type_hints
+from typing import Any, Literal
 
-import torch
 from gymnasium import spaces
 from stable_baselines3.common.vec_env import VecEnv
 
@@ -32,11 +28,13 @@ from memagent.agents import (
     MemoryDQN,
     MemorySAC,
 )
+from memagent.agents.loading import is_pickled
+from memagent.archive import ArchiveError
 from memagent.memory import MemoryConfig
 from memagent.meta import MetaConfig
 from memagent.replay import ReplayConfig
+from memagent.settings import build
 
-ConfigT = TypeVar("ConfigT")
 # Every algorithm, and the one section of RunConfig that is its own.
 ALGORITHMS: dict[str, tuple[type[MemoryAlgorithm], str]] = {
     "dqn": (MemoryDQN, "exploration"),
@@ -114,7 +112,7 @@ class RunConfig:
 
 def preset_config(env: str, preset: Mapping[str, Mapping[str, Any]]) -> RunConfig:
     """The defaults for an environment: RunConfig's own, and over them the environment's preset, section by section."""
-    return _build(RunConfig, {"env": env, **preset})
+    return build(RunConfig, {"env": env, **preset})
 
 
 def new_run_dir(config: RunConfig) -> Path:
@@ -156,9 +154,19 @@ def load_config(run_dir: Path) -> RunConfig:
             f"{run_dir} is not a run folder: there is no config.json; give a folder that train.py made."
         )
     try:
-        return replace(_build(RunConfig, json.loads(path.read_text())), run_dir=run_dir)
+        return replace(build(RunConfig, json.loads(path.read_text())), run_dir=run_dir)
     except (ValueError, TypeError) as error:  # not JSON, an unknown setting, a value out of its range
         raise RunError(f"{path} does not hold the settings of a run: {error}") from error
+
+
+def algorithm(config: RunConfig, env: VecEnv) -> tuple[type[MemoryAlgorithm], dict[str, Any]]:
+    """The agent's class for this environment, and the settings that its constructor takes."""
+    algo = config.algo
+    if algo == "auto":
+        algo = "sac" if isinstance(env.action_space, spaces.Box) else "dqn"
+    agent, own = ALGORITHMS[algo]
+    names = ("memory", "replay", "meta", "adapt", "learner", "seed", own)
+    return agent, {name: getattr(config, name) for name in names}
 
 
 def make_agent(config: RunConfig, env: VecEnv) -> MemoryAlgorithm:
@@ -167,52 +175,41 @@ def make_agent(config: RunConfig, env: VecEnv) -> MemoryAlgorithm:
     Raises:
         RunError: it cannot learn in this environment.
     """
-    algo = config.algo
-    if algo == "auto":
-        algo = "sac" if isinstance(env.action_space, spaces.Box) else "dqn"
-    agent, own = ALGORITHMS[algo]
+    agent, settings = algorithm(config, env)
     try:
-        return agent(
-            "MemoryPolicy",
-            env,
-            memory=config.memory,
-            replay=config.replay,
-            meta=config.meta,
-            adapt=config.adapt,
-            learner=config.learner,
-            seed=config.seed,
-            device=config.device,
-            **{own: getattr(config, own)},
-        )
+        return agent("MemoryPolicy", env, device=config.device, **settings)
     except ValueError as error:
         raise RunError(f"No agent can learn in {config.env}: {error}") from error
 
 
 def save_agent(agent: MemoryAlgorithm, run_dir: Path) -> Path:
-    """Write model.zip, whole or not at all: whoever interrupts this keeps the one that was there."""
-    path, unfinished = run_dir / "model.zip", run_dir / "model.zip.part"
-    with unfinished.open("wb") as file:
-        agent.save(file)
-    return unfinished.replace(path)
+    """Write model.zip, whole or not at all."""
+    path = run_dir / "model.zip"
+    agent.save(path)
+    return path
 
 
-def load_agent(run_dir: Path, config: RunConfig, env: VecEnv) -> MemoryAlgorithm:
-    """The trained agent of a run folder, rebuilt from its configuration; of model.zip only tensors are read.
+def load_agent(run_dir: Path, config: RunConfig, env: VecEnv, *, trust: bool = False) -> MemoryAlgorithm:
+    """The trained agent of a run folder, with the settings of its configuration.
+
+    Args:
+        run_dir, config: see `load_config`.
+        env: what it acts in.
+        trust: also read a pickled model.zip, which runs whatever code is in it, with the settings in the file.
 
     Raises:
         RunError: the model is not there, is broken, or is not of this configuration.
     """
-    agent, path = make_agent(config, env), run_dir / "model.zip"
+    path = run_dir / "model.zip"
     if not path.is_file():
         raise RunError(f"{run_dir} holds no model.zip; train the agent to the end, or stop it with Ctrl-C.")
+    agent, settings = algorithm(config, env)
     try:
-        with zipfile.ZipFile(path) as archive:
-            weights = archive.read("policy.pth")
-        agent.policy.load_state_dict(torch.load(io.BytesIO(weights), agent.device, weights_only=True))
-    except (zipfile.BadZipFile, KeyError, EOFError, pickle.UnpicklingError, RuntimeError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise RunError(f"{path} does not hold the weights that config.json describes: {reason}") from error
-    return agent
+        if trust and is_pickled(path):
+            return agent.load(path, env, config.device, trust=True)
+        return agent.load(path, env, config.device, **settings)
+    except ArchiveError as error:
+        raise RunError(str(error)) from error
 
 
 @contextmanager
@@ -227,18 +224,3 @@ def plain_errors(*kinds: type[Exception]) -> Iterator[None]:
     except KeyboardInterrupt:
         print("Interrupted.", file=sys.stderr)  # noqa: T201
         raise SystemExit(130) from None
-
-
-def _build(kind: type[ConfigT], settings: Any) -> ConfigT:
-    """A dataclass from nested mappings; settings that are missing have their defaults."""
-    if not isinstance(settings, Mapping):
-        raise TypeError(f"{kind.__name__} is {settings!r}; give its settings by name.")
-    types = get_type_hints(kind)
-    if unknown := settings.keys() - types.keys():
-        raise ValueError(f"{kind.__name__} has no setting {', '.join(sorted(unknown))}.")
-    return kind(
-        **{
-            name: _build(types[name], value) if is_dataclass(types[name]) else value
-            for name, value in settings.items()
-        }
-    )

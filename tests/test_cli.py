@@ -270,7 +270,7 @@ def test_what_cannot_be_evaluated_is_one_sentence(tmp_path: Path, run: Run) -> N
     (tmp_path / "model.zip").write_bytes(b"not a zip file")
     code, out, err = run("evaluate.py", tmp_path)
     assert (code, out) == (2, "")
-    assert err.startswith(f"error: {tmp_path / 'model.zip'} does not hold the weights")
+    assert err.startswith(f"error: {tmp_path / 'model.zip'} was not loaded: it is not a whole ZIP")
     assert len(err.splitlines()) == 1
 
 

@@ -1,12 +1,10 @@
-"""An SB3 agent with a memory: acting with carried memory, storing rows and states, saving.
+"""An SB3 agent with a memory: acting with carried memory, storing rows and states.
 
-How it learns is `SequenceLearner`'s, what its heads are worth a subclass's.
+How it learns is `SequenceLearner`'s, how it is saved `SavedLearner`'s, what its heads are worth a subclass's.
 """
 
 from __future__ import annotations
 
-import io
-import pathlib
 import warnings
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar
@@ -20,7 +18,8 @@ from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback
 from stable_baselines3.common.utils import LinearSchedule
 
 from memagent.agents.acting import Acting, select
-from memagent.agents.learning import LearnerConfig, SequenceLearner
+from memagent.agents.learning import LearnerConfig
+from memagent.agents.saved import SavedLearner
 from memagent.context import AdaptConfig
 from memagent.memory import MemoryConfig
 from memagent.meta import MetaConfig
@@ -28,7 +27,7 @@ from memagent.policies import MemoryPolicy
 from memagent.replay import PrioritizedSequenceBuffer, ReplayConfig
 
 
-class MemoryAlgorithm(SequenceLearner, ABC):
+class MemoryAlgorithm(SavedLearner, ABC):
     """An off-policy learner with a memory, prioritised sequence replay and a context that adapts.
 
     Args:
@@ -44,6 +43,13 @@ class MemoryAlgorithm(SequenceLearner, ABC):
 
     supported_actions: ClassVar[tuple[type[spaces.Space], ...]]
     advice: ClassVar[str]
+    configs = {
+        "memory": ("memory_config", MemoryConfig),
+        "replay": ("replay_config", ReplayConfig),
+        "meta": ("meta_config", MetaConfig),
+        "adapt": ("adapt_config", AdaptConfig),
+        "learner": ("learner", LearnerConfig),
+    }
 
     def __init__(
         self,
@@ -92,12 +98,12 @@ class MemoryAlgorithm(SequenceLearner, ABC):
             sde_support=False,
         )
         if self.env is not None:
-            self._read_environment()
+            self.check_spaces()
+            self._read_layout()
         if _init_setup_model:
             self._setup_model()
 
-    def _read_environment(self) -> None:
-        """Check the spaces, and find where the observation holds what TransitionObservation appends."""
+    def check_spaces(self) -> None:
         if not isinstance(self.action_space, self.supported_actions):
             raise ValueError(
                 f"{type(self).__name__} was given the action space {self.action_space}; {self.advice}"
@@ -108,6 +114,9 @@ class MemoryAlgorithm(SequenceLearner, ABC):
                 f"{type(self).__name__} was given the observation space {self.observation_space}; expected a "
                 "one-dimensional Box: wrap the environment in gymnasium.wrappers.FlattenObservation."
             )
+
+    def _read_layout(self) -> None:
+        """Find where the observation holds what TransitionObservation appends."""
         assert self.env is not None
         self.transition_layout = None
         if self.env.has_attr("transition_layout"):
@@ -127,21 +136,7 @@ class MemoryAlgorithm(SequenceLearner, ABC):
             self.env.seed(int(np.random.SeedSequence(self.seed).generate_state(1)[0]))
         if not hasattr(self, "generator"):  # else `load` has put the saved one here
             self.generator = np.random.default_rng(self.seed)
-        change = self.transition_layout["change"] if self.transition_layout else None
-        policy = self.policy_class(
-            self.observation_space,
-            self.action_space,
-            self.lr_schedule,
-            memory=self.memory_config,
-            adapt=self.adapt_config,
-            meta=self.meta_config,
-            start_index=self.transition_layout["start"][0] if self.transition_layout else None,
-            change_dim=change[1] - change[0] if change else None,
-            prediction_steps=self.learner.prediction_steps,
-            **self.policy_kwargs,
-        )
-        assert isinstance(policy, MemoryPolicy)
-        self.policy = policy.to(self.device)
+        self.policy = self.make_policy().to(self.device)
         updates = max(1, round(self.n_envs / self.learner.steps_per_update))
         self.gradient_steps = updates
         self.train_freq = max(1, round(self.learner.steps_per_update / self.n_envs))
@@ -151,6 +146,28 @@ class MemoryAlgorithm(SequenceLearner, ABC):
         self.acting = self.make_acting(self.n_envs)
         if len(getattr(self, "_episodes", ())) != self.n_envs:
             self._episodes = np.zeros(self.n_envs, np.int64)
+
+    def make_policy(self) -> MemoryPolicy:
+        rate = self.learner.learning_rate
+        change = self.transition_layout["change"] if self.transition_layout else None
+        policy = self.policy_class(
+            self.observation_space,
+            self.action_space,
+            LinearSchedule(rate, self.learner.final_learning_rate or rate, 1.0),
+            memory=self.memory_config,
+            adapt=self.adapt_config,
+            meta=self.meta_config,
+            start_index=self.transition_layout["start"][0] if self.transition_layout else None,
+            change_dim=change[1] - change[0] if change else None,
+            prediction_steps=self.learner.prediction_steps,
+            **self.policy_settings() | self.policy_kwargs,
+        )
+        assert isinstance(policy, MemoryPolicy)
+        return policy
+
+    def policy_settings(self) -> dict[str, Any]:
+        """Keyword arguments of the policy that follow from the algorithm's own settings."""
+        return {}
 
     def _make_replay(self) -> PrioritizedSequenceBuffer:
         assert self.observation_space.shape is not None and self.action_space.shape is not None
@@ -207,6 +224,8 @@ class MemoryAlgorithm(SequenceLearner, ABC):
         tb_log_name: str = "run",
         progress_bar: bool = False,
     ) -> Any:
+        if self.env is None:
+            raise ValueError(f"{type(self).__name__} has no environment; give one by set_env, or to load.")
         resets = reset_num_timesteps or self._last_obs is None
         result = super(OffPolicyAlgorithm, self)._setup_learn(
             total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar
@@ -215,6 +234,15 @@ class MemoryAlgorithm(SequenceLearner, ABC):
             self.replay_buffer.seam()
             self.acting.reset()
         return result
+
+    def set_env(self, env: GymEnv, force_reset: bool = True) -> None:
+        count = getattr(env, "num_envs", 1)
+        if count != self.n_envs:
+            raise ValueError(
+                f"set_env was given {count} environments, expected {self.n_envs}; for another number, save the agent "
+                f"and give them to {type(self).__name__}.load."
+            )
+        super().set_env(env, force_reset)
 
     def _sample_action(self, learning_starts: int, action_noise: Any = None, n_envs: int = 1) -> Any:
         assert isinstance(self._last_obs, np.ndarray)
@@ -267,24 +295,3 @@ class MemoryAlgorithm(SequenceLearner, ABC):
             self._episodes[ended] += 1
         acting.observe(buffer_action, reward, dones, infos)
         self._last_obs = new_obs
-
-    # Saving.
-
-    def _excluded_save_params(self) -> list[str]:
-        return [*super()._excluded_save_params(), "acting"]
-
-    def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
-        return ["policy", "policy.optimizer"], []
-
-    def save_replay_buffer(self, path: str | pathlib.Path | io.BufferedIOBase) -> None:
-        """Write the replay as plain arrays (npz); the next batch after loading is the same to the bit."""
-        np.savez(path, **self.replay_buffer.state_dict())  # type: ignore[arg-type]  # numpy takes files and paths
-
-    def load_replay_buffer(
-        self, path: str | pathlib.Path | io.BufferedIOBase, truncate_last_traj: bool = True
-    ) -> None:
-        """Read what `save_replay_buffer` wrote; a seam follows unless `truncate_last_traj` is False."""
-        with np.load(path, allow_pickle=False) as saved:
-            self.replay_buffer.load_state_dict(saved)
-        if truncate_last_traj:
-            self.replay_buffer.seam()
