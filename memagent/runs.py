@@ -4,15 +4,17 @@ config.json   every setting, nested as in RunConfig
 progress.csv  what SB3's logger wrote
 episodes.csv  one line per training episode, see memagent.progress
 model.zip     the agent, as MemoryAlgorithm.save writes it
+checkpoint.zip  the newest agent of those saved on the way
+status.json   how far the run has come, see `save_status`
+error.txt     where an error ended the training, its traceback
 evaluation.json, report.html, figures/, wandb/
 """
 
 import json
-import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
+from itertools import count
 from pathlib import Path
 from typing import Any, Literal
 
@@ -29,7 +31,8 @@ from memagent.agents import (
     MemorySAC,
 )
 from memagent.agents.loading import is_pickled
-from memagent.archive import ArchiveError
+from memagent.archive import ArchiveError, reason
+from memagent.files import write_text
 from memagent.memory import MemoryConfig
 from memagent.meta import MetaConfig
 from memagent.replay import ReplayConfig
@@ -40,6 +43,15 @@ ALGORITHMS: dict[str, tuple[type[MemoryAlgorithm], str]] = {
     "dqn": (MemoryDQN, "exploration"),
     "sac": (MemorySAC, "entropy"),
 }
+
+RunState = Literal["training", "trained", "interrupted", "failed", "finished"]
+# What is read and written in a run folder.
+RUN_FILES = (
+    *("config.json", "status.json", "model.zip", "checkpoint.zip", "episodes.csv", "evaluation.json"),
+    *("report.html", "figures"),
+)
+MAX_CONFIG = 1024**2
+MAX_CONTEXTS = 10_000
 
 
 class RunError(Exception):
@@ -65,6 +77,10 @@ class EvaluationConfig:
         for name, low in {"contexts": 1, "episodes": 1, "warmup_episodes": 0}.items():
             if getattr(self, name) < low:
                 raise ValueError(f"{name} is {getattr(self, name)}; give {low} or more.")
+        if self.contexts > MAX_CONTEXTS:
+            raise ValueError(
+                f"contexts is {self.contexts}; give {MAX_CONTEXTS} at most: all are played at once."
+            )
 
 
 @dataclass(frozen=True)
@@ -88,6 +104,9 @@ class RunConfig:
     """Environments that run at once."""
     run_dir: Path | None = None
     """Folder for everything the run leaves; new or empty. None: a new one under runs/, named after the run."""
+    save_every: int | None = 10_000
+    """Environment steps, over all environments, from one checkpoint to the next; the newest is kept in checkpoint.zip.
+    None: no checkpoints."""
     wandb: Literal["offline", "online", "disabled"] = "offline"
     """Track the run in Weights & Biases: in files only, uploaded too (needs an account), or not at all."""
     device: str = "auto"
@@ -108,6 +127,8 @@ class RunConfig:
         for name in ("total_timesteps", "num_envs", "threads"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; give 1 or more.")
+        if self.save_every is not None and self.save_every < 1:
+            raise ValueError(f"save_every is {self.save_every}; give 1 or more, or None for no checkpoints.")
 
 
 def preset_config(env: str, preset: Mapping[str, Mapping[str, Any]]) -> RunConfig:
@@ -116,19 +137,41 @@ def preset_config(env: str, preset: Mapping[str, Mapping[str, Any]]) -> RunConfi
 
 
 def new_run_dir(config: RunConfig) -> Path:
-    """Where the run's files will go; nothing is made yet.
+    """Make the run's folder, which no other run gets, however many begin at once.
 
     Raises:
-        RunError: there is something already.
+        RunError: there is something already, or no folder can be made there.
     """
-    if config.run_dir is None:
-        name = f"{config.env.rpartition('/')[2]}-{config.memory.kind}-seed{config.seed}"
-        return Path("runs") / f"{name}-{datetime.now():%Y%m%d-%H%M%S}"
-    if config.run_dir.exists() and (not config.run_dir.is_dir() or any(config.run_dir.iterdir())):
-        raise RunError(
-            f"{config.run_dir} is there already and not empty; name a new folder, or empty it first."
-        )
-    return config.run_dir
+    try:
+        return _named_dir(config) if config.run_dir is None else _claimed(config.run_dir)
+    except OSError as error:
+        raise RunError(f"No run folder can be made: {error}; name another by --run-dir.") from error
+
+
+def _named_dir(config: RunConfig) -> Path:
+    """A new folder under runs/, named after the run; numbered where the name is taken."""
+    name = f"{config.env.rpartition('/')[2]}-{config.memory.kind}-seed{config.seed}-{datetime.now():%Y%m%d-%H%M%S}"
+    for number in count(1):
+        path = Path("runs") / (name if number == 1 else f"{name}-{number}")
+        try:
+            path.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        return path
+    raise AssertionError("unreachable")
+
+
+def _claimed(path: Path) -> Path:
+    """The folder `path`, made or empty: of several runs that want it, the one gets it that makes status.json."""
+    taken = RunError(f"{path} is there already and not empty; name a new folder, or empty it first.")
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise taken
+    path.mkdir(parents=True, exist_ok=True)
+    try:
+        (path / "status.json").open("x").close()
+    except FileExistsError:
+        raise taken from None
+    return path
 
 
 def settings_of(config: RunConfig) -> dict[str, Any]:
@@ -137,26 +180,56 @@ def settings_of(config: RunConfig) -> dict[str, Any]:
 
 
 def save_config(run_dir: Path, config: RunConfig) -> None:
-    """Write config.json, making the folder where it is not there."""
-    run_dir.mkdir(parents=True, exist_ok=True)
-    (run_dir / "config.json").write_text(json.dumps(settings_of(config), indent=2) + "\n")
+    """Write config.json."""
+    write_text(run_dir / "config.json", json.dumps(settings_of(config), indent=2) + "\n")
 
 
-def load_config(run_dir: Path) -> RunConfig:
-    """Read config.json back.
+def save_status(run_dir: Path, state: RunState, steps: int) -> None:
+    """Write status.json: how far the run has come. One that says "training" and is not running was killed."""
+    write_text(run_dir / "status.json", json.dumps({"state": state, "steps": steps}) + "\n")
+
+
+def load_config(run_dir: Path, *, trust: bool = False) -> RunConfig:
+    """Read config.json back, of a folder that a stranger may have made.
+
+    Args:
+        run_dir: the folder.
+        trust: let the environment's id name a module, which is then imported.
 
     Raises:
-        RunError: there is no run folder, or its config.json is not one of a run.
+        RunError: there is no run folder, its config.json is not one of a run, or a file in it is a link out of it.
     """
+    for name in RUN_FILES:
+        _refuse_link(run_dir, name)
     path = run_dir / "config.json"
     if not path.is_file():
         raise RunError(
             f"{run_dir} is not a run folder: there is no config.json; give a folder that train.py made."
         )
+    if (size := path.stat().st_size) > MAX_CONFIG:
+        raise RunError(
+            f"{path} has {size} bytes, expected {MAX_CONFIG} at most; it is not the settings of a run."
+        )
     try:
-        return replace(build(RunConfig, json.loads(path.read_text())), run_dir=run_dir)
-    except (ValueError, TypeError) as error:  # not JSON, an unknown setting, a value out of its range
-        raise RunError(f"{path} does not hold the settings of a run: {error}") from error
+        config = replace(build(RunConfig, json.loads(path.read_bytes())), run_dir=run_dir)
+    except (ValueError, RecursionError) as error:  # not JSON, an unknown setting, a value that it cannot have
+        raise RunError(f"{path} does not hold the settings of a run: {reason(error)}") from error
+    if ":" in config.env and not trust:
+        raise RunError(
+            f"{path} names the environment {config.env!r}, for which a module would be imported; if you trust who made "
+            "the folder, add --trust."
+        )
+    return config
+
+
+def _refuse_link(run_dir: Path, name: str) -> None:
+    path = run_dir / name
+    try:
+        inside = path.resolve().is_relative_to(run_dir.resolve())
+    except (OSError, RuntimeError):  # a link to itself
+        inside = False
+    if not inside:
+        raise RunError(f"{path} is a link out of the run folder; put the file itself there.")
 
 
 def algorithm(config: RunConfig, env: VecEnv) -> tuple[type[MemoryAlgorithm], dict[str, Any]]:
@@ -189,20 +262,32 @@ def save_agent(agent: MemoryAlgorithm, run_dir: Path) -> Path:
     return path
 
 
+def model_file(run_dir: Path) -> Path:
+    """model.zip, or where a run was killed its newest checkpoint.
+
+    Raises:
+        RunError: there is neither.
+    """
+    for name in ("model.zip", "checkpoint.zip"):
+        if (path := run_dir / name).is_file():
+            return path
+    raise RunError(
+        f"{run_dir} holds neither model.zip nor checkpoint.zip; train the agent to the end, or stop it with Ctrl-C."
+    )
+
+
 def load_agent(run_dir: Path, config: RunConfig, env: VecEnv, *, trust: bool = False) -> MemoryAlgorithm:
-    """The trained agent of a run folder, with the settings of its configuration.
+    """The agent of `model_file`, with the settings of its configuration.
 
     Args:
         run_dir, config: see `load_config`.
         env: what it acts in.
-        trust: also read a pickled model.zip, which runs whatever code is in it, with the settings in the file.
+        trust: also read a pickled file, which runs whatever code is in it, with the settings in the file.
 
     Raises:
         RunError: the model is not there, is broken, or is not of this configuration.
     """
-    path = run_dir / "model.zip"
-    if not path.is_file():
-        raise RunError(f"{run_dir} holds no model.zip; train the agent to the end, or stop it with Ctrl-C.")
+    path = model_file(run_dir)
     agent, settings = algorithm(config, env)
     try:
         if trust and is_pickled(path):
@@ -210,17 +295,3 @@ def load_agent(run_dir: Path, config: RunConfig, env: VecEnv, *, trust: bool = F
         return agent.load(path, env, config.device, **settings)
     except ArchiveError as error:
         raise RunError(str(error)) from error
-
-
-@contextmanager
-def plain_errors(*kinds: type[Exception]) -> Iterator[None]:
-    """What a script runs in: these errors and RunError end it with their sentence and exit code 2, Ctrl-C with 130."""
-    expected: tuple[type[Exception], ...] = (RunError, *kinds)
-    try:
-        yield
-    except expected as error:
-        print(f"error: {error}", file=sys.stderr)  # noqa: T201 a command line talks to a person
-        raise SystemExit(2) from None
-    except KeyboardInterrupt:
-        print("Interrupted.", file=sys.stderr)  # noqa: T201
-        raise SystemExit(130) from None

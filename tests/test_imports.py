@@ -49,7 +49,8 @@ MAY_IMPORT = {
         "memagent.files",
         "memagent.settings",
     },
-    "memagent.evaluation": set(),
+    "memagent.evaluation": {"memagent.files"},
+    "memagent.stopping": set(),
     "memagent.tracking": set(),
     "memagent.progress": {"memagent.memory"},
     "memagent.runs": {

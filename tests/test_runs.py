@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -32,12 +33,13 @@ from memagent.runs import (
     load_agent,
     load_config,
     make_agent,
+    model_file,
     new_run_dir,
-    plain_errors,
     save_agent,
     save_config,
     settings_of,
 )
+from memagent.stopping import plain_errors
 
 SMALL = RunConfig(
     memory=MemoryConfig(memory_size=5, memory_dim=4, num_read_heads=2, hidden_size=7),
@@ -77,6 +79,7 @@ def test_every_setting_survives_the_file(tmp_path: Path) -> None:
         wandb="disabled",
         device="cpu",
         threads=2,
+        save_every=None,
         memory=MemoryConfig(kind="lstm", hidden_size=9, layer_norm=False),
         replay=ReplayConfig(capacity=77, alpha=0.1, n_step=2),
         meta=MetaConfig(num_steps=2, first_order=True, inner_grad_norm=0.5, bound=None),
@@ -88,7 +91,7 @@ def test_every_setting_survives_the_file(tmp_path: Path) -> None:
     )
     default = settings_of(RunConfig())
     assert all(value != default[name] for name, value in settings_of(config).items())
-    save_config(config.run_dir, config)
+    save_config(new_run_dir(config), config)
     assert load_config(config.run_dir) == config
 
 
@@ -112,6 +115,8 @@ def test_settings_that_are_missing_have_their_defaults(tmp_path: Path) -> None:
         ('{"adapt": {"enabled": "false"}}', "AdaptConfig.enabled is 'false'; give true or false"),
         ('{"memory": {"memory_size": 0}}', "memory_size is 0"),
         ('{"memory": 3}', "MemoryConfig is 3; give its settings by name"),
+        ('{"seed": "' + "9" * 10**6 + '9"}', "RunConfig.seed is '999.*; give a whole number"),
+        ("[" * 100_000, "recursion"),
         ("[1, 2]", "RunConfig is .*; give its settings by name"),
     ],
 )
@@ -126,22 +131,77 @@ def test_a_folder_that_is_no_run(tmp_path: Path) -> None:
         load_config(tmp_path / "nowhere")
 
 
-def test_a_run_needs_a_folder_of_its_own(tmp_path: Path) -> None:
-    empty, new = tmp_path / "empty", tmp_path / "new"
+def test_a_run_gets_a_folder_of_its_own(tmp_path: Path) -> None:
+    empty, new = tmp_path / "empty", tmp_path / "some" / "new"
     empty.mkdir()
     for folder in (empty, new):
         assert new_run_dir(RunConfig(run_dir=folder)) == folder
-    assert not new.exists()
-    (empty / "notes.txt").write_text("mine")
-    for taken in (empty, empty / "notes.txt"):
+        assert folder.is_dir()
+        with pytest.raises(RunError, match="is there already and not empty"):
+            new_run_dir(RunConfig(run_dir=folder))
+    (tmp_path / "notes.txt").write_text("mine")
+    for taken in (tmp_path, tmp_path / "notes.txt"):
         with pytest.raises(RunError, match="is there already and not empty"):
             new_run_dir(RunConfig(run_dir=taken))
+    with pytest.raises(RunError, match="No run folder can be made"):
+        new_run_dir(RunConfig(run_dir=tmp_path / "notes.txt" / "below"))
 
 
-def test_a_run_without_a_folder_gets_one_that_tells_what_it_is() -> None:
-    name = new_run_dir(RunConfig(seed=5, memory=MemoryConfig(kind="lstm")))
-    assert name.parent == Path("runs")
-    assert name.name.startswith("CartPole-v0-lstm-seed5-")
+def test_of_many_that_want_one_folder_one_gets_it(tmp_path: Path) -> None:
+    def ask(_: int) -> Path | None:
+        try:
+            return new_run_dir(RunConfig(run_dir=tmp_path / "run"))
+        except RunError:
+            return None
+
+    with ThreadPoolExecutor(8) as pool:
+        assert sorted(path is not None for path in pool.map(ask, range(8))) == [False] * 7 + [True]
+
+
+def test_runs_of_one_second_get_folders_that_tell_what_they_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    config = RunConfig(seed=5, memory=MemoryConfig(kind="lstm"))
+    with ThreadPoolExecutor(8) as pool:
+        made = list(pool.map(lambda _: new_run_dir(config), range(20)))
+    assert len(set(made)) == 20
+    assert all(path.is_dir() and path.parent == Path("runs") for path in made)
+    assert all(path.name.startswith("CartPole-v0-lstm-seed5-") for path in made)
+
+
+def test_a_module_is_imported_for_those_alone_who_trust(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"env": "os:Thing-v0"}')
+    with pytest.raises(RunError, match=r"a module would be imported; .*--trust"):
+        load_config(tmp_path)
+    assert load_config(tmp_path, trust=True).env == "os:Thing-v0"
+
+
+def test_no_link_out_of_the_folder_is_followed(tmp_path: Path) -> None:
+    outside, run_dir = tmp_path / "outside", tmp_path / "run"
+    outside.mkdir()
+    run_dir.mkdir()
+    (outside / "config.json").write_text("{}")
+    for name, target in {
+        "config.json": outside / "config.json",
+        "model.zip": outside / "nothing",
+        "figures": outside,
+        "episodes.csv": run_dir / "episodes.csv",
+    }.items():
+        (run_dir / name).symlink_to(target)
+        with pytest.raises(RunError, match=f"{name} is a link out of the run folder"):
+            load_config(run_dir)
+        (run_dir / name).unlink()
+    (run_dir / "real.json").write_text('{"seed": 3}')
+    (run_dir / "config.json").symlink_to("real.json")  # within the folder
+    (tmp_path / "alias").symlink_to(run_dir)  # the folder itself, which the user names
+    assert load_config(tmp_path / "alias").seed == 3
+
+
+def test_a_killed_run_has_its_checkpoint(run_dir: Path, env: VecEnv) -> None:
+    (run_dir / "model.zip").rename(run_dir / "checkpoint.zip")
+    assert model_file(run_dir) == run_dir / "checkpoint.zip"
+    assert load_agent(run_dir, SMALL, env).num_timesteps == 0
 
 
 def test_the_loaded_agent_has_the_saved_weights_and_acts_the_same(run_dir: Path, env: VecEnv) -> None:
@@ -169,7 +229,7 @@ def test_broken_model_files_are_one_sentence(run_dir: Path, env: VecEnv) -> None
     path.write_bytes(good[: len(good) // 2])
     assert f"{path} was not loaded: it is not a whole ZIP archive" in refused()
     path.unlink()
-    assert "holds no model.zip" in refused()
+    assert "holds neither model.zip nor checkpoint.zip" in refused()
 
 
 def test_a_pickled_model_needs_trust(run_dir: Path, env: VecEnv) -> None:
@@ -220,14 +280,14 @@ def test_an_environment_that_no_agent_fits_is_one_sentence(name: str, algo: str,
 def test_what_a_person_reads_when_it_cannot_be_done(
     error: BaseException, code: int, said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(SystemExit) as ended, plain_errors(KeyError):
+    with pytest.raises(SystemExit) as ended, plain_errors(RunError, KeyError):
         raise error
     assert ended.value.code == code
     assert capsys.readouterr() == ("", said)
 
 
 def test_a_mistake_of_ours_keeps_its_traceback() -> None:
-    with pytest.raises(ZeroDivisionError), plain_errors():
+    with pytest.raises(ZeroDivisionError), plain_errors(RunError):
         raise ZeroDivisionError
 
 
