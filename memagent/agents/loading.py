@@ -40,12 +40,7 @@ if TYPE_CHECKING:
     from memagent.policies import MemoryPolicy
 
 AgentT = TypeVar("AgentT", bound="SavedLearner")
-PLAIN: dict[str, Any] = {
-    "seed": int | None,
-    "verbose": int,
-    "tensorboard_log": str | None,
-    "stats_window_size": int,
-}
+PLAIN: dict[str, Any] = {"seed": int | None, "verbose": int, "stats_window_size": int}
 RUN = ("episodes", "last_obs", "last_episode_starts")
 
 
@@ -169,7 +164,7 @@ def _unfilled(
 
 def _settings(cls: type[AgentT], data: dict[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
     """The constructor's arguments: the file's, and those given in their place."""
-    known = {*cls.configs, *PLAIN, "policy_kwargs", "policy_class"}
+    known = {*cls.configs, *PLAIN, "tensorboard_log", "policy_kwargs", "policy_class"}
     if unknown := given.keys() - known:
         raise ArchiveError(
             f"{cls.__name__}.load was given {', '.join(sorted(unknown))}, expected some of "

@@ -65,7 +65,8 @@ class SavedLearner(SequenceLearner, ABC):
 
         Args:
             path, env, device, print_system_info, force_reset: as in SB3.
-            custom_objects, kwargs: settings of the constructor to take in place of the file's, and "policy_class".
+            custom_objects, kwargs: settings of the constructor to take in place of the file's, "policy_class" for a
+                policy of one's own, and "tensorboard_log", which is not in the file.
             trust: also read a pickled file, of SB3's form, which runs whatever code is in it.
 
         Raises:

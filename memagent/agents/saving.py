@@ -5,7 +5,7 @@
     run/…        the last observations, the episodes of each environment
     data.json    algorithm, settings, spaces, counters, random generator
 
-The optimiser's rates and all else follow from the settings.
+The optimiser's rates and all else follow from the settings. Paths are not in it: a file does not say where to write.
 """
 
 from __future__ import annotations
@@ -81,7 +81,6 @@ def agent_data(agent: SavedLearner) -> dict[str, Any]:
         "plain": {
             "seed": None if agent.seed is None else int(agent.seed),
             "verbose": agent.verbose,
-            "tensorboard_log": agent.tensorboard_log,
             "stats_window_size": agent._stats_window_size,
         },
         "observation_space": space_as_json(agent.observation_space),

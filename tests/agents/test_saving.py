@@ -154,6 +154,16 @@ def test_settings_are_taken_or_refused(file: Path, sac: MemoryAlgorithm) -> None
     assert hot.policy.optimizer.param_groups[-1]["lr"] == 0.5
 
 
+def test_a_file_does_not_say_where_to_write(tmp_path: Path) -> None:
+    agent = build(corridors(), kind="none")
+    agent.tensorboard_log = str(tmp_path / "logs")
+    agent.save(tmp_path / "agent")
+    assert MemoryDQN.load(tmp_path / "agent").tensorboard_log is None
+    assert MemoryDQN.load(tmp_path / "agent", tensorboard_log="mine").tensorboard_log == "mine"
+    data = parse_archive((tmp_path / "agent.zip").read_bytes())[1]
+    assert str(tmp_path) not in json.dumps(data)
+
+
 def test_another_environment_is_refused(file: Path) -> None:
     assert "Action spaces do not match" in refusal(file, env=corridors(actions=spaces.Discrete(5)))
 
