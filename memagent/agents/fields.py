@@ -76,11 +76,13 @@ def space_of(saved: dict[str, Any]) -> spaces.Space:
     if saved.get("type") == "Box" and saved.get("dtype") in BOX_TYPES:
         low, high, shape = (entry(saved, name, list) for name in ("low", "high", "shape"))
         try:
-            bounds = [
-                np.array([_bound(x) for x in bound], saved["dtype"]).reshape(shape) for bound in (low, high)
-            ]
-            return spaces.Box(bounds[0], bounds[1], dtype=np.dtype(saved["dtype"]).type)
-        except (ValueError, TypeError, OverflowError, AssertionError) as error:
+            with np.errstate(over="raise", invalid="raise"):
+                bounds = [
+                    np.array([_bound(x) for x in bound], saved["dtype"]).reshape(shape)
+                    for bound in (low, high)
+                ]
+                return spaces.Box(bounds[0], bounds[1], dtype=np.dtype(saved["dtype"]).type)
+        except (ValueError, TypeError, ArithmeticError, AssertionError) as error:
             raise ArchiveError(f"its Box has no bounds that fit ({reason(error)}).") from error
     raise ArchiveError(f"its space is {shortened(saved)}, expected a Box or Discrete.")
 
