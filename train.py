@@ -15,6 +15,7 @@ from stable_baselines3.common.logger import configure
 import envs
 from evaluate import evaluate, make_env
 from memagent.agents import MemoryAlgorithm
+from memagent.agents.finite import NonFiniteError
 from memagent.progress import TrainingLog
 from memagent.runs import (
     RunConfig,
@@ -76,5 +77,5 @@ def parse(arguments: Sequence[str]) -> RunConfig:
 
 
 if __name__ == "__main__":
-    with plain_errors(TrackingError):
+    with plain_errors(TrackingError, NonFiniteError):
         main(parse(sys.argv[1:]))
