@@ -26,6 +26,7 @@ from memagent.agents.config import LearnerConfig
 from memagent.agents.finite import check_finite
 from memagent.agents.learning import SequenceLearner
 from memagent.context import AdaptConfig
+from memagent.layout import transition_layout
 from memagent.memory import MemoryConfig
 from memagent.meta import MetaConfig
 from memagent.policies import MemoryPolicy
@@ -115,10 +116,8 @@ class MemoryAlgorithm(SequenceLearner, ABC):
                 "one-dimensional Box: wrap the environment in gymnasium.wrappers.FlattenObservation."
             )
         assert self.env is not None
-        self.transition_layout = None
-        if self.env.has_attr("transition_layout"):
-            self.transition_layout = self.env.get_attr("transition_layout", indices=0)[0]
-        else:
+        self.transition_layout = transition_layout(self.env)
+        if self.transition_layout is None:
             warnings.warn(
                 "The environment has no TransitionObservation: the memory sees neither its last action nor reward "
                 "and can hardly identify a hidden condition. Wrap it in envs.TransitionObservation.",
