@@ -18,6 +18,7 @@ from stable_baselines3.common.logger import configure
 import envs
 from evaluate import evaluate, make_env
 from memagent.agents import MemoryAlgorithm
+from memagent.agents.finite import NonFiniteError
 from memagent.archive import ArchiveError, reason
 from memagent.files import write_text
 from memagent.progress import TrainingLog
@@ -112,5 +113,5 @@ def parse(arguments: Sequence[str]) -> RunConfig:
 
 
 if __name__ == "__main__":
-    with plain_errors(RunError, TrackingError):
+    with plain_errors(RunError, TrackingError, NonFiniteError):
         main(parse(sys.argv[1:]))

@@ -59,7 +59,7 @@ class MemoryPolicy(BasePolicy, ABC):
         head_size: int = 128,
         change_dim: int | None = None,
         prediction_steps: int = 1,
-        start_index: int | None = -1,
+        start_index: int | None = None,
         adapt: AdaptConfig | None = None,
         meta: MetaConfig | None = None,
     ) -> None:

@@ -12,15 +12,19 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from gymnasium import spaces
+from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.policies import BasePolicy
-from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback
+from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, RolloutReturn
 from stable_baselines3.common.utils import LinearSchedule
+from stable_baselines3.common.vec_env import VecEnv
 
 from memagent.agents.acting import Acting, select
-from memagent.agents.learning import LearnerConfig
+from memagent.agents.config import LearnerConfig
+from memagent.agents.finite import check_finite
 from memagent.agents.saved import SavedLearner
 from memagent.context import AdaptConfig
+from memagent.layout import transition_layout
 from memagent.memory import MemoryConfig
 from memagent.meta import MetaConfig
 from memagent.policies import MemoryPolicy
@@ -72,6 +76,8 @@ class MemoryAlgorithm(SavedLearner, ABC):
         self.memory_config, self.replay_config = memory or MemoryConfig(), replay or ReplayConfig()
         self.meta_config, self.adapt_config = meta or MetaConfig(), adapt or AdaptConfig()
         self.learner = learner or LearnerConfig()
+        self.skipped_updates = 0
+        self.skipped_in_a_row = 0
         seen = self.replay_config.window - self.replay_config.burn_in
         if self.learner.prediction_steps >= seen:
             raise ValueError(
@@ -118,10 +124,8 @@ class MemoryAlgorithm(SavedLearner, ABC):
     def _read_layout(self) -> None:
         """Find where the observation holds what TransitionObservation appends."""
         assert self.env is not None
-        self.transition_layout = None
-        if self.env.has_attr("transition_layout"):
-            self.transition_layout = self.env.get_attr("transition_layout", indices=0)[0]
-        else:
+        self.transition_layout = transition_layout(self.env)
+        if self.transition_layout is None:
             warnings.warn(
                 "The environment has no TransitionObservation: the memory sees neither its last action nor reward "
                 "and can hardly identify a hidden condition. Wrap it in envs.TransitionObservation.",
@@ -231,6 +235,8 @@ class MemoryAlgorithm(SavedLearner, ABC):
             total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar
         )
         if resets:  # the environments were reset: another stream begins
+            assert isinstance(self._last_obs, np.ndarray)
+            check_finite("observation", self._last_obs, self.num_timesteps)
             self.replay_buffer.seam()
             self.acting.reset()
         return result
@@ -244,6 +250,30 @@ class MemoryAlgorithm(SavedLearner, ABC):
             )
         super().set_env(env, force_reset)
 
+    def collect_rollouts(
+        self, env: VecEnv, callback: BaseCallback, *args: Any, **kwargs: Any
+    ) -> RolloutReturn:
+        """As SB3's, but the step at which a callback stops is kept like any other; SB3 returns before it is stored.
+
+        An error or an interrupt leaves the environments in the middle of a step: the next `learn` resets them.
+        """
+        try:
+            rollout = super().collect_rollouts(env, callback, *args, **kwargs)
+        except BaseException:
+            self._last_obs = None
+            raise
+        if not rollout.continue_training:
+            step = callback.locals
+            self._update_info_buffer(step["infos"], step["dones"])
+            self._store_transition(
+                *(
+                    step[name]
+                    for name in ("replay_buffer", "buffer_actions", "new_obs", "rewards", "dones", "infos")
+                )
+            )
+            self._episode_num += int(step["dones"].sum())
+        return rollout
+
     def _sample_action(self, learning_starts: int, action_noise: Any = None, n_envs: int = 1) -> Any:
         assert isinstance(self._last_obs, np.ndarray)
         actions = self.acting.act(self._last_obs)  # memory advances under random actions too
@@ -251,6 +281,7 @@ class MemoryAlgorithm(SavedLearner, ABC):
             actions = np.array([self.action_space.sample() for _ in range(n_envs)])
         else:
             actions = self.explore(actions)
+            check_finite("action", actions, self.num_timesteps)
         return actions, actions  # SB3's second: what is stored; the heads' units are the policy's business
 
     def _store_transition(
@@ -263,6 +294,13 @@ class MemoryAlgorithm(SavedLearner, ABC):
         infos: list[dict[str, Any]],
     ) -> None:
         assert isinstance(self._last_obs, np.ndarray)
+        assert isinstance(new_obs, np.ndarray)
+        check_finite("reward", reward, self.num_timesteps)
+        check_finite("observation", new_obs, self.num_timesteps)
+        ended = np.flatnonzero(dones)
+        final_obs = [infos[e]["terminal_observation"] for e in ended]
+        if ended.size:
+            check_finite("final observation", np.stack(final_obs), self.num_timesteps, ended)
         acting, phase = self.acting, np.array([info.get("phase", 0) for info in infos], np.int64)
         self.replay_buffer.add(
             np.arange(self.n_envs),
@@ -277,11 +315,10 @@ class MemoryAlgorithm(SavedLearner, ABC):
             episode=self._episodes,
             state=lambda envs: [s.cpu().numpy() for s in select(acting.before, envs)],
         )
-        if dones.any():
-            ended = np.flatnonzero(dones)
+        if ended.size:
             self.replay_buffer.add(
                 ended,
-                obs=np.stack([infos[e]["terminal_observation"] for e in ended]),
+                obs=np.stack(final_obs),
                 action=0,
                 reward=0.0,
                 start=False,
