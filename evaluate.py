@@ -4,6 +4,7 @@ python evaluate.py runs/my-run
 """
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -23,9 +24,18 @@ from memagent.evaluation.figures import contexts_figure, memory_figure, png, str
 from memagent.evaluation.metrics import summarise
 from memagent.evaluation.protocol import Context, ContextRecord, play, play_contexts
 from memagent.evaluation.report import table, write_report
+from memagent.files import write_bytes, write_text
 from memagent.memory import DNC
 from memagent.progress import phase_changes, read_episodes
-from memagent.runs import RunConfig, RunError, load_agent, load_config, plain_errors, settings_of
+from memagent.runs import (
+    RunConfig,
+    RunError,
+    load_agent,
+    load_config,
+    model_file,
+    settings_of,
+)
+from memagent.stopping import plain_errors
 
 CAPTIONS = {
     "stream": "Return over the training stream, with the phase changes.",
@@ -58,22 +68,33 @@ class Options:
     """Seed of the contexts, of their episodes and of sampled actions. None: as config.json says."""
     deterministic: bool | None = None
     """Judge MemorySAC by its best actions, else by actions sampled as in training. None: as config.json says."""
+    trust: bool = False
+    """Let a run folder run code: import the module that its environment's id names, and read a pickled model.zip. Give
+    it only for folders of people you trust."""
 
 
 def main(options: Options) -> None:
     """Evaluate one run folder after the other."""
-    given = {name: value for name, value in vars(options).items() if name != "run_dirs" and value is not None}
-    for run_dir in options.run_dirs:
-        config = load_config(run_dir)
+    given = {
+        name: value
+        for name, value in vars(options).items()
+        if name not in ("run_dirs", "trust") and value is not None
+    }
+    configs = [load_config(run_dir, trust=options.trust) for run_dir in options.run_dirs]
+    for run_dir, config in zip(options.run_dirs, configs, strict=True):
         config = replace(config, evaluation=replace(config.evaluation, **given))
-        torch.set_num_threads(config.threads)
-        agent = load_agent(run_dir, config, make_env(config, num_envs=1, seed=config.evaluation.seed))
+        torch.set_num_threads(min(config.threads, os.cpu_count() or 1))
+        env = make_env(config, num_envs=1, seed=config.evaluation.seed)
+        agent = load_agent(run_dir, config, env, trust=options.trust)
+        if (model := model_file(run_dir)).name != "model.zip":
+            print(f"The training of {run_dir} was not finished; {model} is of step {agent.num_timesteps}.")
         evaluate(agent, config, run_dir)
 
 
 def evaluate(agent: MemoryAlgorithm, config: RunConfig, run_dir: Path) -> dict[str, Any]:
     """Play; write evaluation.json, figures/ and report.html; print the table; return what evaluation.json holds."""
-    settings = config.evaluation
+    settings, log = config.evaluation, run_dir / "episodes.csv"
+    episodes = read_log(log) if log.is_file() else None
 
     def make_held_env(contexts: Sequence[Context]) -> VecEnv:
         return hold(make_env(config, len(contexts), settings.seed), contexts)
@@ -93,22 +114,32 @@ def evaluate(agent: MemoryAlgorithm, config: RunConfig, run_dir: Path) -> dict[s
         progress=True,
     )
     evaluation = {"contexts": records, "summary": summarise(records), "settings": asdict(settings)}
-    (run_dir / "evaluation.json").write_text(json.dumps(evaluation, indent=2) + "\n")
-
     figures = {"contexts": png(contexts_figure(records))}
     if config.adapt.enabled:
         figures |= adaptation_figures(agent, config, records)
-    if (run_dir / "episodes.csv").is_file():
-        episodes = read_episodes(run_dir / "episodes.csv")
+    if episodes is not None:
         figures["stream"] = png(stream_figure(episodes["step"], episodes["return"], phase_changes(episodes)))
     if config.memory.kind == "dnc":
         figures["memory"] = png(memory_figure(**trace_episode(agent, make_held_env(contexts[:1]))))
-    save_figures(figures, run_dir / "figures")
 
+    write_text(run_dir / "evaluation.json", json.dumps(evaluation, indent=2) + "\n")
+    save_figures(figures, run_dir / "figures")
     shown = {CAPTIONS[name]: figures[name] for name in CAPTIONS if name in figures}
     write_report(run_dir / "report.html", evaluation, settings_of(config), shown, title=config.env)
     Console().print(table(records, title=f"{config.env}, memory {config.memory.kind}, {run_dir}"))
     return evaluation
+
+
+def read_log(path: Path) -> dict[str, np.ndarray]:
+    """The training episodes of a run.
+
+    Raises:
+        RunError: the file does not hold them.
+    """
+    try:
+        return read_episodes(path)
+    except ValueError as error:
+        raise RunError(str(error)) from error
 
 
 def adaptation_figures(
@@ -221,9 +252,9 @@ def save_figures(figures: Mapping[str, bytes], folder: Path) -> None:
     """Write the pictures as PNG files under their names."""
     folder.mkdir(exist_ok=True)
     for name, data in figures.items():
-        (folder / f"{name}.png").write_bytes(data)
+        write_bytes(folder / f"{name}.png", data)
 
 
 if __name__ == "__main__":
-    with plain_errors():
+    with plain_errors(RunError):
         main(tyro.cli(Options))

@@ -4,37 +4,45 @@ python train.py --env Drift/CartPole-v0 --total-timesteps 100000 --seed 0 --num-
 """
 
 import argparse
+import signal
 import sys
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 import tyro
+from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import configure
 
 import envs
 from evaluate import evaluate, make_env
 from memagent.agents import MemoryAlgorithm
+from memagent.agents.finite import NonFiniteError
+from memagent.archive import ArchiveError, reason
+from memagent.files import write_text
 from memagent.progress import TrainingLog
 from memagent.runs import (
     RunConfig,
+    RunError,
     make_agent,
     new_run_dir,
-    plain_errors,
     preset_config,
     save_agent,
     save_config,
+    save_status,
     settings_of,
 )
+from memagent.stopping import Checkpoints, StopOnSignal, plain_errors
 from memagent.tracking import Tracker, TrackingCallback, TrackingError, start_run
 
 
 def main(config: RunConfig) -> None:
     """Config → environments → agent → learn → evaluate."""
     torch.set_num_threads(config.threads)
-    run_dir = new_run_dir(config)
     env = make_env(config, config.num_envs, config.seed)
     agent = make_agent(config, env)
+    run_dir = new_run_dir(config)
     save_config(run_dir, config)
     with start_run(run_dir, settings_of(config), config.wandb) as tracker:
         learn(agent, config, run_dir, tracker)
@@ -43,26 +51,55 @@ def main(config: RunConfig) -> None:
         for path in sorted((run_dir / "figures").glob("*.png")):
             tracker.log_figure(f"figures/{path.stem}", path, agent.num_timesteps)
         tracker.log_model(run_dir / "model.zip", evaluation["summary"])
+    save_status(run_dir, "finished", agent.num_timesteps)
     print(f"Everything is in {run_dir}; open {run_dir / 'report.html'}.")
 
 
 def learn(agent: MemoryAlgorithm, config: RunConfig, run_dir: Path, tracker: Tracker) -> None:
-    """Let the agent learn, under a progress bar, and save it; Ctrl-C saves what it has learned and ends the program."""
+    """Let the agent learn, under a progress bar, and save it, also where a signal or an error ends that early.
+
+    Raises:
+        SystemExit: with 130 or 143 after SIGINT or SIGTERM, with 1 after an error, such as one of the environment.
+    """
     agent.set_logger(configure(str(run_dir), ["csv"]))
+    save_status(run_dir, "training", agent.num_timesteps)
+    failure: Exception | None = None
+    with StopOnSignal() as stop:
+        try:
+            with TrainingLog(run_dir / "episodes.csv", config.total_timesteps) as log:
+                callbacks: list[BaseCallback] = [log, TrackingCallback(tracker)]
+                if config.save_every is not None:
+                    callbacks.append(Checkpoints(run_dir / "checkpoint.zip", config.save_every))
+                agent.learn(config.total_timesteps, [*callbacks, stop], log_interval=config.num_envs)
+        except Exception as error:
+            failure = error
+        finally:
+            agent.logger.close()
+        end(agent, run_dir, stop, failure)
+
+
+def end(agent: MemoryAlgorithm, run_dir: Path, stop: StopOnSignal, failure: Exception | None) -> None:
+    """Save the agent and the run's status; say why a training ended early, and end the program with it."""
     try:
-        with TrainingLog(run_dir / "episodes.csv", config.total_timesteps) as log:
-            agent.learn(
-                config.total_timesteps, [log, TrackingCallback(tracker)], log_interval=config.num_envs
-            )
-    except KeyboardInterrupt:
-        model = save_agent(agent, run_dir)
-        print(
-            f"Interrupted after {agent.num_timesteps} steps; the agent is saved in {model}.", file=sys.stderr
-        )
-        raise SystemExit(130) from None
-    finally:
-        agent.logger.close()
-    save_agent(agent, run_dir)
+        saved = f"the agent is saved in {save_agent(agent, run_dir)}"
+    except ArchiveError as error:
+        failure = failure or error
+        checkpoint = run_dir / "checkpoint.zip"
+        kept = f"{checkpoint} is the newest that was" if checkpoint.is_file() else "there is no checkpoint"
+        saved = f"it was not saved in this state, and {kept}"
+    steps = agent.num_timesteps
+    if stop.received is not None:
+        save_status(run_dir, "interrupted", steps)
+        word = "Interrupted" if stop.received == signal.SIGINT else "Terminated"
+        print(f"{word} after {steps} steps; {saved}.", file=sys.stderr)
+        raise SystemExit(128 + stop.received)
+    if failure is not None:
+        save_status(run_dir, "failed", steps)
+        trace = write_text(run_dir / "error.txt", "".join(traceback.format_exception(failure)))
+        said = f"{type(failure).__name__}: {reason(failure).rstrip('.')}"
+        print(f"error: {said}, after {steps} steps; {saved}, the traceback in {trace}.", file=sys.stderr)
+        raise SystemExit(1)
+    save_status(run_dir, "trained", steps)
 
 
 def parse(arguments: Sequence[str]) -> RunConfig:
@@ -76,5 +113,5 @@ def parse(arguments: Sequence[str]) -> RunConfig:
 
 
 if __name__ == "__main__":
-    with plain_errors(TrackingError):
+    with plain_errors(RunError, TrackingError, NonFiniteError):
         main(parse(sys.argv[1:]))

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from gymnasium.envs.mujoco.half_cheetah_v5 import HalfCheetahEnv
+from gymnasium.utils import EzPickle
 
 
 class HalfCheetahVelEnv(HalfCheetahEnv):
@@ -17,6 +18,9 @@ class HalfCheetahVelEnv(HalfCheetahEnv):
     def __init__(self, **kwargs: Any) -> None:
         self.target_velocity = 1.0
         super().__init__(ctrl_cost_weight=0.05, **kwargs)
+        EzPickle.__init__(
+            self, **kwargs
+        )  # a copy is built from these, not from HalfCheetahEnv's own arguments
 
     def _get_rew(self, x_velocity: float, action: np.ndarray) -> tuple[float, dict[str, float]]:
         miss, cost = abs(x_velocity - self.target_velocity), self.control_cost(action)

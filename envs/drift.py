@@ -9,7 +9,7 @@ counts steps, decides when a due change takes hold and numbers the phases.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -88,6 +88,7 @@ class Lifetime:
     """
 
     def __init__(self, drift: Drift, seed: int) -> None:
+        self._drift, self._seed = drift, seed
         self._paths = {name: schedule.bind(seed, name) for name, schedule in drift.parameters.items()}
         rhythms = {path.rhythm: path for path in self._paths.values()}
         self._moving = [path for rhythm, path in rhythms.items() if rhythm is not None]
@@ -97,6 +98,9 @@ class Lifetime:
         self._first: dict[tuple[float, ...], int] = {}
         self._scanned = 0  # the last boundary looked at
         self._append(0)
+
+    def __reduce__(self) -> tuple[Callable[[Drift, int, int], Lifetime], tuple[Drift, int, int]]:
+        return _found_again, (self._drift, self._seed, self._scanned)
 
     def index(self, step: int) -> int:
         """The place in the list of the context in force at a lifetime step, by the schedules alone."""
@@ -138,6 +142,13 @@ class Lifetime:
             self._starts.append(boundary)
             self._contexts.append(values)
             self._ids.append(self._first.setdefault(values, len(self._contexts) - 1))
+
+
+def _found_again(drift: Drift, seed: int, scanned: int) -> Lifetime:
+    """A lifetime that has found the contexts up to this step: what a copy or a pickle of one becomes."""
+    lifetime = Lifetime(drift, seed)
+    lifetime.index(scanned)
+    return lifetime
 
 
 class Clock:

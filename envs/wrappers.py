@@ -209,6 +209,21 @@ class DriftingEnv(gym.Wrapper, RecordConstructorArgs):
         self.apply(self.course.context)
         self.plant.set_state(self.env.unwrapped, state["plant"])
 
+    def __getstate__(self) -> dict[str, Any]:
+        """For copies and pickles: how this was built, and where it stands. Noise and dynamics are then its own."""
+        return {
+            "env": self.env,
+            "arguments": self._saved_kwargs,
+            "observation_space": self.observation_space,
+            "state": self.get_state() if self.course.begun else None,
+        }
+
+    def __setstate__(self, saved: Mapping[str, Any]) -> None:
+        self.__init__(saved["env"], **saved["arguments"])  # type: ignore[misc]  # as a copy is built
+        self.observation_space = saved["observation_space"]
+        if saved["state"] is not None:
+            self.set_state(saved["state"])
+
 
 def _check_positive(name: str, value: float, parameter: Parameter) -> None:
     if parameter.positive and not value > 0:

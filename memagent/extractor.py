@@ -4,7 +4,7 @@ Our own policies carry the state and call `unroll`. A stock SB3 algorithm has no
 window of the last k observations, and the memory starts empty at the window's first one:
 
     env = VecFrameStack(make_vec_env("Drift/CartPole-v0", n_envs=8), n_stack=8)
-    extractor = {"memory": MemoryConfig(memory_size=32), "num_stack": 8}
+    extractor = {"memory": MemoryConfig(memory_size=32), "num_stack": 8, "start_index": start_index(env)}
     PPO("MlpPolicy", env, policy_kwargs={
         "features_extractor_class": MemoryExtractor, "features_extractor_kwargs": extractor
     }).learn(100_000)
@@ -64,9 +64,9 @@ class MemoryExtractor(BaseFeaturesExtractor):
         memory: what stands between encoder and projection; its hidden_size is the encoder's width too.
         num_stack: k, the observations in a flat window.
         start_index: the column of an observation that is 1 at the first step of an episode and 0 after it
-            (TransitionObservation: the last). The memory resets there, so that neither padding nor an earlier
-            episode in the window leaves a trace. Must reach the extractor unscaled. None: there is no such column,
-            and padding counts as observations.
+            (`memagent.layout.start_index` reads it from the environment). The memory resets there, so that neither
+            padding nor an earlier episode in the window leaves a trace. Must reach the extractor unscaled. None: there
+            is no such column, and padding and earlier episodes count as observations.
         context_dim: Z, numbers that `unroll` is told beside each observation; `forward` tells zeros. With them the
             features begin as those of an agent without memory, by a shortcut past it, and the memory's part begins at
             zero: a memory learns more slowly than a context, and would hold its use back.
@@ -81,7 +81,7 @@ class MemoryExtractor(BaseFeaturesExtractor):
         features_dim: int = 128,
         memory: MemoryConfig = DEFAULT_MEMORY,
         num_stack: int = 1,
-        start_index: int | None = -1,
+        start_index: int | None = None,
         context_dim: int = 0,
     ) -> None:
         if features_dim < 1:

@@ -81,10 +81,22 @@ class TrainingLog(BaseCallback):
 
 
 def read_episodes(path: Path) -> dict[str, np.ndarray]:
-    """The columns [n] of the file that TrainingLog wrote, by name."""
-    with path.open(newline="") as file:
-        rows = list(csv.reader(file))[1:]
-    columns = np.array(rows, dtype=np.float64).reshape(len(rows), len(EPISODE_COLUMNS))
+    """The columns [n] of the file that TrainingLog wrote, by name.
+
+    Raises:
+        ValueError: the file is not of that form.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            header, *rows = csv.reader(file)
+        columns = np.array(rows, dtype=np.float64).reshape(len(rows), len(EPISODE_COLUMNS))
+    except (ValueError, csv.Error) as error:
+        raise ValueError(f"{path} does not hold the episodes of a training: {error}") from error
+    if tuple(header) != EPISODE_COLUMNS or not np.isfinite(columns).all():
+        raise ValueError(
+            f"{path} does not hold the episodes of a training: expected the columns {', '.join(EPISODE_COLUMNS)}, "
+            "and finite numbers in them."
+        )
     return dict(zip(EPISODE_COLUMNS, columns.T, strict=True))
 
 

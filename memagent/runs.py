@@ -3,23 +3,21 @@
 config.json   every setting, nested as in RunConfig
 progress.csv  what SB3's logger wrote
 episodes.csv  one line per training episode, see memagent.progress
-model.zip     the agent as SB3 saves it; its weights alone are read here
+model.zip     the agent, as MemoryAlgorithm.save writes it
+checkpoint.zip  the newest agent of those saved on the way
+status.json   how far the run has come, see `save_status`
+error.txt     where an error ended the training, its traceback
 evaluation.json, report.html, figures/, wandb/
 """
 
-import io
 import json
-import pickle
-import sys
-import zipfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, is_dataclass, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
+from itertools import count
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_type_hints
+from typing import Any, Literal
 
-import torch
 from gymnasium import spaces
 from stable_baselines3.common.vec_env import VecEnv
 
@@ -32,16 +30,28 @@ from memagent.agents import (
     MemoryDQN,
     MemorySAC,
 )
+from memagent.agents.loading import is_pickled
+from memagent.archive import ArchiveError, reason
+from memagent.files import write_text
 from memagent.memory import MemoryConfig
 from memagent.meta import MetaConfig
 from memagent.replay import ReplayConfig
+from memagent.settings import build
 
-ConfigT = TypeVar("ConfigT")
 # Every algorithm, and the one section of RunConfig that is its own.
 ALGORITHMS: dict[str, tuple[type[MemoryAlgorithm], str]] = {
     "dqn": (MemoryDQN, "exploration"),
     "sac": (MemorySAC, "entropy"),
 }
+
+RunState = Literal["training", "trained", "interrupted", "failed", "finished"]
+# What is read and written in a run folder.
+RUN_FILES = (
+    *("config.json", "status.json", "model.zip", "checkpoint.zip", "episodes.csv", "evaluation.json"),
+    *("report.html", "figures"),
+)
+MAX_CONFIG = 1024**2
+MAX_CONTEXTS = 10_000
 
 
 class RunError(Exception):
@@ -67,6 +77,10 @@ class EvaluationConfig:
         for name, low in {"contexts": 1, "episodes": 1, "warmup_episodes": 0}.items():
             if getattr(self, name) < low:
                 raise ValueError(f"{name} is {getattr(self, name)}; give {low} or more.")
+        if self.contexts > MAX_CONTEXTS:
+            raise ValueError(
+                f"contexts is {self.contexts}; give {MAX_CONTEXTS} at most: all are played at once."
+            )
 
 
 @dataclass(frozen=True)
@@ -90,6 +104,9 @@ class RunConfig:
     """Environments that run at once."""
     run_dir: Path | None = None
     """Folder for everything the run leaves; new or empty. None: a new one under runs/, named after the run."""
+    save_every: int | None = 10_000
+    """Environment steps, over all environments, from one checkpoint to the next; the newest is kept in checkpoint.zip.
+    None: no checkpoints."""
     wandb: Literal["offline", "online", "disabled"] = "offline"
     """Track the run in Weights & Biases: in files only, uploaded too (needs an account), or not at all."""
     device: str = "auto"
@@ -110,27 +127,51 @@ class RunConfig:
         for name in ("total_timesteps", "num_envs", "threads"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; give 1 or more.")
+        if self.save_every is not None and self.save_every < 1:
+            raise ValueError(f"save_every is {self.save_every}; give 1 or more, or None for no checkpoints.")
 
 
 def preset_config(env: str, preset: Mapping[str, Mapping[str, Any]]) -> RunConfig:
     """The defaults for an environment: RunConfig's own, and over them the environment's preset, section by section."""
-    return _build(RunConfig, {"env": env, **preset})
+    return build(RunConfig, {"env": env, **preset})
 
 
 def new_run_dir(config: RunConfig) -> Path:
-    """Where the run's files will go; nothing is made yet.
+    """Make the run's folder, which no other run gets, however many begin at once.
 
     Raises:
-        RunError: there is something already.
+        RunError: there is something already, or no folder can be made there.
     """
-    if config.run_dir is None:
-        name = f"{config.env.rpartition('/')[2]}-{config.memory.kind}-seed{config.seed}"
-        return Path("runs") / f"{name}-{datetime.now():%Y%m%d-%H%M%S}"
-    if config.run_dir.exists() and (not config.run_dir.is_dir() or any(config.run_dir.iterdir())):
-        raise RunError(
-            f"{config.run_dir} is there already and not empty; name a new folder, or empty it first."
-        )
-    return config.run_dir
+    try:
+        return _named_dir(config) if config.run_dir is None else _claimed(config.run_dir)
+    except OSError as error:
+        raise RunError(f"No run folder can be made: {error}; name another by --run-dir.") from error
+
+
+def _named_dir(config: RunConfig) -> Path:
+    """A new folder under runs/, named after the run; numbered where the name is taken."""
+    name = f"{config.env.rpartition('/')[2]}-{config.memory.kind}-seed{config.seed}-{datetime.now():%Y%m%d-%H%M%S}"
+    for number in count(1):
+        path = Path("runs") / (name if number == 1 else f"{name}-{number}")
+        try:
+            path.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        return path
+    raise AssertionError("unreachable")
+
+
+def _claimed(path: Path) -> Path:
+    """The folder `path`, made or empty: of several runs that want it, the one gets it that makes status.json."""
+    taken = RunError(f"{path} is there already and not empty; name a new folder, or empty it first.")
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise taken
+    path.mkdir(parents=True, exist_ok=True)
+    try:
+        (path / "status.json").open("x").close()
+    except FileExistsError:
+        raise taken from None
+    return path
 
 
 def settings_of(config: RunConfig) -> dict[str, Any]:
@@ -139,26 +180,66 @@ def settings_of(config: RunConfig) -> dict[str, Any]:
 
 
 def save_config(run_dir: Path, config: RunConfig) -> None:
-    """Write config.json, making the folder where it is not there."""
-    run_dir.mkdir(parents=True, exist_ok=True)
-    (run_dir / "config.json").write_text(json.dumps(settings_of(config), indent=2) + "\n")
+    """Write config.json."""
+    write_text(run_dir / "config.json", json.dumps(settings_of(config), indent=2) + "\n")
 
 
-def load_config(run_dir: Path) -> RunConfig:
-    """Read config.json back.
+def save_status(run_dir: Path, state: RunState, steps: int) -> None:
+    """Write status.json: how far the run has come. One that says "training" and is not running was killed."""
+    write_text(run_dir / "status.json", json.dumps({"state": state, "steps": steps}) + "\n")
+
+
+def load_config(run_dir: Path, *, trust: bool = False) -> RunConfig:
+    """Read config.json back, of a folder that a stranger may have made.
+
+    Args:
+        run_dir: the folder.
+        trust: let the environment's id name a module, which is then imported.
 
     Raises:
-        RunError: there is no run folder, or its config.json is not one of a run.
+        RunError: there is no run folder, its config.json is not one of a run, or a file in it is a link out of it.
     """
+    for name in RUN_FILES:
+        _refuse_link(run_dir, name)
     path = run_dir / "config.json"
     if not path.is_file():
         raise RunError(
             f"{run_dir} is not a run folder: there is no config.json; give a folder that train.py made."
         )
+    if (size := path.stat().st_size) > MAX_CONFIG:
+        raise RunError(
+            f"{path} has {size} bytes, expected {MAX_CONFIG} at most; it is not the settings of a run."
+        )
     try:
-        return replace(_build(RunConfig, json.loads(path.read_text())), run_dir=run_dir)
-    except (ValueError, TypeError) as error:  # not JSON, an unknown setting, a value out of its range
-        raise RunError(f"{path} does not hold the settings of a run: {error}") from error
+        config = replace(build(RunConfig, json.loads(path.read_bytes())), run_dir=run_dir)
+    except (ValueError, RecursionError) as error:  # not JSON, an unknown setting, a value that it cannot have
+        raise RunError(f"{path} does not hold the settings of a run: {reason(error)}") from error
+    if ":" in config.env and not trust:
+        raise RunError(
+            f"{path} names the environment {config.env!r}, for which a module would be imported; if you trust who made "
+            "the folder, add --trust."
+        )
+    return config
+
+
+def _refuse_link(run_dir: Path, name: str) -> None:
+    path = run_dir / name
+    try:
+        inside = path.resolve().is_relative_to(run_dir.resolve())
+    except (OSError, RuntimeError):  # a link to itself
+        inside = False
+    if not inside:
+        raise RunError(f"{path} is a link out of the run folder; put the file itself there.")
+
+
+def algorithm(config: RunConfig, env: VecEnv) -> tuple[type[MemoryAlgorithm], dict[str, Any]]:
+    """The agent's class for this environment, and the settings that its constructor takes."""
+    algo = config.algo
+    if algo == "auto":
+        algo = "sac" if isinstance(env.action_space, spaces.Box) else "dqn"
+    agent, own = ALGORITHMS[algo]
+    names = ("memory", "replay", "meta", "adapt", "learner", "seed", own)
+    return agent, {name: getattr(config, name) for name in names}
 
 
 def make_agent(config: RunConfig, env: VecEnv) -> MemoryAlgorithm:
@@ -167,78 +248,50 @@ def make_agent(config: RunConfig, env: VecEnv) -> MemoryAlgorithm:
     Raises:
         RunError: it cannot learn in this environment.
     """
-    algo = config.algo
-    if algo == "auto":
-        algo = "sac" if isinstance(env.action_space, spaces.Box) else "dqn"
-    agent, own = ALGORITHMS[algo]
+    agent, settings = algorithm(config, env)
     try:
-        return agent(
-            "MemoryPolicy",
-            env,
-            memory=config.memory,
-            replay=config.replay,
-            meta=config.meta,
-            adapt=config.adapt,
-            learner=config.learner,
-            seed=config.seed,
-            device=config.device,
-            **{own: getattr(config, own)},
-        )
+        return agent("MemoryPolicy", env, device=config.device, **settings)
     except ValueError as error:
         raise RunError(f"No agent can learn in {config.env}: {error}") from error
 
 
 def save_agent(agent: MemoryAlgorithm, run_dir: Path) -> Path:
-    """Write model.zip, whole or not at all: whoever interrupts this keeps the one that was there."""
-    path, unfinished = run_dir / "model.zip", run_dir / "model.zip.part"
-    with unfinished.open("wb") as file:
-        agent.save(file)
-    return unfinished.replace(path)
+    """Write model.zip, whole or not at all."""
+    path = run_dir / "model.zip"
+    agent.save(path)
+    return path
 
 
-def load_agent(run_dir: Path, config: RunConfig, env: VecEnv) -> MemoryAlgorithm:
-    """The trained agent of a run folder, rebuilt from its configuration; of model.zip only tensors are read.
+def model_file(run_dir: Path) -> Path:
+    """model.zip, or where a run was killed its newest checkpoint.
+
+    Raises:
+        RunError: there is neither.
+    """
+    for name in ("model.zip", "checkpoint.zip"):
+        if (path := run_dir / name).is_file():
+            return path
+    raise RunError(
+        f"{run_dir} holds neither model.zip nor checkpoint.zip; train the agent to the end, or stop it with Ctrl-C."
+    )
+
+
+def load_agent(run_dir: Path, config: RunConfig, env: VecEnv, *, trust: bool = False) -> MemoryAlgorithm:
+    """The agent of `model_file`, with the settings of its configuration.
+
+    Args:
+        run_dir, config: see `load_config`.
+        env: what it acts in.
+        trust: also read a pickled file, which runs whatever code is in it, with the settings in the file.
 
     Raises:
         RunError: the model is not there, is broken, or is not of this configuration.
     """
-    agent, path = make_agent(config, env), run_dir / "model.zip"
-    if not path.is_file():
-        raise RunError(f"{run_dir} holds no model.zip; train the agent to the end, or stop it with Ctrl-C.")
+    path = model_file(run_dir)
+    agent, settings = algorithm(config, env)
     try:
-        with zipfile.ZipFile(path) as archive:
-            weights = archive.read("policy.pth")
-        agent.policy.load_state_dict(torch.load(io.BytesIO(weights), agent.device, weights_only=True))
-    except (zipfile.BadZipFile, KeyError, EOFError, pickle.UnpicklingError, RuntimeError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise RunError(f"{path} does not hold the weights that config.json describes: {reason}") from error
-    return agent
-
-
-@contextmanager
-def plain_errors(*kinds: type[Exception]) -> Iterator[None]:
-    """What a script runs in: these errors and RunError end it with their sentence and exit code 2, Ctrl-C with 130."""
-    expected: tuple[type[Exception], ...] = (RunError, *kinds)
-    try:
-        yield
-    except expected as error:
-        print(f"error: {error}", file=sys.stderr)  # noqa: T201 a command line talks to a person
-        raise SystemExit(2) from None
-    except KeyboardInterrupt:
-        print("Interrupted.", file=sys.stderr)  # noqa: T201
-        raise SystemExit(130) from None
-
-
-def _build(kind: type[ConfigT], settings: Any) -> ConfigT:
-    """A dataclass from nested mappings; settings that are missing have their defaults."""
-    if not isinstance(settings, Mapping):
-        raise TypeError(f"{kind.__name__} is {settings!r}; give its settings by name.")
-    types = get_type_hints(kind)
-    if unknown := settings.keys() - types.keys():
-        raise ValueError(f"{kind.__name__} has no setting {', '.join(sorted(unknown))}.")
-    return kind(
-        **{
-            name: _build(types[name], value) if is_dataclass(types[name]) else value
-            for name, value in settings.items()
-        }
-    )
+        if trust and is_pickled(path):
+            return agent.load(path, env, config.device, trust=True)
+        return agent.load(path, env, config.device, **settings)
+    except ArchiveError as error:
+        raise RunError(str(error)) from error

@@ -3,6 +3,7 @@
 import csv
 import json
 import runpy
+import shutil
 import signal
 import subprocess
 import sys
@@ -84,6 +85,7 @@ def test_a_run_leaves_its_folder(trained: tuple[Path, str, str]) -> None:
     run_dir, out, _ = trained
     made = {path.name for path in run_dir.iterdir()}
     files = {"config.json", "progress.csv", "episodes.csv", "model.zip", "evaluation.json", "report.html"}
+    files.add("status.json")
     assert made == files | {"figures", "wandb"}
     assert "made/run/report.html" in out
     figures = {path.name: path.read_bytes() for path in (run_dir / "figures").iterdir()}
@@ -232,11 +234,25 @@ def test_ctrl_c_saves_the_agent_and_says_where(tmp_path: Path) -> None:
     assert process.returncode == 130, err
     assert "the agent is saved in run/model.zip" in err
     assert "Traceback" not in out + err
+    assert json.loads((tmp_path / "run" / "status.json").read_text())["state"] == "interrupted"
     config = load_config(tmp_path / "run")
     env = envs.make_vec(config.env, 1, seed=0)
     load_agent(tmp_path / "run", config, env)
     env.close()
     assert [end.exit_code for end in of_kind(read_records(tmp_path / "run"), "exit")] == [130]
+
+
+def test_a_killed_training_leaves_its_checkpoint(tmp_path: Path, run: Run) -> None:
+    small = ["--wandb=disabled", "--memory.kind=none", "--save-every=100", *SMALL]
+    process = start("train.py", "--env=CartPole-v1", "--num-envs=2", "--run-dir=run", *small, cwd=tmp_path)
+    while process.poll() is None and not (tmp_path / "run" / "checkpoint.zip").exists():
+        time.sleep(0.05)
+    process.kill()
+    process.communicate()
+    assert json.loads((tmp_path / "run" / "status.json").read_text())["state"] == "training"
+    code, out, _ = run("evaluate.py", tmp_path / "run")
+    assert code == 0
+    assert "was not finished" in out and "checkpoint.zip is of step" in out
 
 
 @pytest.mark.parametrize(
@@ -270,8 +286,37 @@ def test_what_cannot_be_evaluated_is_one_sentence(tmp_path: Path, run: Run) -> N
     (tmp_path / "model.zip").write_bytes(b"not a zip file")
     code, out, err = run("evaluate.py", tmp_path)
     assert (code, out) == (2, "")
-    assert err.startswith(f"error: {tmp_path / 'model.zip'} does not hold the weights")
+    assert err.startswith(f"error: {tmp_path / 'model.zip'} was not loaded: it is not a whole ZIP")
     assert len(err.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        (
+            "config.json",
+            '{"adapt": {"enabled": "false"}}',
+            "AdaptConfig.enabled is 'false'; give true or false",
+        ),
+        ("config.json", '{"total_timestep": 5}', "did you mean total_timesteps?"),
+        ("config.json", '{"env": "os:Thing-v0"}', "a module would be imported"),
+        ("model.zip", "PK", "was not loaded: it is not a whole ZIP archive"),
+        ("episodes.csv", "step,env\n1,2\n", "does not hold the episodes of a training"),
+        ("episodes.csv", "", "does not hold the episodes of a training"),
+        ("episodes.csv", "step,env,phase,context_id,return,length\n1,0,0,0,nan,5\n", "finite numbers"),
+    ],
+)
+def test_a_broken_folder_is_one_sentence_and_stays_as_it_is(
+    trained: tuple[Path, str, str], tmp_path: Path, run: Run, name: str, text: str, said: str
+) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(trained[0], copy)
+    (copy / name).write_text(text)
+    before = {path: path.read_bytes() for path in copy.rglob("*") if path.is_file()}
+    code, out, err = run("evaluate.py", copy)
+    assert (code, out) == (2, "")
+    assert len(err.splitlines()) == 1 and err.startswith("error: ") and said in err
+    assert {path: path.read_bytes() for path in copy.rglob("*") if path.is_file()} == before
 
 
 @pytest.mark.parametrize(

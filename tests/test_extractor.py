@@ -9,10 +9,11 @@ from gymnasium import spaces
 from gymnasium.wrappers import FrameStackObservation
 from stable_baselines3 import DQN, PPO, SAC, TD3
 from stable_baselines3.common.env_util import make_vec_env
-from stable_baselines3.common.vec_env import DummyVecEnv, VecFrameStack
+from stable_baselines3.common.vec_env import DummyVecEnv, VecCheckNan, VecFrameStack, VecNormalize
 
-import envs  # noqa: F401  registers the Drift ids
+import envs
 from memagent.extractor import MemoryExtractor
+from memagent.layout import start_index, transition_layout
 from memagent.memory import MemoryConfig
 from memagent.memory.bank import parse_interface
 
@@ -27,7 +28,7 @@ def box(*shape):
 
 def extractor_for(space, **kwargs):
     torch.manual_seed(0)
-    return MemoryExtractor(space, features_dim=D, **({"memory": SMALL} | kwargs))
+    return MemoryExtractor(space, features_dim=D, **({"memory": SMALL, "start_index": -1} | kwargs))
 
 
 def window(seed=0, first=None):
@@ -231,8 +232,10 @@ def stacked_env(name, form, num_envs=1):
     )
 
 
-def policy_kwargs(form):
-    kwargs = {"features_dim": D, "memory": SMALL} | ({"num_stack": K} if form == "VecFrameStack" else {})
+def policy_kwargs(form, env):
+    kwargs = {"features_dim": D, "memory": SMALL, "start_index": start_index(env)} | (
+        {"num_stack": K} if form == "VecFrameStack" else {}
+    )
     return {
         "features_extractor_class": MemoryExtractor,
         "features_extractor_kwargs": kwargs,
@@ -259,7 +262,9 @@ ALGORITHMS = {
 @pytest.mark.parametrize(("algorithm", "name", "settings"), ALGORITHMS.values(), ids=ALGORITHMS.keys())
 def test_stock_algorithms_train_the_memory(algorithm, name, settings, form):
     env = stacked_env(name, form)
-    model = algorithm("MlpPolicy", env, policy_kwargs=policy_kwargs(form), seed=0, device="cpu", **settings)
+    model = algorithm(
+        "MlpPolicy", env, policy_kwargs=policy_kwargs(form, env), seed=0, device="cpu", **settings
+    )
     extractors = {
         name: module for name, module in model.policy.named_modules()
         if isinstance(module, MemoryExtractor) and "target" not in name
@@ -276,7 +281,7 @@ def test_stock_algorithms_train_the_memory(algorithm, name, settings, form):
 
 def test_stock_ppo_plays_alike_after_save_and_load(tmp_path):
     env = stacked_env("Drift/CartPole-v0", "VecFrameStack", num_envs=2)
-    model = PPO("MlpPolicy", env, policy_kwargs=policy_kwargs("VecFrameStack"), n_steps=32, batch_size=32,
+    model = PPO("MlpPolicy", env, policy_kwargs=policy_kwargs("VecFrameStack", env), n_steps=32, batch_size=32,
                 n_epochs=1, seed=0, device="cpu")  # fmt: skip
     model.learn(64)
     model.save(tmp_path / "model")
@@ -293,9 +298,53 @@ def test_stock_ppo_plays_alike_after_save_and_load(tmp_path):
     env.close()
 
 
+def test_without_a_named_column_no_number_empties_the_memory():
+    extractor, x = extractor_for(box(K, OBS)), window(first=2)
+    plain = MemoryExtractor(box(K, OBS), D, SMALL)
+    plain.load_state_dict(extractor.state_dict())
+    empty, no_start = plain.initial_state(B), torch.zeros(K, B, dtype=torch.bool)
+    assert torch.equal(plain(x), plain.unroll(x.transpose(0, 1), no_start, empty)[0][-1])
+    assert not torch.equal(plain(x), extractor(x))
+
+
+@pytest.mark.parametrize("batched", [True, False])
+def test_the_layout_of_stacked_observations_is_that_of_the_newest(batched):
+    one = envs.make_vec("Drift/CartPole-v0", 3, seed=0, batched=batched)
+    layout, size = transition_layout(one), one.observation_space.shape[0]
+    assert start_index(one) == size - 1
+    for k, env in ((2, VecFrameStack(one, 2)), (6, VecCheckNan(VecFrameStack(VecFrameStack(one, 2), 3)))):
+        shifted = {name: ((k - 1) * size + a, (k - 1) * size + b) for name, (a, b) in layout.items()}
+        assert transition_layout(env) == shifted and start_index(env) == size - 1
+        obs = env.reset()
+        assert (obs[:, shifted["start"][0]] == 1.0).all() and (obs[:, : (k - 1) * size] == 0.0).all()
+
+
+def test_a_layout_that_does_not_fit_the_observation_is_refused():
+    def make():
+        return gym.wrappers.FlattenObservation(FrameStackObservation(gym.make("Drift/CartPole-v0"), K))
+
+    for read in (start_index, transition_layout):
+        with pytest.raises(
+            ValueError, match="fits observations of 8 numbers, and its observation space is Box"
+        ):
+            read(DummyVecEnv([make]))
+
+
+def test_a_flag_that_is_scaled_is_refused():
+    env = envs.make_vec("Drift/CartPole-v0", 2, seed=0)
+    assert start_index(VecNormalize(env, norm_obs=False)) == start_index(env)
+    with pytest.raises(ValueError, match="VecNormalize, which scales the start flag"):
+        start_index(VecNormalize(env))
+
+
+def test_where_nothing_is_appended_there_is_no_flag():
+    env = VecFrameStack(make_vec_env("CartPole-v1"), K)
+    assert start_index(env) is None and transition_layout(env) is None
+
+
 def test_addressing_stays_sharp_under_sb3s_initialisation():
     env = stacked_env("Drift/CartPole-v0", "VecFrameStack")
-    model = PPO("MlpPolicy", env, policy_kwargs=policy_kwargs("VecFrameStack"), seed=0, device="cpu")
+    model = PPO("MlpPolicy", env, policy_kwargs=policy_kwargs("VecFrameStack", env), seed=0, device="cpu")
     memory = model.policy.features_extractor.memory
     assert (memory.interface.bias == 0.0).all()  # PPO sets every Linear's bias to zero
     interface = memory.interface(memory.controller_norm(torch.randn(64, SMALL.hidden_size)))

@@ -33,6 +33,9 @@ MAY_IMPORT = {
         "memagent.context",
     },
     "memagent.replay": set(),
+    "memagent.archive": set(),
+    "memagent.files": set(),
+    "memagent.settings": set(),
     "memagent.targets": set(),
     "memagent.agents": {
         "memagent.memory",
@@ -42,11 +45,23 @@ MAY_IMPORT = {
         "memagent.meta",
         "memagent.dynamics",
         "memagent.context",
+        "memagent.archive",
+        "memagent.files",
+        "memagent.settings",
     },
-    "memagent.evaluation": set(),
+    "memagent.evaluation": {"memagent.files"},
+    "memagent.stopping": set(),
     "memagent.tracking": set(),
     "memagent.progress": {"memagent.memory"},
-    "memagent.runs": {"memagent.memory", "memagent.replay", "memagent.meta", "memagent.agents"},
+    "memagent.runs": {
+        "memagent.memory",
+        "memagent.replay",
+        "memagent.meta",
+        "memagent.agents",
+        "memagent.archive",
+        "memagent.files",
+        "memagent.settings",
+    },
 }
 # The layers of the memory: pure maths, one step, the unroll.
 MEMORY_LAYERS = ["memagent.memory.addressing", "memagent.memory.bank", "memagent.memory.controller"]

@@ -1,10 +1,8 @@
 """Run folders: settings and weights written and read back, and what is refused on the way."""
 
-import io
 import json
-import pickle
-import zipfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +10,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
+from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 
 import envs
@@ -34,12 +33,13 @@ from memagent.runs import (
     load_agent,
     load_config,
     make_agent,
+    model_file,
     new_run_dir,
-    plain_errors,
     save_agent,
     save_config,
     settings_of,
 )
+from memagent.stopping import plain_errors
 
 SMALL = RunConfig(
     memory=MemoryConfig(memory_size=5, memory_dim=4, num_read_heads=2, hidden_size=7),
@@ -79,6 +79,7 @@ def test_every_setting_survives_the_file(tmp_path: Path) -> None:
         wandb="disabled",
         device="cpu",
         threads=2,
+        save_every=None,
         memory=MemoryConfig(kind="lstm", hidden_size=9, layer_norm=False),
         replay=ReplayConfig(capacity=77, alpha=0.1, n_step=2),
         meta=MetaConfig(num_steps=2, first_order=True, inner_grad_norm=0.5, bound=None),
@@ -90,7 +91,7 @@ def test_every_setting_survives_the_file(tmp_path: Path) -> None:
     )
     default = settings_of(RunConfig())
     assert all(value != default[name] for name, value in settings_of(config).items())
-    save_config(config.run_dir, config)
+    save_config(new_run_dir(config), config)
     assert load_config(config.run_dir) == config
 
 
@@ -103,10 +104,19 @@ def test_settings_that_are_missing_have_their_defaults(tmp_path: Path) -> None:
     ("text", "reason"),
     [
         ('{"seed": 3', "Expecting ',' delimiter"),
-        ('{"sed": 3}', "RunConfig has no setting sed"),
+        ('{"sed": 3}', "RunConfig has no setting sed; did you mean seed"),
         ('{"memory": {"slots": 3}}', "MemoryConfig has no setting slots"),
+        ('{"seed": "3"}', "RunConfig.seed is '3'; give a whole number"),
+        ('{"seed": true}', "RunConfig.seed is True; give a whole number"),
+        ('{"num_envs": 2.5}', "RunConfig.num_envs is 2.5; give a whole number"),
+        ('{"algo": "ppo"}', "RunConfig.algo is 'ppo'; give 'auto' or 'dqn' or 'sac'"),
+        ('{"phase_steps": "many"}', "RunConfig.phase_steps is 'many'; give a whole number or null"),
+        ('{"learner": {"gamma": NaN}}', "LearnerConfig.gamma is nan; give a finite number"),
+        ('{"adapt": {"enabled": "false"}}', "AdaptConfig.enabled is 'false'; give true or false"),
         ('{"memory": {"memory_size": 0}}', "memory_size is 0"),
         ('{"memory": 3}', "MemoryConfig is 3; give its settings by name"),
+        ('{"seed": "' + "9" * 10**6 + '9"}', "RunConfig.seed is '999.*; give a whole number"),
+        ("[" * 100_000, "recursion"),
         ("[1, 2]", "RunConfig is .*; give its settings by name"),
     ],
 )
@@ -121,22 +131,77 @@ def test_a_folder_that_is_no_run(tmp_path: Path) -> None:
         load_config(tmp_path / "nowhere")
 
 
-def test_a_run_needs_a_folder_of_its_own(tmp_path: Path) -> None:
-    empty, new = tmp_path / "empty", tmp_path / "new"
+def test_a_run_gets_a_folder_of_its_own(tmp_path: Path) -> None:
+    empty, new = tmp_path / "empty", tmp_path / "some" / "new"
     empty.mkdir()
     for folder in (empty, new):
         assert new_run_dir(RunConfig(run_dir=folder)) == folder
-    assert not new.exists()
-    (empty / "notes.txt").write_text("mine")
-    for taken in (empty, empty / "notes.txt"):
+        assert folder.is_dir()
+        with pytest.raises(RunError, match="is there already and not empty"):
+            new_run_dir(RunConfig(run_dir=folder))
+    (tmp_path / "notes.txt").write_text("mine")
+    for taken in (tmp_path, tmp_path / "notes.txt"):
         with pytest.raises(RunError, match="is there already and not empty"):
             new_run_dir(RunConfig(run_dir=taken))
+    with pytest.raises(RunError, match="No run folder can be made"):
+        new_run_dir(RunConfig(run_dir=tmp_path / "notes.txt" / "below"))
 
 
-def test_a_run_without_a_folder_gets_one_that_tells_what_it_is() -> None:
-    name = new_run_dir(RunConfig(seed=5, memory=MemoryConfig(kind="lstm")))
-    assert name.parent == Path("runs")
-    assert name.name.startswith("CartPole-v0-lstm-seed5-")
+def test_of_many_that_want_one_folder_one_gets_it(tmp_path: Path) -> None:
+    def ask(_: int) -> Path | None:
+        try:
+            return new_run_dir(RunConfig(run_dir=tmp_path / "run"))
+        except RunError:
+            return None
+
+    with ThreadPoolExecutor(8) as pool:
+        assert sorted(path is not None for path in pool.map(ask, range(8))) == [False] * 7 + [True]
+
+
+def test_runs_of_one_second_get_folders_that_tell_what_they_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    config = RunConfig(seed=5, memory=MemoryConfig(kind="lstm"))
+    with ThreadPoolExecutor(8) as pool:
+        made = list(pool.map(lambda _: new_run_dir(config), range(20)))
+    assert len(set(made)) == 20
+    assert all(path.is_dir() and path.parent == Path("runs") for path in made)
+    assert all(path.name.startswith("CartPole-v0-lstm-seed5-") for path in made)
+
+
+def test_a_module_is_imported_for_those_alone_who_trust(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"env": "os:Thing-v0"}')
+    with pytest.raises(RunError, match=r"a module would be imported; .*--trust"):
+        load_config(tmp_path)
+    assert load_config(tmp_path, trust=True).env == "os:Thing-v0"
+
+
+def test_no_link_out_of_the_folder_is_followed(tmp_path: Path) -> None:
+    outside, run_dir = tmp_path / "outside", tmp_path / "run"
+    outside.mkdir()
+    run_dir.mkdir()
+    (outside / "config.json").write_text("{}")
+    for name, target in {
+        "config.json": outside / "config.json",
+        "model.zip": outside / "nothing",
+        "figures": outside,
+        "episodes.csv": run_dir / "episodes.csv",
+    }.items():
+        (run_dir / name).symlink_to(target)
+        with pytest.raises(RunError, match=f"{name} is a link out of the run folder"):
+            load_config(run_dir)
+        (run_dir / name).unlink()
+    (run_dir / "real.json").write_text('{"seed": 3}')
+    (run_dir / "config.json").symlink_to("real.json")  # within the folder
+    (tmp_path / "alias").symlink_to(run_dir)  # the folder itself, which the user names
+    assert load_config(tmp_path / "alias").seed == 3
+
+
+def test_a_killed_run_has_its_checkpoint(run_dir: Path, env: VecEnv) -> None:
+    (run_dir / "model.zip").rename(run_dir / "checkpoint.zip")
+    assert model_file(run_dir) == run_dir / "checkpoint.zip"
+    assert load_agent(run_dir, SMALL, env).num_timesteps == 0
 
 
 def test_the_loaded_agent_has_the_saved_weights_and_acts_the_same(run_dir: Path, env: VecEnv) -> None:
@@ -147,32 +212,6 @@ def test_the_loaded_agent_has_the_saved_weights_and_acts_the_same(run_dir: Path,
     assert all(torch.equal(weights(saved)[name], weights(loaded)[name]) for name in weights(saved))
     obs = np.random.default_rng(0).normal(size=(6, *env.observation_space.shape)).astype(np.float32)
     assert np.array_equal(saved.predict(obs)[0], loaded.predict(obs)[0])
-
-
-class Touch:
-    """Unpickled, it makes a file."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __reduce__(self) -> tuple:
-        return Path.touch, (self.path,)
-
-
-def archive(path: Path, name: str, data: bytes) -> None:
-    with zipfile.ZipFile(path, "w") as made:
-        made.writestr(name, data)
-
-
-def test_no_code_in_a_model_file_is_run(run_dir: Path, env: VecEnv) -> None:
-    buffer, trap = io.BytesIO(), run_dir / "sprung"
-    torch.save({"heads": Touch(trap)}, buffer)
-    archive(run_dir / "model.zip", "policy.pth", buffer.getvalue())
-    with pytest.raises(RunError, match=r"model\.zip does not hold the weights"):
-        load_agent(run_dir, SMALL, env)
-    assert not trap.exists()
-    pickle.loads(pickle.dumps(Touch(trap)))
-    assert trap.exists()  # it would have been
 
 
 def test_broken_model_files_are_one_sentence(run_dir: Path, env: VecEnv) -> None:
@@ -186,39 +225,21 @@ def test_broken_model_files_are_one_sentence(run_dir: Path, env: VecEnv) -> None
         assert len(str(caught.value).splitlines()) == 1
         return str(caught.value)
 
-    assert "does not hold the weights that config.json describes" in refused(other)
+    assert "its settings describe another agent" in refused(other)
     path.write_bytes(good[: len(good) // 2])
-    assert "not a zip file" in refused()
-    path.write_bytes(b"")
-    assert "not a zip file" in refused()
-    archive(path, "data", b"{}")
-    assert "policy.pth" in refused()
-    archive(path, "policy.pth", b"not a tensor")
-    assert "does not hold the weights" in refused()
+    assert f"{path} was not loaded: it is not a whole ZIP archive" in refused()
     path.unlink()
-    assert "holds no model.zip" in refused()
+    assert "holds neither model.zip nor checkpoint.zip" in refused()
 
 
-def test_an_interrupted_save_keeps_the_model_that_was_there(
-    run_dir: Path, env: VecEnv, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    before = (run_dir / "model.zip").read_bytes()
-    agent = make_agent(SMALL, env)
-
-    def save(file: io.BufferedIOBase) -> None:
-        file.write(b"half a mod")
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(agent, "save", save)
-    with pytest.raises(KeyboardInterrupt):
-        save_agent(agent, run_dir)
-    assert (run_dir / "model.zip").read_bytes() == before
-
-
-def test_sb3_loads_the_same_file(run_dir: Path, env: VecEnv) -> None:
-    loaded = MemoryDQN.load(run_dir / "model.zip", env=env)
-    ours = load_agent(run_dir, SMALL, env)
-    assert all(torch.equal(weights(ours)[name], weights(loaded)[name]) for name in weights(ours))
+def test_a_pickled_model_needs_trust(run_dir: Path, env: VecEnv) -> None:
+    """What a run folder of memagent 0.1.0 holds."""
+    agent = load_agent(run_dir, SMALL, env)
+    OffPolicyAlgorithm.save(agent, run_dir / "model.zip")
+    with pytest.raises(RunError, match=r"model\.zip was not loaded: it is pickled.*trust=True"):
+        load_agent(run_dir, SMALL, env)
+    loaded = load_agent(run_dir, SMALL, env, trust=True)
+    assert all(torch.equal(weights(loaded)[name], weights(agent)[name]) for name in weights(agent))
 
 
 def test_the_algorithm_follows_the_action_space(env: VecEnv, tmp_path: Path) -> None:
@@ -259,14 +280,14 @@ def test_an_environment_that_no_agent_fits_is_one_sentence(name: str, algo: str,
 def test_what_a_person_reads_when_it_cannot_be_done(
     error: BaseException, code: int, said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(SystemExit) as ended, plain_errors(KeyError):
+    with pytest.raises(SystemExit) as ended, plain_errors(RunError, KeyError):
         raise error
     assert ended.value.code == code
     assert capsys.readouterr() == ("", said)
 
 
 def test_a_mistake_of_ours_keeps_its_traceback() -> None:
-    with pytest.raises(ZeroDivisionError), plain_errors():
+    with pytest.raises(ZeroDivisionError), plain_errors(RunError):
         raise ZeroDivisionError
 
 

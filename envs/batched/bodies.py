@@ -44,6 +44,13 @@ class Body:
     write: Callable[[Any, np.ndarray], None]
     plain: Callable[[Any], bool]
 
+    def __reduce__(self) -> tuple[Callable[[int], Body], tuple[int]]:
+        return _body_of_kind, (self.kind,)  # a pickle names it: its functions have no names of their own
+
+
+def _body_of_kind(kind: int) -> Body:
+    return next(body for body in BODIES.values() if body.kind == kind)
+
 
 def _acrobot_columns(env: Any) -> list[float]:
     m1, m2, l1 = env.LINK_MASS_1, env.LINK_MASS_2, env.LINK_LENGTH_1

@@ -2,8 +2,8 @@
 
 from memagent.agents.acting import Acting
 from memagent.agents.base import MemoryAlgorithm
+from memagent.agents.config import LearnerConfig
 from memagent.agents.dqn import ExplorationConfig, MemoryDQN
-from memagent.agents.learning import LearnerConfig
 from memagent.agents.sac import EntropyConfig, MemorySAC
 from memagent.context import AdaptConfig
 

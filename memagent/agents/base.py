@@ -1,12 +1,10 @@
-"""An SB3 agent with a memory: acting with carried memory, storing rows and states, saving.
+"""An SB3 agent with a memory: acting with carried memory, storing rows and states.
 
-How it learns is `SequenceLearner`'s, what its heads are worth a subclass's.
+How it learns is `SequenceLearner`'s, how it is saved `SavedLearner`'s, what its heads are worth a subclass's.
 """
 
 from __future__ import annotations
 
-import io
-import pathlib
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -15,14 +13,19 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from gymnasium import spaces
+from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.policies import BasePolicy
-from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback
+from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, RolloutReturn
 from stable_baselines3.common.utils import LinearSchedule
+from stable_baselines3.common.vec_env import VecEnv
 
 from memagent.agents.acting import Acting, select
-from memagent.agents.learning import LearnerConfig, SequenceLearner
+from memagent.agents.config import LearnerConfig
+from memagent.agents.finite import check_finite
+from memagent.agents.saved import SavedLearner
 from memagent.context import AdaptConfig
+from memagent.layout import transition_layout
 from memagent.memory import MemoryConfig
 from memagent.meta import MetaConfig
 from memagent.policies import MemoryPolicy
@@ -33,7 +36,7 @@ LONGEST_STRETCH = 512
 """Steps after which a believed phase begins another stretch of the replay."""
 
 
-class MemoryAlgorithm(SequenceLearner, ABC):
+class MemoryAlgorithm(SavedLearner, ABC):
     """An off-policy learner with a memory, prioritised sequence replay and a context that adapts.
 
     Args:
@@ -49,6 +52,13 @@ class MemoryAlgorithm(SequenceLearner, ABC):
 
     supported_actions: ClassVar[tuple[type[spaces.Space], ...]]
     advice: ClassVar[str]
+    configs = {
+        "memory": ("memory_config", MemoryConfig),
+        "replay": ("replay_config", ReplayConfig),
+        "meta": ("meta_config", MetaConfig),
+        "adapt": ("adapt_config", AdaptConfig),
+        "learner": ("learner", LearnerConfig),
+    }
 
     def __init__(
         self,
@@ -71,6 +81,8 @@ class MemoryAlgorithm(SequenceLearner, ABC):
         self.memory_config, self.replay_config = memory or MemoryConfig(), replay or ReplayConfig()
         self.meta_config, self.adapt_config = meta or MetaConfig(), adapt or AdaptConfig()
         self.learner = learner or LearnerConfig()
+        self.skipped_updates = 0
+        self.skipped_in_a_row = 0
         seen = self.replay_config.window - self.replay_config.burn_in
         if self.learner.prediction_steps >= seen:
             raise ValueError(
@@ -97,12 +109,12 @@ class MemoryAlgorithm(SequenceLearner, ABC):
             sde_support=False,
         )
         if self.env is not None:
-            self._read_environment()
+            self.check_spaces()
+            self._read_layout()
         if _init_setup_model:
             self._setup_model()
 
-    def _read_environment(self) -> None:
-        """Check the spaces, and find where the observation holds what TransitionObservation appends."""
+    def check_spaces(self) -> None:
         if not isinstance(self.action_space, self.supported_actions):
             raise ValueError(
                 f"{type(self).__name__} was given the action space {self.action_space}; {self.advice}"
@@ -113,11 +125,12 @@ class MemoryAlgorithm(SequenceLearner, ABC):
                 f"{type(self).__name__} was given the observation space {self.observation_space}; expected a "
                 "one-dimensional Box: wrap the environment in gymnasium.wrappers.FlattenObservation."
             )
+
+    def _read_layout(self) -> None:
+        """Find where the observation holds what TransitionObservation appends."""
         assert self.env is not None
-        self.transition_layout = None
-        if self.env.has_attr("transition_layout"):
-            self.transition_layout = self.env.get_attr("transition_layout", indices=0)[0]
-        else:
+        self.transition_layout = transition_layout(self.env)
+        if self.transition_layout is None:
             warnings.warn(
                 "The environment has no TransitionObservation: the memory sees neither its last action nor reward "
                 "and can hardly identify a hidden condition. Wrap it in envs.TransitionObservation.",
@@ -132,20 +145,7 @@ class MemoryAlgorithm(SequenceLearner, ABC):
             self.env.seed(int(np.random.SeedSequence(self.seed).generate_state(1)[0]))
         if not hasattr(self, "generator"):  # else `load` has put the saved one here
             self.generator = np.random.default_rng(self.seed)
-        policy = self.policy_class(
-            self.observation_space,
-            self.action_space,
-            self.lr_schedule,
-            memory=self.memory_config,
-            adapt=self.adapt_config,
-            meta=self.meta_config,
-            layout=self.transition_layout,
-            reward_scale=self.learner.reward_scale,
-            prediction_steps=self.learner.prediction_steps,
-            **self.policy_kwargs,
-        )
-        assert isinstance(policy, MemoryPolicy)
-        self.policy = policy.to(self.device)
+        self.policy = self.make_policy().to(self.device)
         updates = max(1, round(self.n_envs / self.learner.steps_per_update))
         self.gradient_steps = updates
         self.train_freq = max(1, round(self.learner.steps_per_update / self.n_envs))
@@ -155,6 +155,27 @@ class MemoryAlgorithm(SequenceLearner, ABC):
         self.acting = self.make_acting(self.n_envs)
         if len(getattr(self, "_episodes", ())) != self.n_envs:
             self._episodes = np.zeros(self.n_envs, np.int64)
+
+    def make_policy(self) -> MemoryPolicy:
+        rate = self.learner.learning_rate
+        policy = self.policy_class(
+            self.observation_space,
+            self.action_space,
+            LinearSchedule(rate, self.learner.final_learning_rate or rate, 1.0),
+            memory=self.memory_config,
+            adapt=self.adapt_config,
+            meta=self.meta_config,
+            layout=self.transition_layout,
+            reward_scale=self.learner.reward_scale,
+            prediction_steps=self.learner.prediction_steps,
+            **self.policy_settings() | self.policy_kwargs,
+        )
+        assert isinstance(policy, MemoryPolicy)
+        return policy
+
+    def policy_settings(self) -> dict[str, Any]:
+        """Keyword arguments of the policy that follow from the algorithm's own settings."""
+        return {}
 
     def _make_replay(self) -> PrioritizedSequenceBuffer:
         assert self.observation_space.shape is not None and self.action_space.shape is not None
@@ -208,14 +229,51 @@ class MemoryAlgorithm(SequenceLearner, ABC):
         tb_log_name: str = "run",
         progress_bar: bool = False,
     ) -> Any:
+        if self.env is None:
+            raise ValueError(f"{type(self).__name__} has no environment; give one by set_env, or to load.")
         resets = reset_num_timesteps or self._last_obs is None
         result = super(OffPolicyAlgorithm, self)._setup_learn(
             total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar
         )
         if resets:  # the environments were reset: another stream begins
+            assert isinstance(self._last_obs, np.ndarray)
+            check_finite("observation", self._last_obs, self.num_timesteps)
             self.replay_buffer.seam()
             self.acting.reset()
         return result
+
+    def set_env(self, env: GymEnv, force_reset: bool = True) -> None:
+        count = getattr(env, "num_envs", 1)
+        if count != self.n_envs:
+            raise ValueError(
+                f"set_env was given {count} environments, expected {self.n_envs}; for another number, save the agent "
+                f"and give them to {type(self).__name__}.load."
+            )
+        super().set_env(env, force_reset)
+
+    def collect_rollouts(
+        self, env: VecEnv, callback: BaseCallback, *args: Any, **kwargs: Any
+    ) -> RolloutReturn:
+        """As SB3's, but the step at which a callback stops is kept like any other; SB3 returns before it is stored.
+
+        An error or an interrupt leaves the environments in the middle of a step: the next `learn` resets them.
+        """
+        try:
+            rollout = super().collect_rollouts(env, callback, *args, **kwargs)
+        except BaseException:
+            self._last_obs = None
+            raise
+        if not rollout.continue_training:
+            step = callback.locals
+            self._update_info_buffer(step["infos"], step["dones"])
+            self._store_transition(
+                *(
+                    step[name]
+                    for name in ("replay_buffer", "buffer_actions", "new_obs", "rewards", "dones", "infos")
+                )
+            )
+            self._episode_num += int(step["dones"].sum())
+        return rollout
 
     def _sample_action(self, learning_starts: int, action_noise: Any = None, n_envs: int = 1) -> Any:
         assert isinstance(self._last_obs, np.ndarray)
@@ -224,6 +282,7 @@ class MemoryAlgorithm(SequenceLearner, ABC):
             actions = np.array([self.action_space.sample() for _ in range(n_envs)])
         else:
             actions = self.explore(actions)
+            check_finite("action", actions, self.num_timesteps)
         return actions, actions  # SB3's second: what is stored; the heads' units are the policy's business
 
     def _store_transition(
@@ -236,6 +295,13 @@ class MemoryAlgorithm(SequenceLearner, ABC):
         infos: list[dict[str, Any]],
     ) -> None:
         assert isinstance(self._last_obs, np.ndarray)
+        assert isinstance(new_obs, np.ndarray)
+        check_finite("reward", reward, self.num_timesteps)
+        check_finite("observation", new_obs, self.num_timesteps)
+        ended = np.flatnonzero(dones)
+        final_obs = [infos[e]["terminal_observation"] for e in ended]
+        if ended.size:
+            check_finite("final observation", np.stack(final_obs), self.num_timesteps, ended)
         acting, phase = self.acting, self._phases(infos)
         self.replay_buffer.add(
             np.arange(self.n_envs),
@@ -250,11 +316,10 @@ class MemoryAlgorithm(SequenceLearner, ABC):
             episode=self._episodes,
             state=lambda envs: [s.cpu().numpy() for s in select(acting.before, envs)],
         )
-        if dones.any():
-            ended = np.flatnonzero(dones)
+        if ended.size:
             self.replay_buffer.add(
                 ended,
-                obs=np.stack([infos[e]["terminal_observation"] for e in ended]),
+                obs=np.stack(final_obs),
                 action=0,
                 reward=0.0,
                 start=False,
@@ -282,24 +347,3 @@ class MemoryAlgorithm(SequenceLearner, ABC):
         if belief is not None and self.adapt_config.phase_signal == "detect":
             return (belief.phase << 32) + belief.age // LONGEST_STRETCH
         return np.array([info.get("phase", 0) for info in infos], np.int64)
-
-    # Saving.
-
-    def _excluded_save_params(self) -> list[str]:
-        return [*super()._excluded_save_params(), "acting"]
-
-    def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
-        return ["policy", "policy.optimizer"], []
-
-    def save_replay_buffer(self, path: str | pathlib.Path | io.BufferedIOBase) -> None:
-        """Write the replay as plain arrays (npz); the next batch after loading is the same to the bit."""
-        np.savez(path, **self.replay_buffer.state_dict())  # type: ignore[arg-type]  # numpy takes files and paths
-
-    def load_replay_buffer(
-        self, path: str | pathlib.Path | io.BufferedIOBase, truncate_last_traj: bool = True
-    ) -> None:
-        """Read what `save_replay_buffer` wrote; a seam follows unless `truncate_last_traj` is False."""
-        with np.load(path, allow_pickle=False) as saved:
-            self.replay_buffer.load_state_dict(saved)
-        if truncate_last_traj:
-            self.replay_buffer.seam()

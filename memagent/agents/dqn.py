@@ -51,6 +51,8 @@ class MemoryDQN(MemoryAlgorithm):
         "it learns Discrete actions: take MemorySAC, or make them discrete with a gymnasium.ActionWrapper."
     )
 
+    configs = MemoryAlgorithm.configs | {"exploration": ("exploration", ExplorationConfig)}
+
     policy: MemoryQPolicy
 
     def __init__(
@@ -62,8 +64,13 @@ class MemoryDQN(MemoryAlgorithm):
         **kwargs: Any,
     ) -> None:
         self.exploration = exploration or ExplorationConfig()
-        self.exploration_rate = self.exploration.initial
         super().__init__(policy, env, **kwargs)
+
+    @property
+    def exploration_rate(self) -> float:
+        """The share of random actions at this point of the training."""
+        schedule = LinearSchedule(self.exploration.initial, self.exploration.final, self.exploration.fraction)
+        return schedule(self._current_progress_remaining)
 
     def bootstrap_values(self, features: Tensor, noise: Tensor) -> Tensor:
         """The target heads' value of the online heads' best action, [..., D] -> [...]."""
@@ -78,8 +85,6 @@ class MemoryDQN(MemoryAlgorithm):
     def explore(self, greedy: np.ndarray) -> np.ndarray:
         """Each environment takes a random action with probability epsilon."""
         assert isinstance(self.action_space, spaces.Discrete)
-        schedule = LinearSchedule(self.exploration.initial, self.exploration.final, self.exploration.fraction)
-        self.exploration_rate = schedule(self._current_progress_remaining)
         self.logger.record("rollout/exploration_rate", self.exploration_rate)
         chance = self.generator.random(len(greedy)) < self.exploration_rate
         return np.where(chance, self.generator.integers(self.action_space.n, size=len(greedy)), greedy)

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -21,7 +20,8 @@ from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.utils import polyak_update
 from torch import Tensor
 
-from memagent.agents.acting import MemoryScope
+from memagent.agents.config import LearnerConfig
+from memagent.agents.finite import NonFiniteError
 from memagent.agents.rows import HeadRows, Windows, as_state
 from memagent.context import AdaptConfig
 from memagent.dynamics import Outcomes, runs
@@ -34,60 +34,6 @@ from memagent.targets import (
     prediction_loss,
     sequence_priorities,
 )
-
-
-@dataclass(frozen=True)
-class LearnerConfig:
-    """The learner that is the same for every action space and every memory."""
-
-    learning_rate: float = 1e-3
-    """Adam's rate for memory and heads."""
-    final_learning_rate: float | None = None
-    """Where that rate has fallen to, linearly, at the end of training. None: it stays."""
-    batch_size: int = 32
-    """Windows in an update."""
-    steps_per_update: int = 64
-    """Environment steps, over all environments, from one update to the next."""
-    learning_starts: int = 2_000
-    """Environment steps, over all environments, with random actions before the first update."""
-    gamma: float = 0.98
-    """Discount of a step."""
-    tau: float = 0.01
-    """Share of the online heads that moves into the target heads at every update."""
-    max_grad_norm: float = 1.0
-    """Largest L2 norm of the gradient of an update."""
-    reward_scale: float = 0.1
-    """Factor on rewards before they are learned from; values of order one train best. Logs show native rewards."""
-    prediction_weight: float = 1.0
-    """Weight of the prediction loss: the mean change of the observation and the mean reward of the next steps."""
-    prediction_steps: int = 1
-    """How many steps the prediction looks ahead, told the actions: what they do adds up over steps, and the noise of
-    sensors does not. Less than the rows of a window after its burn-in."""
-    refresh_every: int | None = None
-    """Updates from one pass over the replay to the next, in which the present network computes all stored memory states
-    anew. What a DNC has written stays, however old the network that wrote it, and no burn-in washes it out. None:
-    states stay as they were while acting."""
-    memory_scope: MemoryScope = "episode"
-    """How long memory lives: an episode, a phase or the lifetime. A change that an adapting agent is told of empties
-    it too."""
-
-    def __post_init__(self) -> None:
-        for name in ("learning_rate", "batch_size", "steps_per_update", "max_grad_norm", "reward_scale"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"LearnerConfig got {name}={getattr(self, name)}; give a number above 0.")
-        for name in ("prediction_steps", "refresh_every"):
-            if (given := getattr(self, name)) is not None and given < 1:
-                raise ValueError(f"LearnerConfig got {name}={given}; give a whole number, 1 or more.")
-        if self.final_learning_rate is not None and not 0.0 < self.final_learning_rate <= self.learning_rate:
-            raise ValueError(
-                f"LearnerConfig got final_learning_rate={self.final_learning_rate}; give a number above 0 and at most "
-                f"learning_rate={self.learning_rate}, or None."
-            )
-        for name in ("gamma", "tau"):
-            if not 0.0 <= getattr(self, name) <= 1.0:
-                raise ValueError(
-                    f"LearnerConfig got {name}={getattr(self, name)}; give a number from 0 to 1."
-                )
 
 
 class Adaptation(NamedTuple):
@@ -108,6 +54,8 @@ class SequenceLearner(OffPolicyAlgorithm, ABC):
     adapt_config: AdaptConfig
     transition_layout: dict[str, tuple[int, int]] | None
     generator: np.random.Generator
+    skipped_updates: int
+    skipped_in_a_row: int
 
     @abstractmethod
     def bootstrap_values(self, features: Tensor, noise: Tensor) -> Tensor:
@@ -118,7 +66,12 @@ class SequenceLearner(OffPolicyAlgorithm, ABC):
         """The loss of every row, all losses that the heads have, and its |TD error|; both [T, B]."""
 
     def train(self, gradient_steps: int, batch_size: int = 32) -> None:
-        """`gradient_steps` updates of `batch_size` windows each."""
+        """`gradient_steps` updates of `batch_size` windows each.
+
+        Raises:
+            NonFiniteError: more updates in a row than `max_skips` had an infinite loss or gradient, or NaN. The weights
+                are those of the last update that had not.
+        """
         if len(self.replay_buffer) == 0:
             return
         self.policy.set_training_mode(True)
@@ -129,15 +82,32 @@ class SequenceLearner(OffPolicyAlgorithm, ABC):
         for _ in range(gradient_steps):
             if self.learner.refresh_every and self._n_updates % self.learner.refresh_every == 0:
                 self.refresh_states()
-            logs |= self._update(self.replay_buffer.sample(batch_size, beta))
-            self._n_updates += 1
+            made = self._update(self.replay_buffer.sample(batch_size, beta))
+            self._count(made is not None)
+            logs |= made or {}
         for name, value in logs.items():
             self.logger.record(f"train/{name}", value.item())
         self.logger.record("train/learning_rate", rate)
         self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
+        self.logger.record("train/skipped_updates", self.skipped_updates)
         self.logger.record("replay/beta", beta)
         self.logger.record("replay/windows", len(self.replay_buffer))
         self.logger.record("replay/transitions", self.replay_buffer.num_transitions)
+
+    def _count(self, made: bool) -> None:
+        """Count an update that was made or skipped."""
+        if made:
+            self._n_updates += 1
+            self.skipped_in_a_row = 0
+            return
+        self.skipped_updates += 1
+        self.skipped_in_a_row += 1
+        if self.skipped_in_a_row > self.learner.max_skips:
+            raise NonFiniteError(
+                f"{self.skipped_in_a_row} updates in a row had an infinite loss or gradient, or NaN, the last at step "
+                f"{self.num_timesteps}; the weights are those of update {self._n_updates}: lower learning_rate or "
+                "reward_scale, or bound observations and rewards."
+            )
 
     def refresh_states(self) -> None:
         """Compute the memory states that the replay holds anew, as the present network would have left them."""
@@ -177,8 +147,11 @@ class SequenceLearner(OffPolicyAlgorithm, ABC):
             contexts.append(model.infer(self._drawn(envs[part], stretches[part], size)))
         return torch.cat(contexts), row_of
 
-    def _update(self, batch: SequenceBatch) -> dict[str, Tensor]:
-        """One Adam step on TD, prediction and the model's loss; new target heads and priorities."""
+    def _update(self, batch: SequenceBatch) -> dict[str, Tensor] | None:
+        """One Adam step on TD, prediction and the model's loss; new target heads and priorities.
+
+        None, with weights, target heads and priorities as they were, where loss or gradient are infinite or NaN.
+        """
         policy, x = self.policy, Windows.of(batch, self.device)
         adaptation = self._adapt(batch, x)
         features = self._features(x, adaptation.context, batch.state)
@@ -194,6 +167,8 @@ class SequenceLearner(OffPolicyAlgorithm, ABC):
             name: torch.nn.utils.clip_grad_norm_(parameters, self.learner.max_grad_norm)
             for name, parameters in policy.clipped_apart().items()
         }
+        if not torch.stack((loss.detach(), *norms.values())).isfinite().all():
+            return None
         policy.optimizer.step()
         polyak_update(policy.heads.parameters(), policy.target_heads.parameters(), self.learner.tau)
         priorities = sequence_priorities(td.detach(), rows.mask, self.replay_config.eta)
@@ -295,7 +270,7 @@ class SequenceLearner(OffPolicyAlgorithm, ABC):
         )
         context = model.fit(support)
         loss = masked_mean(model.loss(context, query), query.mask)
-        model.observe_scale(context)
+        model.observe_scale(context[context.detach().isfinite().all(-1)])
         with torch.no_grad():
             before = masked_mean(model.loss(torch.zeros_like(context), query), query.mask)
         ours = x.stretch == x.stretch[b]

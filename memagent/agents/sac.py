@@ -48,12 +48,14 @@ class MemorySAC(MemoryAlgorithm):
         policy: "MemoryPolicy" or a subclass of `MemoryActorCriticPolicy`.
         env: anything SB3 takes.
         entropy: how random actions are in training.
-        policy_kwargs, kwargs: as in `MemoryAlgorithm`.
+        kwargs: as in `MemoryAlgorithm`.
     """
 
     policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {"MemoryPolicy": MemoryActorCriticPolicy}
     supported_actions = (spaces.Box,)
     advice = "it learns continuous actions in a Box: take MemoryDQN, which learns Discrete ones."
+
+    configs = MemoryAlgorithm.configs | {"entropy": ("entropy", EntropyConfig)}
 
     policy: MemoryActorCriticPolicy
 
@@ -63,13 +65,18 @@ class MemorySAC(MemoryAlgorithm):
         env: GymEnv | str | None,
         *,
         entropy: EntropyConfig | None = None,
-        policy_kwargs: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
         refuse_endless(getattr(env, "action_space", None))
         self.entropy = entropy or EntropyConfig()
-        start = {"temperature": self.entropy.temperature, "temperature_rate": self.entropy.learning_rate}
-        super().__init__(policy, env, policy_kwargs=start | (policy_kwargs or {}), **kwargs)
+        super().__init__(policy, env, **kwargs)
+
+    def check_spaces(self) -> None:
+        super().check_spaces()
+        refuse_endless(self.action_space)
+
+    def policy_settings(self) -> dict[str, Any]:
+        return {"temperature": self.entropy.temperature, "temperature_rate": self.entropy.learning_rate}
 
     @property
     def target_entropy(self) -> float:

@@ -16,6 +16,7 @@ from rich.table import Table
 from memagent.evaluation.figures import png
 from memagent.evaluation.intervals import Interval, episode_interval, interval
 from memagent.evaluation.metrics import SPLITS, adaptation_gain, context_means
+from memagent.files import write_text
 
 Records = Sequence[Mapping[str, Any]]
 SPLIT_NAMES = {"train": "training", "held_out": "held out"}
@@ -102,11 +103,9 @@ def write_report(
         f"<title>{escape(title)}</title><style>{STYLE}</style>"
     )
     body = "\n".join(parts)
-    path.write_text(
-        f'<!doctype html>\n<html lang="en"><head>{head}</head>\n<body>\n{body}\n</body></html>\n',
-        encoding="utf-8",
+    return write_text(
+        path, f'<!doctype html>\n<html lang="en"><head>{head}</head>\n<body>\n{body}\n</body></html>\n'
     )
-    return path
 
 
 def _summary_rows(records: Records) -> list[list[str]]:

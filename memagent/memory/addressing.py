@@ -16,7 +16,9 @@ COSINE_EPS = 1e-6
 USAGE_EPS = 1e-6
 """Least usage the allocation sees: log 0 has no derivative."""
 USAGE_LEVELS = 2.0**16
-"""Usages are ordered in steps of 2^-16, so that every backend and precision breaks near-ties alike."""
+"""Usages are ordered in steps of 2^-16, so that one step's rounding errors seldom decide between near-ties. They may
+where a usage lies at the edge between two steps, and more often as they add up: two precisions, or two backends, may
+take slots in different orders after some forty steps."""
 MASK_FLOOR = 0.1
 """Least value of a key mask."""
 

@@ -13,7 +13,16 @@ from torch.nn import functional as F
 
 from memagent.memory import bank
 from memagent.memory.config import MemoryConfig
-from memagent.memory.states import DNCState, LSTMState, NoState, reset_state, steps_with_start, zeros
+from memagent.memory.states import (
+    DNCState,
+    LSTMState,
+    NoState,
+    Shapes,
+    check_state,
+    reset_state,
+    steps_with_start,
+    zeros,
+)
 
 
 class DNCTrace(NamedTuple):
@@ -110,11 +119,14 @@ class DNC(nn.Module):
         self, batch_size: int, *, device: torch.device | str | None = None, dtype: torch.dtype | None = None
     ) -> DNCState:
         """The zero state of batch_size sequences; device and dtype are the weights' unless given."""
+        return DNCState(*zeros(self.state_shapes(batch_size), self.weight_ih, device, dtype))
+
+    def state_shapes(self, batch_size: int) -> Shapes:
+        """The shapes of the parts of `DNCState`, for batch_size sequences."""
         B, H, N = batch_size, self.config.hidden_size, self.config.memory_size
         W, R, links = self.config.memory_dim, self.config.num_read_heads, self.config.temporal_links
         P = N if links else 0
-        shapes = [(B, H), (B, H), (B, R * W), (B, N, W), (B, N), (B, P), (B, P, P), (B, N), (B, R, N)]
-        return DNCState(*zeros(shapes, self.weight_ih, device, dtype))
+        return [(B, H), (B, H), (B, R * W), (B, N, W), (B, N), (B, P), (B, P, P), (B, N), (B, R, N)]
 
     def forward(self, x: Tensor, start: Tensor, state: DNCState) -> tuple[Tensor, DNCState]:
         """Unroll T steps.
@@ -126,8 +138,12 @@ class DNC(nn.Module):
 
         Returns:
             y [T, B, output_dim] and the state after the last step.
+
+        Raises:
+            ValueError: the shapes of x, start and the state do not fit each other and the configuration.
         """
         check_input(x, start, self.input_dim)
+        check_state(state, DNCState, self.state_shapes(x.shape[1]))
         if self.backend == "fused":
             from memagent.memory.fused import fused_unroll  # only now: importing it loads numba
 
@@ -159,6 +175,7 @@ class DNC(nn.Module):
     def trace(self, x: Tensor, start: Tensor, state: DNCState) -> DNCTrace:
         """Usage and weights after every step of an unroll (arguments as in forward), by the reference."""
         check_input(x, start, self.input_dim)
+        check_state(state, DNCState, self.state_shapes(x.shape[1]))
         steps = []
         for x_t, start_t in zip(x.split(1), start.split(1), strict=True):
             _, state = self._unroll(x_t, start_t, state)
@@ -181,12 +198,16 @@ class LSTMMemory(nn.Module):
         self, batch_size: int, *, device: torch.device | str | None = None, dtype: torch.dtype | None = None
     ) -> LSTMState:
         """The zero state of batch_size sequences; device and dtype are the weights' unless given."""
-        shapes = [(batch_size, self.config.hidden_size)] * 2
-        return LSTMState(*zeros(shapes, self.weight_ih, device, dtype))
+        return LSTMState(*zeros(self.state_shapes(batch_size), self.weight_ih, device, dtype))
+
+    def state_shapes(self, batch_size: int) -> Shapes:
+        """The shapes of the parts of `LSTMState`, for batch_size sequences."""
+        return [(batch_size, self.config.hidden_size)] * 2
 
     def forward(self, x: Tensor, start: Tensor, state: LSTMState) -> tuple[Tensor, LSTMState]:
         """Unroll T steps: x [T, B, I], start [T, B] bool -> y [T, B, H] and the state after the last step."""
         check_input(x, start, self.input_dim)
+        check_state(state, LSTMState, self.state_shapes(x.shape[1]))
         outputs = []
         for x_t, start_t, resets in zip(x, start, steps_with_start(start), strict=True):
             h, c = reset_state(state, start_t) if resets else state
@@ -215,6 +236,7 @@ class NoMemory(nn.Module):
     def forward(self, x: Tensor, start: Tensor, state: NoState) -> tuple[Tensor, NoState]:
         """Every step by itself: x [T, B, I] -> y [T, B, H]."""
         check_input(x, start, self.input_dim)
+        check_state(state, NoState, ())
         return self.layer(x).relu(), state
 
 

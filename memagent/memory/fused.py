@@ -40,7 +40,7 @@ def fused_unroll(dnc: "DNC", x: Tensor, start: Tensor, state: "DNCState") -> tup
         dnc: weights and config; float32 or float64 on the CPU, without link_sharpness.
         x: inputs [T, B, I].
         start: [T, B] bool; start[t, b] resets sequence b before step t.
-        state: the state before step 0.
+        state: the state before step 0. The kernels trust its shapes and x's, which `DNC.forward` has checked.
 
     Returns:
         y [T, B, H + R*W] and the state after the last step. Gradients flow to x, state and the weights.

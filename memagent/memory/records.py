@@ -134,7 +134,7 @@ class Scratch(NamedTuple):
     """Room for what one step of one sequence need not remember, of every sequence [B, ...]."""
 
     clamped: Array  # [N] usage in [eps, 1]
-    rank: NDArray[np.int32]  # [N] order of the slots by usage
+    rank: NDArray[np.signedinteger[Any]]  # [N] order of the slots by usage
     query: Array  # [R4, W] keys with their masks; R4 is R, up to the next multiple of four
     pull: Array  # [R4, N]
     back: Array  # [R, N]

@@ -1,6 +1,6 @@
 """The state of a memory: NamedTuples of tensors, batch first, zero where a sequence starts."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple, TypeAlias, TypeVar
 
 import torch
@@ -34,10 +34,11 @@ class NoState(NamedTuple):
 
 State: TypeAlias = DNCState | LSTMState | NoState
 StateT = TypeVar("StateT", DNCState, LSTMState)
+Shapes: TypeAlias = Sequence[tuple[int, ...]]
 
 
 def zeros(
-    shapes: Iterable[tuple[int, ...]],
+    shapes: Shapes,
     like: Tensor,
     device: torch.device | str | None,
     dtype: torch.dtype | None,
@@ -45,6 +46,21 @@ def zeros(
     """Zero tensors of these shapes, on like's device and of its dtype unless given."""
     device, dtype = device or like.device, dtype or like.dtype
     return (torch.zeros(shape, device=device, dtype=dtype) for shape in shapes)
+
+
+def check_state(state: State, kind: type[State], shapes: Shapes) -> None:
+    """Raise a ValueError unless state is of this kind and its parts have these shapes."""
+    if not isinstance(state, kind):
+        raise ValueError(
+            f"The state is a {type(state).__name__}, expected a {kind.__name__}: pass what this memory's "
+            "initial_state or last call gave."
+        )
+    for name, part, shape in zip(state._fields, state, shapes, strict=True):
+        if part.shape != shape:
+            raise ValueError(
+                f"The state's {name} has shape {tuple(part.shape)}, expected {shape} for this batch and "
+                "configuration: pass a state of as many sequences as the input, from a memory of these sizes."
+            )
 
 
 def reset_state(state: StateT, start_t: Tensor) -> StateT:

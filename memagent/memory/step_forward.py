@@ -92,11 +92,12 @@ def _usage(f, before, psi, u):
 @kernel(error_model="numpy")
 def order(u, constants, clamped, rank):
     """Slots are taken by usage, rounded to 2^-16, then by index: rank says so in one number."""
-    lowest, one, size = constants.usage_eps, u.dtype.type(1), np.int32(u.shape[0])
+    lowest, one, size = constants.usage_eps, u.dtype.type(1), rank.dtype.type(u.shape[0])
     for n in range(u.shape[0]):
         clamped[n] = min(max(u[n], lowest), one)
     for n in range(u.shape[0]):
-        rank[n] = np.int32(np.rint(clamped[n] * constants.usage_levels)) * size + np.int32(n)
+        level = rank.dtype.type(np.rint(clamped[n] * constants.usage_levels))
+        rank[n] = level * size + rank.dtype.type(n)
 
 
 @kernel(fastmath=FAST)

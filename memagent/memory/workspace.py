@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from memagent.memory.addressing import USAGE_LEVELS
 from memagent.memory.kernels import SEGMENT
 from memagent.memory.records import (
     Array,
@@ -65,12 +66,14 @@ def scratch(shape: Shape) -> Scratch:
     """Room for one step of every sequence: zeros, which the rows of heads that do not exist stay."""
     B, N, W, R, H, dtype = shape.B, shape.N, shape.W, shape.R, shape.H, shape.dtype
     R4 = -(-R // 4) * 4
+    # Ranks go up to levels * N + N - 1; 32 bits hold them below 32,768 slots, and are compared twice as fast.
+    rank_dtype = np.int32 if (USAGE_LEVELS + 1) * N <= 2**31 else np.int64
 
     def room(*size: int) -> Array:
         return torch.zeros(B, *size, dtype=dtype).numpy()
 
     return Scratch(
-        clamped=room(N), rank=np.empty((B, N), np.int32), query=room(R4, W), pull=room(R4, N), back=room(R, N),
+        clamped=room(N), rank=np.empty((B, N), rank_dtype), query=room(R4, W), pull=room(R4, N), back=room(R, N),
         shrink=room(R), reads=room(R, W), d_b=room(R4, N), d_c=room(R, N), d_f=room(R4, N), d_w_r=room(R4, N),
         d_w=room(1, N), d_p=room(N), d_a=room(N), d_psi=room(N), d_h=room(H), d_r=room(R * W), d_o=room(H),
         w_r=room(R4, N), f=room(R4, N), b=room(R4, N)

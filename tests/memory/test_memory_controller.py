@@ -1,4 +1,5 @@
 import copy
+import re
 
 import pytest
 import torch
@@ -296,6 +297,40 @@ def test_a_wrong_input_is_refused_in_one_sentence(kind, x, start, sentence):
     memory = memory_of(kind, dtype=torch.float32)
     with pytest.raises(ValueError, match=sentence):
         memory(x, start, memory.initial_state(B))
+
+
+MISFITS = [("dnc", name) for name in DNCState._fields] + [("lstm", name) for name in LSTMState._fields]
+
+
+@pytest.mark.parametrize("backend", ["fused", "reference"])
+@pytest.mark.parametrize(("kind", "name"), MISFITS)
+def test_a_part_of_a_state_that_does_not_fit_is_refused_by_name_and_both_shapes(kind, name, backend):
+    memory = memory_of(kind, backend=backend)
+    x, start, state = inputs(), no_start(), memory.initial_state(B)
+    memory(x, start, state)
+    right = getattr(state, name)
+    too_wide = torch.cat([right, right[..., :1]], -1)
+    for wrong in (right[:1], right[:-1], torch.cat([right, right]), too_wide):
+        sentence = f"The state's {name} has shape {tuple(wrong.shape)}, expected {tuple(right.shape)}"
+        with pytest.raises(ValueError, match=re.escape(sentence)):
+            memory(x, start, state._replace(**{name: wrong}))
+
+
+@pytest.mark.parametrize("kind", ["dnc", "lstm", "none"])
+@pytest.mark.parametrize("other", ["dnc", "lstm", "none"])
+def test_a_state_is_taken_by_its_own_kind_of_memory_alone(kind, other):
+    memory, state = memory_of(kind), memory_of(other).initial_state(B)
+    if kind == other:
+        memory(inputs(), no_start(), state)
+    else:
+        with pytest.raises(ValueError, match=f"The state is a {type(state).__name__}, expected a"):
+            memory(inputs(), no_start(), state)
+
+
+def test_a_trace_refuses_a_state_of_another_batch():
+    memory = memory_of("dnc")
+    with pytest.raises(ValueError, match="The state's h has shape"):
+        memory.trace(inputs(), no_start(), memory.initial_state(1))
 
 
 def test_the_backend_is_known_before_it_runs():

@@ -1,0 +1,63 @@
+"""How every agent learns: one frozen dataclass."""
+
+from dataclasses import dataclass
+
+from memagent.agents.acting import MemoryScope
+
+
+@dataclass(frozen=True)
+class LearnerConfig:
+    """The learner that is the same for every action space and every memory."""
+
+    learning_rate: float = 1e-3
+    """Adam's rate for memory and heads."""
+    final_learning_rate: float | None = None
+    """Where that rate has fallen to, linearly, at the end of training. None: it stays."""
+    batch_size: int = 32
+    """Windows in an update."""
+    steps_per_update: int = 64
+    """Environment steps, over all environments, from one update to the next."""
+    learning_starts: int = 2_000
+    """Environment steps, over all environments, with random actions before the first update."""
+    gamma: float = 0.98
+    """Discount of a step."""
+    tau: float = 0.01
+    """Share of the online heads that moves into the target heads at every update."""
+    max_grad_norm: float = 1.0
+    """Largest L2 norm of the gradient of an update."""
+    max_skips: int = 10
+    """Updates in a row that may be skipped because their loss or gradient is infinite or NaN; one more is an error."""
+    reward_scale: float = 0.1
+    """Factor on rewards before they are learned from; values of order one train best. Logs show native rewards."""
+    prediction_weight: float = 1.0
+    """Weight of the prediction loss: the mean change of the observation and the mean reward of the next steps."""
+    prediction_steps: int = 1
+    """How many steps the prediction looks ahead, told the actions: what they do adds up over steps, and the noise of
+    sensors does not. Less than the rows of a window after its burn-in."""
+    refresh_every: int | None = None
+    """Updates from one pass over the replay to the next, in which the present network computes all stored memory states
+    anew. What a DNC has written stays, however old the network that wrote it, and no burn-in washes it out. None:
+    states stay as they were while acting."""
+    memory_scope: MemoryScope = "episode"
+    """How long memory lives: an episode, a phase or the lifetime. A change that an adapting agent is told of empties
+    it too."""
+
+    def __post_init__(self) -> None:
+        for name in ("learning_rate", "batch_size", "steps_per_update", "max_grad_norm", "reward_scale"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"LearnerConfig got {name}={getattr(self, name)}; give a number above 0.")
+        for name in ("prediction_steps", "refresh_every"):
+            if (given := getattr(self, name)) is not None and given < 1:
+                raise ValueError(f"LearnerConfig got {name}={given}; give a whole number, 1 or more.")
+        if self.max_skips < 0:
+            raise ValueError(f"LearnerConfig got max_skips={self.max_skips}; give a whole number, 0 or more.")
+        if self.final_learning_rate is not None and not 0.0 < self.final_learning_rate <= self.learning_rate:
+            raise ValueError(
+                f"LearnerConfig got final_learning_rate={self.final_learning_rate}; give a number above 0 and at most "
+                f"learning_rate={self.learning_rate}, or None."
+            )
+        for name in ("gamma", "tau"):
+            if not 0.0 <= getattr(self, name) <= 1.0:
+                raise ValueError(
+                    f"LearnerConfig got {name}={getattr(self, name)}; give a number from 0 to 1."
+                )

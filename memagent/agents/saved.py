@@ -1,0 +1,115 @@
+"""SB3's `save` and `load` without pickle: agents and their replay."""
+
+from __future__ import annotations
+
+import io
+import pathlib
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import torch
+from stable_baselines3.common.type_aliases import GymEnv
+
+from memagent.agents.learning import SequenceLearner
+from memagent.agents.loading import is_pickled, load_agent, load_weights
+from memagent.agents.saving import Where, save_agent
+from memagent.archive import ArchiveError
+from memagent.policies import MemoryPolicy
+
+
+class SavedLearner(SequenceLearner, ABC):
+    """A learner that is saved as tensors and JSON; what it consists of is `saving`'s, what is checked `loading`'s."""
+
+    configs: ClassVar[dict[str, tuple[str, type]]]
+    """The constructor's settings by name: the attribute that keeps each, and its dataclass."""
+    _episodes: np.ndarray  # [E], episodes that each environment has ended
+
+    @abstractmethod
+    def check_spaces(self) -> None:
+        """ValueError for an action or observation space that the agent cannot take."""
+
+    @abstractmethod
+    def make_policy(self) -> MemoryPolicy:
+        """An untrained policy for the agent's spaces, by its settings."""
+
+    def save(
+        self, path: Where, exclude: Iterable[str] | None = None, include: Iterable[str] | None = None
+    ) -> None:
+        """Write weights, optimiser, settings and counters without pickle, whole or not at all.
+
+        The replay is apart, in `save_replay_buffer`. `exclude` and `include` are SB3's, and there is no choice here.
+
+        Raises:
+            ArchiveError: something cannot be said without pickle, or numbers are not finite.
+        """
+        if exclude or include:
+            raise ArchiveError("save was given exclude or include; leave them out: the file has fixed parts.")
+        save_agent(self, path)
+
+    @classmethod
+    def load(
+        cls,
+        path: Where,
+        env: GymEnv | None = None,
+        device: torch.device | str = "auto",
+        custom_objects: dict[str, Any] | None = None,
+        print_system_info: bool = False,
+        force_reset: bool = True,
+        *,
+        trust: bool = False,
+        **kwargs: Any,
+    ) -> Self:
+        """Read what `save` wrote; no code in the file is run.
+
+        Args:
+            path, env, device, print_system_info, force_reset: as in SB3.
+            custom_objects, kwargs: settings of the constructor to take in place of the file's, "policy_class" for a
+                policy of one's own, and "tensorboard_log", which is not in the file.
+            trust: also read a pickled file, of SB3's form, which runs whatever code is in it.
+
+        Raises:
+            ArchiveError: a ValueError that says what of the file, or of what was given, does not fit.
+        """
+        if trust and is_pickled(path):
+            return super().load(path, env, device, custom_objects, print_system_info, force_reset, **kwargs)
+        return load_agent(
+            cls,
+            path,
+            env,
+            device,
+            (custom_objects or {}) | kwargs,
+            print_system_info=print_system_info,
+            force_reset=force_reset,
+        )
+
+    def set_parameters(
+        self, load_path_or_dict: Any, exact_match: bool = True, device: torch.device | str = "auto"
+    ) -> None:
+        """Take weights and optimiser from a file that `save` wrote, or, as in SB3, from what `get_parameters` gave."""
+        if isinstance(load_path_or_dict, Mapping):
+            super().set_parameters(load_path_or_dict, exact_match, device)  # type: ignore[arg-type]  # a dict
+        else:
+            load_weights(self, load_path_or_dict)
+
+    # What SB3 itself saves, for `get_parameters` and for files that are pickled.
+
+    def _excluded_save_params(self) -> list[str]:
+        return [*super()._excluded_save_params(), "acting"]
+
+    def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
+        return ["policy", "policy.optimizer"], []
+
+    def save_replay_buffer(self, path: str | pathlib.Path | io.BufferedIOBase) -> None:
+        """Write the replay as plain arrays (npz); the next batch after loading is the same to the bit."""
+        np.savez(path, **self.replay_buffer.state_dict())  # type: ignore[arg-type]  # numpy takes files and paths
+
+    def load_replay_buffer(
+        self, path: str | pathlib.Path | io.BufferedIOBase, truncate_last_traj: bool = True
+    ) -> None:
+        """Read what `save_replay_buffer` wrote; a seam follows unless `truncate_last_traj` is False."""
+        with np.load(path, allow_pickle=False) as saved:
+            self.replay_buffer.load_state_dict(saved)
+        if truncate_last_traj:
+            self.replay_buffer.seam()

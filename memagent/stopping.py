@@ -1,0 +1,95 @@
+"""How programs end: a sentence for what was expected to go wrong, an exit code for signals.
+
+Trainings that end early lose little: signals stop them between two steps, and checkpoints are kept on the way.
+"""
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import Any, Self
+
+from stable_baselines3.common.callbacks import BaseCallback
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class StopOnSignal(BaseCallback):
+    """Ends `learn` after the step in which SIGINT or SIGTERM came; a second signal ends the process at once.
+
+    A context manager: signals are its own from entering to leaving, and while that lasts nothing is interrupted, a file
+    that is being written least of all. Outside the main thread, where Python hands out no signals, it does nothing.
+    """
+
+    received: signal.Signals | None = None
+    """The first signal that came."""
+
+    def _on_step(self) -> bool:
+        return self.received is None
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        if self.received is not None:
+            os._exit(128 + number)  # files are replaced as a whole, so nothing is left half-written
+        self.received = signal.Signals(number)
+        # Not print: the signal may have come in the middle of one.
+        os.write(2, b"\nStopping after this step and saving; a second signal leaves at once.\n")
+
+    def __enter__(self) -> Self:
+        self._before: dict[signal.Signals, Any] = {}
+        if threading.current_thread() is threading.main_thread():
+            self._before = {number: signal.signal(number, self._receive) for number in SIGNALS}
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+
+class Checkpoints(BaseCallback):
+    """Saves the agent every so many steps in one file, which always holds a whole agent, the newest.
+
+    Args:
+        path: the file.
+        every: environment steps, over all environments, from one checkpoint to the next.
+    """
+
+    def __init__(self, path: Path, every: int) -> None:
+        super().__init__()
+        self.path = path
+        self.every = every
+
+    def _on_training_start(self) -> None:
+        self._next = self.num_timesteps + self.every
+
+    def _on_step(self) -> bool:
+        if self.num_timesteps >= self._next:
+            self.model.save(self.path)
+            self._next = self.num_timesteps + self.every
+        return True
+
+
+@contextmanager
+def plain_errors(*kinds: type[Exception]) -> Iterator[None]:
+    """What a script runs in: these errors end it with their sentence and exit code 2, SIGINT with 130, SIGTERM 143."""
+    before = signal.signal(signal.SIGTERM, _terminate)
+    try:
+        yield
+    except kinds as error:
+        print(f"error: {error}", file=sys.stderr)  # noqa: T201 a command line talks to a person
+        raise SystemExit(2) from None
+    except KeyboardInterrupt:
+        print("Interrupted.", file=sys.stderr)  # noqa: T201
+        raise SystemExit(130) from None
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    print("Terminated.", file=sys.stderr)  # noqa: T201
+    raise SystemExit(128 + number)
