@@ -168,9 +168,13 @@ def masks(xi, place: tl.constexpr, k, d, heads: tl.constexpr, s: tl.constexpr):
 @triton.jit
 def inverse_norms(M, mask, s: tl.constexpr):
     """1 / |m_i M_n|: [K, N], or [1, N] without masks."""
-    if s.masking:
-        return 1.0 / tl.sqrt(tl.sum((mask * mask)[:, None, :] * (M * M)[None, :, :], 2) + s.cosine_eps)
-    return 1.0 / tl.sqrt(tl.sum(M * M, 1) + s.cosine_eps)[None, :]
+    squares = M * M
+    squares = (
+        tl.sum((mask * mask)[:, None, :] * squares[None, :, :], 2)
+        if s.masking
+        else tl.sum(squares, 1)[None, :]
+    )
+    return 1.0 / tl.sqrt(squares + s.cosine_eps)
 
 
 @triton.jit
