@@ -60,7 +60,7 @@ class Acting:
         self.episode_start = np.ones(self.num_envs, bool)
         self.memory_start = np.ones(self.num_envs, bool)
         self.phase = np.full(self.num_envs, -1, np.int64)
-        self.features = torch.zeros(self.num_envs, policy.features_dim)
+        self.features = torch.zeros(self.num_envs, policy.features_dim, device=policy.device)
         self.context = torch.zeros(self.num_envs, policy.context_dim, device=policy.device)
         self.runs: PhaseRuns | None = None
         if self.fit is not None:
@@ -158,15 +158,12 @@ class Acting:
             _, final_state = self.policy.advance(
                 final_obs, np.zeros(len(envs), bool), after, self.context[envs]
             )
+            index = torch.as_tensor(envs, device=self.policy.device)
             self.state = type(self.state)(
-                *(
-                    s.index_copy(0, torch.from_numpy(envs), f)
-                    for s, f in zip(self.state, final_state, strict=True)
-                )
+                *(s.index_copy(0, index, f) for s, f in zip(self.state, final_state, strict=True))
             )
 
 
 def select(state: Any, envs: np.ndarray) -> Any:
     """The memory state of some environments."""
-    index = torch.from_numpy(envs)
-    return type(state)(*(s[index] for s in state))
+    return type(state)(*(s[torch.as_tensor(envs, device=s.device)] for s in state))
