@@ -27,7 +27,7 @@ train: $(STAMP)  ## train an agent on drifting CartPole, then evaluate it (see T
 	$(BIN)/python train.py $(TRAIN_ARGS)
 
 test: check  ## check, then run the tests
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n 2 $(PYTEST_ARGS)
 
 check: $(STAMP)  ## layout, lint and types, changing nothing
 	$(BIN)/python -m ruff format --check .

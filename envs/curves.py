@@ -48,7 +48,8 @@ class Ramp(_Curve):
 
     def at(self, step: int) -> float:
         done = min(max((step - self.begin) / self.duration, 0.0), 1.0)
-        return (1.0 - done) * self.start + done * self.end
+        low, high = self.bounds  # the sum of two products can round past them
+        return min(max((1.0 - done) * self.start + done * self.end, low), high)
 
     def bind(self, seed: int, name: str) -> Path:
         return self._bind(self.hold, self.begin + self.duration)

@@ -2,8 +2,8 @@
 
     step -> runs of k steps of the phase -> evidence that the phase is over -> context, fitted when there is enough new
 
-A belief is arrays alone and belongs to a stream; `BeliefTracker` moves it on and keeps nothing of it. So acting, judging
-and `predict`, whose state goes in and comes out, do the same to the bit.
+A belief is arrays alone and belongs to a stream; `BeliefTracker` moves it on and keeps nothing of it. So acting,
+judging and `predict`, whose state goes in and comes out, do the same to the bit.
 
 Evidence is a cumulative sum (Page 1954, Continuous Inspection Schemes) of log-likelihood ratios of what happened: under
 z = 0, with which the dynamics model knows nothing of the plant, against under the context of the phase:
@@ -40,7 +40,7 @@ class Belief(NamedTuple):
     length: NDArray[np.int64]  # [E], steps since the episode or the phase began
     inputs: Array  # [E, S, I], runs of the phase
     outcome: Array  # [E, S, D]
-    count: NDArray[np.int64]  # [E], runs of the phase so far, kept or not
+    num_runs: NDArray[np.int64]  # [E], runs of the phase so far, kept or not
     next_fit: NDArray[np.int64]  # [E], runs at which the context is fitted next
     context: Array  # [E, Z], as memory and heads are told it
     score: Array  # [E], g, in nats
@@ -48,10 +48,6 @@ class Belief(NamedTuple):
     pending: NDArray[np.int64]  # [E], runs since g was 0
     age: NDArray[np.int64]  # [E], steps since the phase began
     phase: NDArray[np.int64]  # [E], numbers the phases: 0, 1, 2, …
-
-    def copy(self) -> Belief:
-        """The same in arrays of its own."""
-        return Belief(*(part.copy() for part in self))
 
 
 class Observed(NamedTuple):
@@ -99,7 +95,7 @@ class BeliefTracker:
             length=counts(),
             inputs=numbers(size, o + k * a),
             outcome=numbers(size, d),
-            count=counts(),
+            num_runs=counts(),
             next_fit=counts() + 1,
             context=numbers(self.model.context_dim),
             score=numbers(),
@@ -130,7 +126,9 @@ class BeliefTracker:
         if self.config.phase_signal != "none" and whole.any():
             rows = self._rows(run[:, None], outcome[:, None], whole[:, None])
             told = torch.from_numpy(belief.context).to(rows.inputs.device)
-            ratio = self.model.evidence_against(told, rows).squeeze(-1).cpu().numpy() / self.config.steps_ahead
+            ratio = (
+                self.model.evidence_against(told, rows).squeeze(-1).cpu().numpy() / self.config.steps_ahead
+            )
             peaks = fused_belief.accumulate(
                 np.clip(ratio, -CLIP, CLIP), whole, belief.score, belief.peak, belief.pending
             )
@@ -139,7 +137,7 @@ class BeliefTracker:
                 self._end_phase(belief, np.flatnonzero(alarm))
                 whole &= ~alarm | (belief.length >= self.config.steps_ahead)
         newest = self.config.phase_signal == "none"
-        fused_belief.keep_runs(run, outcome, whole, belief.inputs, belief.outcome, belief.count, newest)
+        fused_belief.keep_runs(run, outcome, whole, belief.inputs, belief.outcome, belief.num_runs, newest)
         self._fit(belief)
         belief.obs[:] = obs
         return Observed(alarm, peaks)
@@ -153,7 +151,7 @@ class BeliefTracker:
 
     def begin_anew(self, belief: Belief, envs: NDArray[np.int64]) -> None:
         """A new phase in `envs` [n]: nothing is known of it."""
-        for part in (belief.length, belief.count, belief.pending, belief.age):
+        for part in (belief.length, belief.num_runs, belief.pending, belief.age):
             part[envs] = 0
         for number in (belief.context, belief.score, belief.peak):
             number[envs] = 0.0
@@ -162,7 +160,7 @@ class BeliefTracker:
 
     def _fit(self, belief: Belief) -> None:
         """Fit the contexts of those streams whose phase has seen enough since the last fit."""
-        count, size, young = belief.count, self.config.support, self.config.young
+        count, size, young = belief.num_runs, self.config.support, self.config.young
         envs = np.flatnonzero(count >= belief.next_fit)
         if envs.size:
             belief.context[envs] = self.model.infer(self.support(belief, envs)).cpu().numpy()
@@ -173,7 +171,7 @@ class BeliefTracker:
 
     def support(self, belief: Belief, envs: NDArray[np.int64]) -> Outcomes:
         """The runs kept of each of `envs` [n], [n, S', ...], with S' the most that any of them has."""
-        held = np.minimum(belief.count[envs], self.config.support)
+        held = np.minimum(belief.num_runs[envs], self.config.support)
         most = max(1, int(held.max()))
         return self._rows(
             belief.inputs[envs, :most], belief.outcome[envs, :most], np.arange(most) < held[:, None]

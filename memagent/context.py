@@ -35,7 +35,7 @@ class AdaptConfig:
     """Train the dynamics model, fit the context while acting, and tell it to memory and heads."""
     phase_signal: PhaseSignal = "info"
     """How a change is known of. "info": the environment's `info["phase"]` tells (a labelled setting). "detect": by
-    itself, from what the dynamics model makes of what happens (`memagent.belief`); no label is read, in training neither.
+    itself, from what the dynamics model makes of what happens (`memagent.belief`); no label is read, nor in training.
     "none": not at all; the newest steps are fitted, whatever phase they are of, and training draws the steps of a phase
     by its label. Where a change is known of, context and memory begin anew."""
     false_alarms: float = 1.0

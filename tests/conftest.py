@@ -9,6 +9,7 @@ from pathlib import Path
 # Before anything imports PyTorch, matplotlib or wandb; subprocesses inherit it.
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # the nets are small: a second thread costs more than it brings
 os.environ.setdefault("MPLBACKEND", "Agg")
+os.environ.setdefault("TRITON_INTERPRET", "1")  # the GPU's kernels run on the CPU; 0 for those who have a GPU
 os.environ["WANDB_ERROR_REPORTING"] = "false"
 os.environ["WANDB_MODE"] = "offline"
 

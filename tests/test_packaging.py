@@ -60,7 +60,8 @@ def third_party_imports(*folders: str) -> set[str]:
 def test_what_the_code_imports_is_a_dependency() -> None:
     distributions = packages_distributions()
     needed = {canonicalize_name(distributions[root][0]) for root in third_party_imports("memagent", "envs")}
-    optional = {"mujoco", "mujoco-core"}  # imported inside the functions of the MuJoCo environments only
+    # imported inside functions only: of the MuJoCo environments, and of a memory on CUDA
+    optional = {"mujoco", "mujoco-core", "triton"}
     assert needed - optional <= names(PROJECT["dependencies"])
 
 

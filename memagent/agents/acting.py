@@ -103,7 +103,7 @@ class Acting:
         self.phase = phase
         told = np.zeros_like(done)
         self._last = (action, reward)
-        if self.tracker is not None and self.tracker.config.phase_signal == "info":
+        if self.tracker and self.belief and self.tracker.config.phase_signal == "info":
             told = changed
             self.tracker.begin_anew(self.belief, np.flatnonzero(told))
         if done.any():
@@ -119,9 +119,7 @@ class Acting:
         final_obs = np.stack([infos[e]["terminal_observation"] for e in envs])
         after = select(self.state, envs)
         index = torch.from_numpy(envs).to(self.policy.device)
-        _, final_state = self.policy.advance(
-            final_obs, np.zeros(len(envs), bool), after, self.context[index]
-        )
+        _, final_state = self.policy.advance(final_obs, np.zeros(len(envs), bool), after, self.context[index])
         self.state = type(self.state)(
             *(s.index_copy(0, index, f) for s, f in zip(self.state, final_state, strict=True))
         )

@@ -31,7 +31,6 @@ from memagent.meta import MetaConfig
 from memagent.policies import MemoryPolicy
 from memagent.replay import PrioritizedSequenceBuffer, ReplayConfig
 
-
 LONGEST_STRETCH = 512
 """Steps after which a believed phase begins another stretch of the replay."""
 
@@ -220,6 +219,17 @@ class MemoryAlgorithm(SavedLearner, ABC):
             memory_scope=self.learner.memory_scope,
             sample_with=sample_with,
         )
+
+    def predict(
+        self,
+        observation: np.ndarray | dict[str, np.ndarray],
+        state: tuple[np.ndarray, ...] | None = None,
+        episode_start: np.ndarray | None = None,
+        deterministic: bool = False,
+        adapt: bool = True,
+    ) -> tuple[np.ndarray, tuple[np.ndarray, ...] | None]:
+        """The action, and what is remembered after this observation; see `MemoryPolicy.predict`."""
+        return self.policy.predict(observation, state, episode_start, deterministic, adapt)
 
     def _setup_learn(
         self,

@@ -121,7 +121,7 @@ class SequenceLearner(OffPolicyAlgorithm, ABC):
             envs: np.ndarray, rows: Mapping[str, np.ndarray], state: Sequence[ArrayLike]
         ) -> list[np.ndarray]:
             x, start = (torch.from_numpy(rows[name]).to(self.device) for name in ("obs", "memory_start"))
-            told = context[torch.from_numpy(row_of[envs] + rows["stretch"])]
+            told = context[torch.as_tensor(row_of[envs] + rows["stretch"], device=self.device)]
             with torch.no_grad():
                 _, after = self.policy.unroll(x, told, start, as_state(state, empty, self.device))
             return [part.cpu().numpy() for part in after]

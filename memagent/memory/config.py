@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 MemoryKind = Literal["dnc", "lstm", "none"]
-MemoryBackend = Literal["auto", "reference", "fused"]
+MemoryBackend = Literal["auto", "reference", "fused", "triton"]
 
 
 @dataclass(frozen=True)
@@ -64,8 +64,9 @@ class MemoryConfig:
     gives, and normalised (Csordás & Schmidhuber 2019). Needs temporal_links."""
 
     backend: MemoryBackend = "auto"
-    """Which implementation runs the DNC: "fused" (CPU kernels, first derivatives only), "reference" (plain PyTorch,
-    any device, any derivative), "auto" (fused where it can, else reference)."""
+    """Which implementation runs the DNC: "fused" (kernels for the CPU) or "triton" (for CUDA, where that package is
+    installed), both first derivatives only and without link_sharpness; "reference" (plain PyTorch, any device, any
+    derivative); "auto" (kernels where they can, else reference; on CUDA up to memory_size * memory_dim = 16,384)."""
 
     def __post_init__(self) -> None:
         for name, allowed in (("kind", get_args(MemoryKind)), ("backend", get_args(MemoryBackend))):

@@ -5,6 +5,7 @@ A sequence that starts at step t is reset to the zero state before that step, in
 first, that comes in and goes out.
 """
 
+from importlib.util import find_spec
 from typing import NamedTuple, TypeAlias
 
 import torch
@@ -23,6 +24,9 @@ from memagent.memory.states import (
     steps_with_start,
     zeros,
 )
+
+REGISTERS_HOLD = 128 * 128
+"""Largest N W for which "auto" takes the GPU's kernels: a program holds M in its registers."""
 
 
 class DNCTrace(NamedTuple):
@@ -71,22 +75,33 @@ def check_input(x: Tensor, start: Tensor, input_dim: int) -> None:
         )
 
 
+def has_triton() -> bool:
+    """Whether Triton, which compiles the kernels for a GPU, is there to be imported."""
+    return find_spec("triton") is not None
+
+
 def choose_backend(config: MemoryConfig, weight: Tensor) -> str:
-    """Which implementation runs a DNC of this config, with weights like this one: "fused" or "reference".
+    """Which implementation runs a DNC of this config, with weights like this one: "fused", "triton" or "reference".
 
     Raises:
-        ValueError: the config asks for the fused path where it cannot run.
+        ValueError: the config asks for kernels where they cannot run.
     """
     if config.backend == "reference":
         return "reference"
-    supported = weight.device.type == "cpu" and weight.dtype in (torch.float32, torch.float64)
-    fused_can = supported and not config.link_sharpness
-    if config.backend == "fused" and not fused_can:
+    device = weight.device.type
+    kernels = {"cpu": "fused", "cuda": "triton" if has_triton() else "reference"}.get(device, "reference")
+    if weight.dtype not in (torch.float32, torch.float64) or config.link_sharpness:
+        kernels = "reference"
+    if config.backend not in ("auto", kernels):
+        place = "on the CPU" if config.backend == "fused" else "on a CUDA device, with the package triton,"
         raise ValueError(
-            f'backend is "fused" with {weight.dtype} on {weight.device} and link_sharpness={config.link_sharpness}, '
-            'expected float32 or float64 on the CPU without link_sharpness: set backend to "auto" or "reference".'
+            f'backend is "{config.backend}" with {weight.dtype} on {weight.device} and '
+            f"link_sharpness={config.link_sharpness}, expected float32 or float64 {place} without link_sharpness: set "
+            'backend to "auto" or "reference".'
         )
-    return "fused" if fused_can else "reference"
+    # A bank that registers cannot hold is left to whoever asks for the kernels by name.
+    fits = config.memory_size * config.memory_dim <= REGISTERS_HOLD or config.backend == "triton"
+    return "reference" if kernels == "triton" and not fits else kernels
 
 
 class DNC(nn.Module):
@@ -112,7 +127,7 @@ class DNC(nn.Module):
 
     @property
     def backend(self) -> str:
-        """The implementation that forward runs: "fused" or "reference"."""
+        """The implementation that forward runs: "fused", "triton" or "reference"."""
         return choose_backend(self.config, self.weight_ih)
 
     def initial_state(
@@ -148,6 +163,10 @@ class DNC(nn.Module):
             from memagent.memory.fused import fused_unroll  # only now: importing it loads numba
 
             return fused_unroll(self, x, start, state)
+        if self.backend == "triton":
+            from memagent.memory.gpu.unroll import triton_unroll  # only now: importing it loads triton
+
+            return triton_unroll(self, x, start, state)
         return self._unroll(x, start, state)
 
     def _unroll(self, x: Tensor, start: Tensor, state: DNCState) -> tuple[Tensor, DNCState]:

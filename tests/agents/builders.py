@@ -63,7 +63,9 @@ def use_memory(agent: MemoryAlgorithm) -> MemoryAlgorithm:
     return agent
 
 
-def build(env: Any, *, kind: str = "dnc", seed: int = 0, width: int = 12, **changes: Any) -> MemoryAlgorithm:
+def build(
+    env: Any, *, kind: str = "dnc", seed: int = 0, width: int = 12, device: str = "cpu", **changes: Any
+) -> MemoryAlgorithm:
     """The agent for the action space, small enough for a test: features and heads `width` wide.
 
     `changes` are fields of its configs.
@@ -88,6 +90,6 @@ def build(env: Any, *, kind: str = "dnc", seed: int = 0, width: int = 12, **chan
         meta=pick(MetaConfig, {}),
         policy_kwargs={"features_dim": width, "head_size": width - 2},
         seed=seed,
-        device="cpu",
+        device=device,
         **own,
     )

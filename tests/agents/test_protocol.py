@@ -11,6 +11,7 @@ from stable_baselines3.common.evaluation import evaluate_policy
 
 from envs import make_vec
 from memagent.agents import MemoryAlgorithm
+from memagent.evaluation.protocol import play
 
 IDS = ("Drift/CartPole-v0", "Drift/Pendulum-v0")
 
@@ -30,7 +31,7 @@ def test_predict_carries_memory_and_survives_saving(tmp_path: Path, kind: str, n
     def roll(model: MemoryAlgorithm) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
         state, actions = None, []
         for o, s in zip(obs, start, strict=True):
-            action, state = model.predict(o, state=state, episode_start=s, deterministic=True)
+            action, state = model.predict(o, state, s, deterministic=True, adapt=False)
             actions.append(action)
         return np.stack(actions), state
 
@@ -50,9 +51,46 @@ def test_predict_carries_memory_and_survives_saving(tmp_path: Path, kind: str, n
     np.testing.assert_array_equal(before, again)
     for a, b in zip(state, state_again, strict=True):
         np.testing.assert_array_equal(a, b)
-    single, _ = agent.predict(obs[0, 0], deterministic=True)
+    single, _ = agent.predict(obs[0, 0], deterministic=True, adapt=False)
     assert single.shape == env.action_space.shape
     np.testing.assert_allclose(single, before[0, 0], atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["dnc", "none"])
+@pytest.mark.parametrize("name", IDS)
+def test_a_loop_of_predict_adapts_as_acting_does_to_the_bit(name: str, kind: str) -> None:
+    """Within episodes and over their ends, alarms among them: a fit moves z far, and little evidence is enough."""
+    changes = {"phase_signal": "detect", "false_alarms": 1e4, "lr": 0.5, "steps_ahead": 3, "support": 20}
+    agent = build(make_vec(name, 3, seed=0), kind=kind, **changes)
+    env, acting, state = (
+        make_vec(name, 3, seed=1, phase_steps=40, change_at="step"),
+        agent.make_acting(3),
+        None,
+    )
+    obs, start, kept = env.reset(), np.ones(3, bool), None
+    for t in range(150):
+        action, state = agent.predict(obs, state, start, deterministic=True)
+        np.testing.assert_array_equal(action, acting.act(obs))
+        for ours, theirs in zip(state[-len(acting.belief) :], acting.belief, strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+        if t == 100:
+            kept = [obs, [part.copy() for part in state], state]
+        obs, reward, start, infos = env.step(action)
+        acting.observe(action, reward, start, infos)
+    assert acting.belief.context.any() and acting.belief.phase.max() > 0
+    earlier, copied, given = kept  # a state that was handed on is not written to
+    for part, copy in zip(given, copied, strict=True):
+        np.testing.assert_array_equal(part, copy)
+    with pytest.raises(ValueError, match="pass what the last call returned"):
+        agent.predict(earlier, given, start, adapt=False)
+
+
+@pytest.mark.parametrize("name", IDS)
+def test_evaluate_policy_plays_the_adapting_agent(name: str) -> None:
+    agent = build(make_vec(name, 2, seed=0), phase_signal="detect", lr=0.5, steps_ahead=3)
+    returns, _ = evaluate_policy(agent, make_vec(name, 2, seed=5), 6, return_episode_rewards=True)
+    protocol = play(make_vec(name, 2, seed=5), agent.make_acting(2), episodes=6)
+    assert (np.abs(np.array(returns)[:, None] - protocol.ravel()).min(1) < 0.01).all()
 
 
 @pytest.mark.parametrize("name", IDS)

@@ -1,5 +1,6 @@
 """A DNC with T, B, N, W, R, H and I all different and odd sizes among them, and states that are hard on kernels."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
@@ -123,10 +124,14 @@ class Result(NamedTuple):
 
 def unroll(case: Case, *, fused: bool) -> Result:
     """Both outputs and every gradient, of a loss that weighs all outputs at random."""
+    return results_of(fused_unroll if fused else lambda dnc, *arguments: dnc(*arguments), case)
+
+
+def results_of(function: Callable[..., tuple[Tensor, DNCState]], case: Case) -> Result:
+    """The same of any implementation, function(dnc, x, start, state)."""
     x = case.x.clone().requires_grad_()
     state = DNCState(*(s.clone().requires_grad_() for s in case.state))
-    outputs = fused_unroll(case.dnc, x, case.start, state) if fused else case.dnc(x, case.start, state)
-    y, final = outputs
+    y, final = function(case.dnc, x, case.start, state)
     g = torch.Generator().manual_seed(1)
     d_outputs = [torch.randn(o.shape, generator=g, dtype=torch.float64).to(o) for o in (y, *final)]
     parameters = tuple(case.dnc.parameters())
