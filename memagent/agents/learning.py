@@ -167,7 +167,7 @@ class SequenceLearner(OffPolicyAlgorithm, ABC):
             name: torch.nn.utils.clip_grad_norm_(parameters, self.learner.max_grad_norm)
             for name, parameters in policy.clipped_apart().items()
         }
-        if not torch.stack((loss.detach(), *norms.values())).isfinite().all():
+        if not torch.stack((loss.detach(), *norms.values())).cpu().isfinite().all():
             return None
         policy.optimizer.step()
         polyak_update(policy.heads.parameters(), policy.target_heads.parameters(), self.learner.tau)
