@@ -215,7 +215,11 @@ class MemoryPolicy(BasePolicy, ABC):
             if isinstance(self.action_space, spaces.Box):
                 vector = self.scaled(vector.reshape(-1, *self.action_space.shape)).reshape(len(obs), -1)
         elif action is None or reward is None:  # no step yet
-            change, vector, paid = obs - obs, np.zeros((len(obs), self.run_dims[1])), np.zeros((len(obs), 1))
+            change, vector, paid = (
+                np.zeros_like(obs),
+                np.zeros((len(obs), self.run_dims[1])),
+                np.zeros((len(obs), 1)),
+            )
         else:
             change, vector, paid = obs - before, self.action_vectors(action), reward[:, None]
         return vector, np.concatenate((change, self.reward_scale * paid), -1, dtype=np.float32)
