@@ -121,25 +121,29 @@ class BeliefTracker:
         # What the arguments of a user's loop are made of is theirs; the kernels are compiled for one kind.
         obs, action, happened = (np.ascontiguousarray(x, np.float32) for x in (obs, action, happened))
         run, outcome, whole = fused_belief.add_steps(*belief[:5], action, happened, goes_on)
-        alarm, peaks = Observed.nothing(len(obs))
         belief.age[goes_on] += 1
-        if self.config.phase_signal != "none" and whole.any():
-            rows = self._rows(run[:, None], outcome[:, None], whole[:, None])
-            told = torch.from_numpy(belief.context).to(rows.inputs.device)
-            ratio = (
-                self.model.evidence_against(told, rows).squeeze(-1).cpu().numpy() / self.config.steps_ahead
-            )
-            peaks = fused_belief.accumulate(
-                np.clip(ratio, -CLIP, CLIP), whole, belief.score, belief.peak, belief.pending
-            )
-            if self.detects:
-                alarm = belief.score > self.model.alarm_threshold(self.config.false_alarms)
-                self._end_phase(belief, np.flatnonzero(alarm))
-                whole &= ~alarm | (belief.length >= self.config.steps_ahead)
         newest = self.config.phase_signal == "none"
+        seen = Observed.nothing(len(obs))
+        if whole.any() and not newest:
+            seen = self._weigh(belief, self._rows(run[:, None], outcome[:, None], whole[:, None]), whole)
+            whole &= ~seen.alarm | (belief.length >= self.config.steps_ahead)
         fused_belief.keep_runs(run, outcome, whole, belief.inputs, belief.outcome, belief.num_runs, newest)
         self._fit(belief)
         belief.obs[:] = obs
+        return seen
+
+    def _weigh(self, belief: Belief, rows: Outcomes, whole: NDArray[np.bool_]) -> Observed:
+        """Add the evidence of the newest runs, rows [E, 1, ...] of which some are whole; it may end their phases."""
+        from memagent import fused_belief
+
+        told = torch.from_numpy(belief.context).to(rows.inputs.device)
+        nats = self.model.evidence_against(told, rows).squeeze(-1).cpu().numpy() / self.config.steps_ahead
+        evidence = np.clip(nats, -CLIP, CLIP)
+        peaks = fused_belief.accumulate(evidence, whole, belief.score, belief.peak, belief.pending)
+        alarm = np.zeros(len(whole), np.bool_)
+        if self.detects:
+            alarm = belief.score > self.model.alarm_threshold(self.config.false_alarms)
+            self._end_phase(belief, np.flatnonzero(alarm))
         return Observed(alarm, peaks)
 
     def _end_phase(self, belief: Belief, envs: NDArray[np.int64]) -> None:

@@ -298,8 +298,8 @@ class MemoryPolicy(BasePolicy, ABC):
 
     def _adapting(self, asked: bool) -> BeliefTracker | None:
         """What moves the belief of `predict` on; None where it holds none."""
-        tracker = self.tracker(detects=self.adapt is not None and self.adapt.phase_signal != "none")
-        if not asked or tracker is None:
+        tracker = self.tracker(detects=True) if asked else None
+        if tracker is None:
             return None
         if self.layout is None:
             warnings.warn(

@@ -98,7 +98,7 @@ class Acting:
             done: [E] bool.
             infos: with `terminal_observation` where done, and `phase` if there are phases.
         """
-        phase = np.array([info.get("phase", 0) for info in infos], np.int64)
+        phase = told_phases(infos)
         changed = (phase != self.phase) & (self.phase >= 0)
         self.phase = phase
         told = np.zeros_like(done)
@@ -123,6 +123,11 @@ class Acting:
         self.state = type(self.state)(
             *(s.index_copy(0, index, f) for s, f in zip(self.state, final_state, strict=True))
         )
+
+
+def told_phases(infos: Sequence[Mapping[str, Any]]) -> np.ndarray:
+    """The phase [E] of the step just done, as the environments tell it; 0 where they tell none."""
+    return np.array([info.get("phase", 0) for info in infos], np.int64)
 
 
 def select(state: Any, envs: np.ndarray) -> Any:

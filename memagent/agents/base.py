@@ -17,10 +17,9 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, RolloutReturn
-from stable_baselines3.common.utils import LinearSchedule
 from stable_baselines3.common.vec_env import VecEnv
 
-from memagent.agents.acting import Acting, select
+from memagent.agents.acting import Acting, select, told_phases
 from memagent.agents.config import LearnerConfig
 from memagent.agents.finite import check_finite
 from memagent.agents.saved import SavedLearner
@@ -88,11 +87,10 @@ class MemoryAlgorithm(SavedLearner, ABC):
                 f"prediction_steps is {self.learner.prediction_steps} and a window has {seen} rows after its burn-in; "
                 "look less far ahead, or give ReplayConfig more rows."
             )
-        rate = self.learner.learning_rate
         super().__init__(
             policy,
             env,  # type: ignore[arg-type]  # None is how `load` builds an agent without environment
-            learning_rate=LinearSchedule(rate, self.learner.final_learning_rate or rate, 1.0),
+            learning_rate=self.learner.rate_schedule(),
             buffer_size=self.replay_config.capacity,
             learning_starts=self.learner.learning_starts,
             batch_size=self.learner.batch_size,
@@ -114,6 +112,7 @@ class MemoryAlgorithm(SavedLearner, ABC):
             self._setup_model()
 
     def check_spaces(self) -> None:
+        """Raise a ValueError where the agent cannot take the action or observation space."""
         if not isinstance(self.action_space, self.supported_actions):
             raise ValueError(
                 f"{type(self).__name__} was given the action space {self.action_space}; {self.advice}"
@@ -156,11 +155,11 @@ class MemoryAlgorithm(SavedLearner, ABC):
             self._episodes = np.zeros(self.n_envs, np.int64)
 
     def make_policy(self) -> MemoryPolicy:
-        rate = self.learner.learning_rate
+        """A policy with the weights that training begins from, by the agent's spaces, layout and configs."""
         policy = self.policy_class(
             self.observation_space,
             self.action_space,
-            LinearSchedule(rate, self.learner.final_learning_rate or rate, 1.0),
+            self.learner.rate_schedule(),
             memory=self.memory_config,
             adapt=self.adapt_config,
             meta=self.meta_config,
@@ -356,4 +355,4 @@ class MemoryAlgorithm(SavedLearner, ABC):
         belief = self.acting.belief
         if belief is not None and self.adapt_config.phase_signal == "detect":
             return (belief.phase << 32) + belief.age // LONGEST_STRETCH
-        return np.array([info.get("phase", 0) for info in infos], np.int64)
+        return told_phases(infos)

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from stable_baselines3.common.utils import LinearSchedule
+
 from memagent.agents.acting import MemoryScope
 
 
@@ -61,3 +63,7 @@ class LearnerConfig:
                 raise ValueError(
                     f"LearnerConfig got {name}={getattr(self, name)}; give a number from 0 to 1."
                 )
+
+    def rate_schedule(self) -> LinearSchedule:
+        """SB3's schedule of the learning rate: of the share of training that is left, from 1 to 0."""
+        return LinearSchedule(self.learning_rate, self.final_learning_rate or self.learning_rate, 1.0)

@@ -85,12 +85,16 @@ def test_a_loop_of_predict_adapts_as_acting_does_to_the_bit(name: str, kind: str
         agent.predict(earlier, given, start, adapt=False)
 
 
-@pytest.mark.parametrize("name", IDS)
-def test_evaluate_policy_plays_the_adapting_agent(name: str) -> None:
+def test_evaluate_policy_plays_the_adapting_agent() -> None:
+    name = "Drift/Pendulum-v0"  # on the cart of an untrained agent two values are so far apart that no context tells
     agent = build(make_vec(name, 2, seed=0), phase_signal="detect", lr=0.5, steps_ahead=3)
     returns, _ = evaluate_policy(agent, make_vec(name, 2, seed=5), 6, return_episode_rewards=True)
-    protocol = play(make_vec(name, 2, seed=5), agent.make_acting(2), episodes=6)
-    assert (np.abs(np.array(returns)[:, None] - protocol.ravel()).min(1) < 0.01).all()
+    adapting, still = (
+        np.sort(play(make_vec(name, 2, seed=5), agent.make_acting(2, adapt=adapt), episodes=3), axis=None)
+        for adapt in (True, False)
+    )
+    np.testing.assert_allclose(np.sort(returns), adapting, atol=0.01)
+    assert np.abs(adapting - still).max() > 0.01
 
 
 @pytest.mark.parametrize("name", IDS)
