@@ -67,15 +67,15 @@ class BeliefTracker:
 
     Args:
         model: fits contexts and weighs evidence; read, never written.
-        config: how much is kept, and when contexts are fitted.
+        config: how much is kept, when contexts are fitted, and whether evidence ends a phase (`phase_signal="detect"`) or
+            `begin_anew` alone does.
         sizes: O, A and D = C + 1, numbers of an observation, of an action as vector and of an outcome.
-        detects: whether evidence ends a phase; else `begin_anew` alone does.
     """
 
     def __init__(
-        self, model: ContextModel, config: AdaptConfig, sizes: tuple[int, int, int], detects: bool
+        self, model: ContextModel, config: AdaptConfig, sizes: tuple[int, int, int]
     ) -> None:
-        self.model, self.config, self.sizes, self.detects = model, config, sizes, detects
+        self.model, self.config, self.sizes = model, config, sizes
 
     def empty(self, num_envs: int) -> Belief:
         """Nothing is known of E streams."""
@@ -141,7 +141,7 @@ class BeliefTracker:
         evidence = np.clip(nats, -CLIP, CLIP)
         peaks = fused_belief.accumulate(evidence, whole, belief.score, belief.peak, belief.pending)
         alarm = np.zeros(len(whole), np.bool_)
-        if self.detects:
+        if self.config.phase_signal == "detect":
             alarm = belief.score > self.model.alarm_threshold(self.config.false_alarms)
             self._end_phase(belief, np.flatnonzero(alarm))
         return Observed(alarm, peaks)

@@ -10,6 +10,7 @@ import math
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ from torch.func import functional_call
 from torch.nn import functional
 
 from memagent.belief import Belief, BeliefTracker
-from memagent.context import AdaptConfig, ContextModel
+from memagent.context import AdaptConfig, ContextModel, PhaseSignal
 from memagent.extractor import MemoryExtractor
 from memagent.heads import ActorCriticHeads, DuelingHead, PredictionHead
 from memagent.memory import MemoryConfig
@@ -224,11 +225,16 @@ class MemoryPolicy(BasePolicy, ABC):
             change, vector, paid = obs - before, self.action_vectors(action), reward[:, None]
         return vector, np.concatenate((change, self.reward_scale * paid), -1, dtype=np.float32)
 
-    def tracker(self, detects: bool) -> BeliefTracker | None:
-        """What follows a stream's phases and fits their contexts; None where there is no context."""
+    def tracker(self, phase_signal: PhaseSignal | None = None) -> BeliefTracker | None:
+        """What follows a stream's phases and fits their contexts; None where there is no context.
+
+        Args:
+            phase_signal: how it knows of a change; None: as configured.
+        """
         if self.context_model is None or self.adapt is None:
             return None
-        return BeliefTracker(self.context_model, self.adapt, self.run_dims, detects)
+        config = replace(self.adapt, phase_signal=phase_signal or self.adapt.phase_signal)
+        return BeliefTracker(self.context_model, config, self.run_dims)
 
     def _predict(self, observation: Any, deterministic: bool = False) -> Tensor:
         """The action of a first step; `predict` carries memory, this is SB3's stateless hook."""
@@ -298,7 +304,8 @@ class MemoryPolicy(BasePolicy, ABC):
 
     def _adapting(self, asked: bool) -> BeliefTracker | None:
         """What moves the belief of `predict` on; None where it holds none."""
-        tracker = self.tracker(detects=True) if asked else None
+        told_nothing = self.adapt is not None and self.adapt.phase_signal == "none"
+        tracker = self.tracker("none" if told_nothing else "detect") if asked else None
         if tracker is None:
             return None
         if self.layout is None:

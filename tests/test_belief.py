@@ -1,5 +1,7 @@
 """What a belief keeps of a phase, against lists: steps are numbered, so every run is arithmetic. And when it ends."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -22,7 +24,7 @@ class Numbered:
             phase_signal=signal, steps_ahead=steps, support=size, context_dim=2, hidden_size=4
         )
         self.model = ContextModel(2 + steps, 2, config, None)
-        self.tracker = BeliefTracker(self.model, config, (2, 1, 2), detects=False)
+        self.tracker = BeliefTracker(self.model, config, (2, 1, 2))
         self.belief = self.tracker.empty(num_envs)
         self.number = np.zeros(num_envs, np.int64)
         self.envs = np.arange(num_envs)
@@ -136,7 +138,7 @@ def live(tracker: BeliefTracker, belief: Belief, sign: float, steps: int, seed: 
 
 def test_a_reversed_action_is_noticed_soon_and_an_unchanged_plant_is_left_alone() -> None:
     model, config = sign_model()
-    tracker = BeliefTracker(model, config, (1, 1, 2), detects=True)
+    tracker = BeliefTracker(model, config, (1, 1, 2))
     belief = tracker.empty(20)
     false = live(tracker, belief, 1.0, 200, seed=1)
     assert len(false) <= 4  # of 4,000 steps
@@ -149,7 +151,7 @@ def test_a_reversed_action_is_noticed_soon_and_an_unchanged_plant_is_left_alone(
 
 def test_without_detection_no_phase_ends() -> None:
     model, config = sign_model()
-    tracker = BeliefTracker(model, config, (1, 1, 2), detects=False)
+    tracker = BeliefTracker(model, replace(config, phase_signal="info"), (1, 1, 2))
     belief = tracker.empty(5)
     assert not live(tracker, belief, 1.0, 60, seed=1) + live(tracker, belief, -1.0, 60, seed=2)
     assert (belief.phase == 0).all() and (belief.score > 0).all()

@@ -23,7 +23,7 @@ from memagent.agents.acting import Acting, select, told_phases
 from memagent.agents.config import LearnerConfig
 from memagent.agents.finite import check_finite
 from memagent.agents.saved import SavedLearner
-from memagent.context import AdaptConfig
+from memagent.context import AdaptConfig, PhaseSignal
 from memagent.layout import transition_layout
 from memagent.memory import MemoryConfig
 from memagent.meta import MetaConfig
@@ -200,21 +200,22 @@ class MemoryAlgorithm(SavedLearner, ABC):
         self,
         num_envs: int,
         *,
-        adapt: bool | None = None,
+        adapt: bool = True,
+        phase_signal: PhaseSignal | None = None,
         sample_with: np.random.Generator | None = None,
     ) -> Acting:
         """A fresh start in `num_envs` environments, from empty memory and context 0.
 
         Args:
             num_envs: E.
-            adapt: whether the context is fitted; None: as configured.
+            adapt: whether the context is fitted, where the agent has one; else it stays 0.
+            phase_signal: how a change is known of; None: as configured.
             sample_with: samples the actions, where the policy is a distribution; None: the greedy ones.
         """
-        tracker = self.policy.tracker(detects=self.adapt_config.phase_signal == "detect")
         return Acting(
             self.policy,
             num_envs,
-            tracker if adapt is None or adapt else None,
+            self.policy.tracker(phase_signal) if adapt else None,
             memory_scope=self.learner.memory_scope,
             sample_with=sample_with,
         )
