@@ -28,16 +28,20 @@ from memagent.dynamics import Outcomes
 Array = NDArray[np.float32]
 CLIP = 3.0
 """Largest evidence of one run, in nats: no single surprise raises an alarm that weaker ones would not."""
+RECENT = 16
+"""Most runs that a new phase begins with: those since the evidence against the last one began to grow."""
 
 
 class Belief(NamedTuple):
-    """Arrays of E streams, changed in place. S runs at most are kept, with inputs [I] and outcome [D] each."""
+    """Arrays of E streams, changed in place. S runs at most are kept, with inputs [I] and outcome [D = C + 1] each."""
 
     obs: Array  # [E, O], the newest observation
-    steps_obs: Array  # [E, k, O], the last k steps in rings: observation, action, what happened
-    steps_action: Array  # [E, k, A]
-    steps_happened: Array  # [E, k, D]
+    past_obs: Array  # [E, k, O], the last steps, the newest first; zeros before the episode or the phase
+    past_action: Array  # [E, k + h, A]
+    past_happened: Array  # [E, k + h, D]
     length: NDArray[np.int64]  # [E], steps since the episode or the phase began
+    recent_inputs: Array  # [E, R, I], the last runs of all, the newest first; R = 0 where no evidence ends a phase
+    recent_outcome: Array  # [E, R, D]
     inputs: Array  # [E, S, I], runs of the phase
     outcome: Array  # [E, S, D]
     num_runs: NDArray[np.int64]  # [E], runs of the phase so far, kept or not
@@ -48,6 +52,11 @@ class Belief(NamedTuple):
     pending: NDArray[np.int64]  # [E], runs since g was 0
     age: NDArray[np.int64]  # [E], steps since the phase began
     phase: NDArray[np.int64]  # [E], numbers the phases: 0, 1, 2, …
+
+    @property
+    def kept(self) -> tuple[Array, Array, NDArray[np.int64]]:
+        """The runs that are kept of each phase, and how many it has had."""
+        return self.inputs, self.outcome, self.num_runs
 
 
 class Observed(NamedTuple):
@@ -69,7 +78,7 @@ class BeliefTracker:
         model: fits contexts and weighs evidence; read, never written.
         config: how much is kept, when contexts are fitted, and whether evidence ends a phase (`phase_signal="detect"`) or
             `begin_anew` alone does.
-        sizes: O, A and D = C + 1, numbers of an observation, of an action as vector and of an outcome.
+        sizes: O, A and D = C + 1: numbers of an observation, of an action as vector and of an outcome.
     """
 
     def __init__(
@@ -79,7 +88,9 @@ class BeliefTracker:
 
     def empty(self, num_envs: int) -> Belief:
         """Nothing is known of E streams."""
-        k, size, (o, a, d) = self.config.steps_ahead, self.config.support, self.sizes
+        k, h, size, (o, a, d) = self.config.steps_ahead, self.config.history, self.config.support, self.sizes
+        row = o + k * a + h * (d - 1 + a)
+        recent = RECENT if self.config.phase_signal == "detect" else 0
 
         def numbers(*shape: int) -> Array:
             return np.zeros((num_envs, *shape), np.float32)
@@ -89,11 +100,13 @@ class BeliefTracker:
 
         return Belief(
             obs=numbers(o),
-            steps_obs=numbers(k, o),
-            steps_action=numbers(k, a),
-            steps_happened=numbers(k, d),
+            past_obs=numbers(k, o),
+            past_action=numbers(k + h, a),
+            past_happened=numbers(k + h, d),
             length=counts(),
-            inputs=numbers(size, o + k * a),
+            recent_inputs=numbers(recent, row),
+            recent_outcome=numbers(recent, d),
+            inputs=numbers(size, row),
             outcome=numbers(size, d),
             num_runs=counts(),
             next_fit=counts() + 1,
@@ -120,45 +133,60 @@ class BeliefTracker:
 
         # What the arguments of a user's loop are made of is theirs; the kernels are compiled for one kind.
         obs, action, happened = (np.ascontiguousarray(x, np.float32) for x in (obs, action, happened))
-        run, outcome, whole = fused_belief.add_steps(*belief[:5], action, happened, goes_on)
+        run = fused_belief.add_steps(*belief[:5], action, happened, goes_on, self.config.history)
         belief.age[goes_on] += 1
         newest = self.config.phase_signal == "none"
         seen = Observed.nothing(len(obs))
-        if whole.any() and not newest:
-            seen = self._weigh(belief, self._rows(run[:, None], outcome[:, None], whole[:, None]), whole)
-            whole &= ~seen.alarm | (belief.length >= self.config.steps_ahead)
-        fused_belief.keep_runs(run, outcome, whole, belief.inputs, belief.outcome, belief.num_runs, newest)
+        if run[-1].any() and not newest:
+            seen = self._weigh(belief, *run)
+        inputs, outcome, whole = run
+        whole &= ~seen.alarm  # a new phase has its runs already
+        fused_belief.keep_runs(inputs, outcome, whole, *belief.kept, newest)
         self._fit(belief)
         belief.obs[:] = obs
         return seen
 
-    def _weigh(self, belief: Belief, rows: Outcomes, whole: NDArray[np.bool_]) -> Observed:
-        """Add the evidence of the newest runs, rows [E, 1, ...] of which some are whole; it may end their phases."""
+    def _weigh(self, belief: Belief, inputs: Array, outcome: Array, whole: NDArray[np.bool_]) -> Observed:
+        """Add the evidence of the newest runs, [E, I] and [E, D], of which some are whole; it may end phases."""
         from memagent import fused_belief
 
+        rows = self._rows(inputs[:, None], outcome[:, None], whole[:, None])
         told = torch.from_numpy(belief.context).to(rows.inputs.device)
         nats = self.model.evidence_against(told, rows).squeeze(-1).cpu().numpy() / self.config.steps_ahead
         evidence = np.clip(nats, -CLIP, CLIP)
         peaks = fused_belief.accumulate(evidence, whole, belief.score, belief.peak, belief.pending)
-        alarm = np.zeros(len(whole), np.bool_)
-        if self.config.phase_signal == "detect":
-            alarm = belief.score > self.model.alarm_threshold(self.config.false_alarms)
-            self._end_phase(belief, np.flatnonzero(alarm))
+        if self.config.phase_signal != "detect":
+            return Observed(np.zeros(len(whole), np.bool_), peaks)
+        fused_belief.push(belief.recent_inputs, inputs, whole)
+        fused_belief.push(belief.recent_outcome, outcome, whole)
+        alarm = belief.score > self.model.alarm_threshold(self.config.false_alarms)
+        if alarm.any():
+            self._end_phase(belief, alarm)
         return Observed(alarm, peaks)
 
-    def _end_phase(self, belief: Belief, envs: NDArray[np.int64]) -> None:
-        """The phase is over since the evidence began to grow: the steps since then are the new one's."""
-        recent = belief.pending[envs]
-        unbroken = np.minimum(belief.length[envs], recent)
-        self.begin_anew(belief, envs)
-        belief.length[envs], belief.age[envs] = unbroken, recent
+    def _end_phase(self, belief: Belief, alarm: NDArray[np.bool_]) -> None:
+        """The phases [E] are over since the evidence began to grow: the steps since then are the new one's."""
+        from memagent import fused_belief
+
+        since = np.where(alarm, belief.pending, 0)
+        unbroken = np.minimum(belief.length, since)
+        past = [part.copy() for part in belief[1:4]]
+        self.begin_anew(belief, np.flatnonzero(alarm))
+        belief.age[alarm], belief.length[alarm] = since[alarm], unbroken[alarm]
+        for part, was in zip(belief[1:4], past, strict=True):
+            ours = np.arange(part.shape[1]) < unbroken[:, None]
+            part[ours] = was[ours]
+        whole = since + 1 - self.config.steps_ahead  # runs that lie within the new phase
+        for i in reversed(range(min(whole.max(), RECENT))):
+            rows = (np.ascontiguousarray(x[:, i]) for x in (belief.recent_inputs, belief.recent_outcome))
+            fused_belief.keep_runs(*rows, whole > i, *belief.kept, False)
 
     def begin_anew(self, belief: Belief, envs: NDArray[np.int64]) -> None:
         """A new phase in `envs` [n]: nothing is known of it."""
-        for part in (belief.length, belief.num_runs, belief.pending, belief.age):
-            part[envs] = 0
-        for number in (belief.context, belief.score, belief.peak):
+        for number in (*belief[1:4], belief.context, belief.score, belief.peak):
             number[envs] = 0.0
+        for count in (belief.length, belief.num_runs, belief.pending, belief.age):
+            count[envs] = 0
         belief.next_fit[envs] = 1
         belief.phase[envs] += 1
 

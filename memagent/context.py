@@ -44,7 +44,10 @@ class AdaptConfig:
     """Numbers in the context vector."""
     steps_ahead: int = 8
     """Steps whose joint outcome the dynamics model predicts, told the actions: what they do adds up over steps, and the
-    noise of sensors does not."""
+    noise of sensors does not. Over more steps a context is found more reliably, over fewer a change is noticed sooner."""
+    history: int = 1
+    """Steps before these that it is shown: out of them it makes what no single observation shows, such as a velocity,
+    and the more there are, the better through the sensors' noise."""
     hidden_size: int = 64
     """Units of the dynamics model's two hidden layers."""
     train_support: int = 64
@@ -62,8 +65,9 @@ class AdaptConfig:
                 raise ValueError(f"{name} is {getattr(self, name)}; give a whole number, 1 or more.")
         if not self.false_alarms > 0:
             raise ValueError(f"false_alarms is {self.false_alarms}; give a number above 0, per 10,000 steps.")
-        if self.young < 0:
-            raise ValueError(f"young is {self.young}; give a whole number, 0 or more.")
+        for name in ("history", "young"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} is {getattr(self, name)}; give a whole number, 0 or more.")
 
 
 class ContextModel(nn.Module):
@@ -113,12 +117,15 @@ class ContextModel(nn.Module):
             self.mean_square.lerp_(fitted.square().mean(), SCALE_RATE)
 
     def told(self, context: Tensor) -> Tensor:
-        """Contexts [K, Z] as memory and heads are told them: without gradient, of order one.
+        """Contexts [K, Z] as memory and heads are told them: without gradient, of order one, of norm sqrt(Z) at most.
 
         The inner rates decide how large a context is, and they change as they are learned. One factor for all numbers
-        keeps their proportions: those that say little stay small, and 0 stays 0.
+        keeps their proportions: those that say little stay small, and 0 stays 0. The bound keeps a plant that is
+        unlike those of the training from a context that memory and heads have never been told the like of.
         """
-        return context.detach() * self.mean_square.clamp(min=1e-12).rsqrt()
+        scaled = context.detach() * self.mean_square.clamp(min=1e-12).rsqrt()
+        largest = math.sqrt(self.context_dim)
+        return scaled * (largest / scaled.norm(dim=-1, keepdim=True).clamp(min=largest))
 
     @torch.no_grad()
     def infer(self, support: Outcomes) -> Tensor:

@@ -4,7 +4,8 @@ The context z [Z] is what distinguishes one condition of the plant from another.
 (FiLM; Perez et al. 2018, https://arxiv.org/abs/1709.07871, eq. 2): with the context the effect of an action can then
 change its sign.
 
-    h_1 = relu(a_1 * (W_1 [o_t ; u_t … u_{t+k-1}] + b_1) + c_1),   h_2 = relu(a_2 * (W_2 h_1 + b_2) + c_2)
+    h_1 = relu(a_1 * (W_1 x_t + b_1) + c_1),   h_2 = relu(a_2 * (W_2 h_1 + b_2) + c_2)
+    x_t = [o_t ; u_t … u_{t+k-1} ; d_{t-1} … d_{t-h} ; u_{t-1} … u_{t-h}],   d the changes of the observation
     mean, s = W_3 h_2 + b_3,   log_var = low + (high - low) sigmoid(s),   [a_1 ; c_1 ; a_2 ; c_2] = F z + f
 
 Pure functions of tensors: no environment, no agent. How z is found is `memagent.context`'s business.
@@ -27,7 +28,7 @@ BETA = 0.5
 class Outcomes(NamedTuple):
     """What runs of k steps did: rows of any leading shape [...]."""
 
-    inputs: Tensor  # [..., O + k A], the observation before the run and its k actions as vectors
+    inputs: Tensor  # [..., I], the observation before the run, its k actions as vectors, and the h steps before it
     outcome: Tensor  # [..., C + 1], the mean change of the observation and the mean reward over the run
     mask: Tensor  # [...] bool, the rows that count
 
@@ -36,7 +37,7 @@ class DynamicsModel(nn.Module):
     """A Gaussian over the outcome of k steps, told the context.
 
     Args:
-        input_dim: O + k A.
+        input_dim: I = O + k A + h (C + A).
         outcome_dim: C + 1.
         context_dim: Z.
         hidden_size: units of each of the two hidden layers.
@@ -53,7 +54,7 @@ class DynamicsModel(nn.Module):
             self.film.bias.copy_(torch.tensor([1.0, 0.0, 1.0, 0.0]).repeat_interleave(hidden_size))
 
     def encode(self, inputs: Tensor) -> Tensor:
-        """[..., O + k A] -> [..., H]: the part that no context changes, so that an inner loop computes it once."""
+        """[..., I] -> [..., H]: the part that no context changes, so that an inner loop computes it once."""
         return self.first(inputs)
 
     def decode(self, encoded: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
@@ -65,7 +66,7 @@ class DynamicsModel(nn.Module):
         return mean, LOG_VAR[0] + LOG_VAR_RANGE * spread.sigmoid()
 
     def forward(self, inputs: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
-        """inputs [K, S, O + k A], context [K, Z] -> mean and log-variance [K, S, C + 1]."""
+        """inputs [K, S, I], context [K, Z] -> mean and log-variance [K, S, C + 1]."""
         return self.decode(self.encode(inputs), context)
 
 
@@ -85,25 +86,43 @@ def surprise(mean: Tensor, log_var: Tensor, outcome: Tensor) -> Tensor:
     return 0.5 * ((outcome - mean).square() * (-log_var).exp() + log_var)
 
 
-def runs(obs: Tensor, change: Tensor, action: Tensor, reward: Tensor, final: Tensor, k: int) -> Outcomes:
-    """Every run of k steps in rows of streams, time first.
+def runs(
+    obs: Tensor,
+    change: Tensor,
+    action: Tensor,
+    reward: Tensor,
+    final: Tensor,
+    k: int,
+    history: int = 0,
+    length: Tensor | None = None,
+) -> Outcomes:
+    """Every run of k steps in rows of streams, with the h steps before it; time first.
 
     Args:
-        obs: observations of rows 0 to T, [T + 1, ..., O].
+        obs: observations of rows 0 to T - 1 or farther, [T, ..., O].
         change: by how much the observation of row t + 1 differs from that of row t, [T, ..., C].
         action: as vectors [T, ..., A].
         reward: [T, ...].
-        final: [T, ...] bool, rows without action: a run that has one is masked.
+        final: [T, ...] bool, rows without action: a run that has one is masked, and no history reaches beyond one.
         k: steps of a run.
+        history: h, steps before it that are shown; the first h rows give histories alone.
+        length: how many of them are shown with each run, [T + 1 - k - h, ...]; None: all.
 
     Returns:
-        Outcomes of the T + 1 - k runs, [T + 1 - k, ...].
+        Outcomes of the T + 1 - k - h runs. A history that is shorter than h is filled up with zeros.
     """
-    count = len(reward) + 1 - k
-    ahead = [slice(i, i + count) for i in range(k)]
+    count = len(reward) + 1 - k - history
+    ahead = [slice(history + i, history + i + count) for i in range(k)]
     happened = torch.cat((change, reward.unsqueeze(-1)), -1)
+    live = torch.ones_like(final[:count])
+    changes, actions = [], []
+    for back in range(1, history + 1):
+        rows = slice(history - back, history - back + count)
+        live = live & ~final[rows] & (True if length is None else back <= length)
+        changes.append(live.unsqueeze(-1) * change[rows])
+        actions.append(live.unsqueeze(-1) * action[rows])
     return Outcomes(
-        inputs=torch.cat([obs[:count], *(action[rows] for rows in ahead)], -1),
+        inputs=torch.cat([obs[ahead[0]], *(action[rows] for rows in ahead), *changes, *actions], -1),
         outcome=torch.stack([happened[rows] for rows in ahead]).mean(0),
         mask=~torch.stack([final[rows] for rows in ahead]).any(0),
     )

@@ -5,50 +5,71 @@ from numba import njit
 
 
 @njit(cache=True)
-def add_steps(obs, steps_obs, steps_action, steps_happened, length, action, happened, goes_on):
-    """Put the step from obs [E, O] into each stream's ring of its last k, or empty it where the episode does not go on.
+def add_steps(obs, past_obs, past_action, past_happened, length, action, happened, goes_on, h):
+    """Add the step from obs [E, O] to each stream's last k + h, or empty them where the episode does not go on.
 
     Returns:
-        The runs of the last k steps: inputs [E, O + k A], mean outcome [E, D], and which are whole, [E].
+        The runs of the last k steps: inputs [E, O + k A + h (C + A)], mean outcome [E, D], and which are whole, [E].
     """
-    E, k, A = steps_action.shape
-    O, D = obs.shape[1], happened.shape[1]  # noqa: E741
-    run = np.zeros((E, O + k * A), np.float32)
+    E, k, O = past_obs.shape  # noqa: E741
+    A, D = action.shape[1], happened.shape[1]
+    C = D - 1
+    inputs = np.zeros((E, O + k * A + h * (C + A)), np.float32)
     outcome = np.zeros((E, D), np.float32)
     whole = np.zeros(E, np.bool_)
     for e in range(E):
         if not goes_on[e]:
+            past_obs[e] = 0.0
+            past_action[e] = 0.0
+            past_happened[e] = 0.0
             length[e] = 0
-            continue
-        place = length[e] % k
-        steps_obs[e, place] = obs[e]
-        steps_action[e, place] = action[e]
-        steps_happened[e, place] = happened[e]
-        length[e] += 1
-        if length[e] < k:
+    push(past_obs, obs, goes_on)
+    push(past_action, action, goes_on)
+    push(past_happened, happened, goes_on)
+    for e in range(E):
+        length[e] += goes_on[e]
+        if length[e] < k or not goes_on[e]:
             continue
         whole[e] = True
-        oldest = length[e] % k
-        run[e, :O] = steps_obs[e, oldest]
+        inputs[e, :O] = past_obs[e, k - 1]
+        at = O
         for i in range(k):
-            at = (oldest + i) % k
-            run[e, O + i * A : O + (i + 1) * A] = steps_action[e, at]
+            inputs[e, at : at + A] = past_action[e, k - 1 - i]
+            at += A
             for j in range(D):
-                outcome[e, j] += steps_happened[e, at, j]
+                outcome[e, j] += past_happened[e, k - 1 - i, j]
         for j in range(D):
             outcome[e, j] /= np.float32(k)
-    return run, outcome, whole
+        for i in range(h):
+            inputs[e, at : at + C] = past_happened[e, k + i, :C]
+            at += C
+        for i in range(h):
+            inputs[e, at : at + A] = past_action[e, k + i]
+            at += A
+    return inputs, outcome, whole
 
 
 @njit(cache=True)
-def keep_runs(run, outcome, whole, inputs, outcomes, count, newest):
-    """Keep the whole runs: of each phase the newest S, or a uniform sample (Vitter 1985, algorithm R).
+def push(rows, newest, which):
+    """Put the newest [E, D] in front of rows [E, R, D], and drop the last, where `which` [E] says so."""
+    for e in range(which.size):
+        if not which[e]:
+            continue
+        for i in range(rows.shape[1] - 1, 0, -1):
+            rows[e, i] = rows[e, i - 1]
+        if rows.shape[1]:
+            rows[e, 0] = newest[e]
 
-    The sample's draws are a hash of the run's number (Steele et al. 2014, SplitMix64): a function of the stream.
+
+@njit(cache=True)
+def keep_runs(run, outcome, which, inputs, outcomes, count, newest):
+    """Keep the runs [E, I] and [E, D] of some streams: of each phase the newest S, or a uniform sample.
+
+    The sample is drawn by algorithm R (Vitter 1985); its draws are a hash of the run's number (Steele et al. 2014, SplitMix64): a function of the stream.
     """
     size = inputs.shape[1]
     for e in range(count.size):
-        if not whole[e]:
+        if not which[e]:
             continue
         seen = count[e]
         place = seen

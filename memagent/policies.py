@@ -91,11 +91,14 @@ class MemoryPolicy(BasePolicy, ABC):
         self.layout, self.reward_scale = layout, reward_scale
         change_dim = layout["change"][1] - layout["change"][0] if layout else observation_space.shape[0]
         self.prediction = PredictionHead(features_dim, prediction_steps * action_dim, change_dim, head_size)
-        self.run_dims = (observation_space.shape[0], action_dim, change_dim + 1)
+        shown = layout["observation"] if layout else (0, observation_space.shape[0])
+        self.shown = slice(*shown)  # what the environment itself shows, without what is appended
+        self.step_dims = (shown[1] - shown[0], action_dim, change_dim + 1)
         groups: list[dict[str, Any]] = [{"params": self.online_parameters(), "factor": 1.0}]
         self.adapt, self.context_model = adapt, None
         if adapt:
-            inputs = observation_space.shape[0] + adapt.steps_ahead * action_dim
+            k, h = adapt.steps_ahead, adapt.history
+            inputs = self.step_dims[0] + k * action_dim + h * (change_dim + action_dim)
             self.context_model = ContextModel(inputs, change_dim + 1, adapt, meta)
             model, loop = self.context_model.model, self.context_model.meta
             groups.append({"params": list(model.parameters()), "factor": 1.0})
@@ -202,28 +205,30 @@ class MemoryPolicy(BasePolicy, ABC):
         before: np.ndarray,
         action: np.ndarray | None = None,
         reward: np.ndarray | None = None,
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """The step from observations `before` to `obs` [E, O]: its action as a vector and what happened.
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The step to the observations `obs` [E, O]: what is shown after it, its action as a vector, what happened.
 
-        Both are read off `obs` where it holds them; `action` [E, *A] and `reward` [E], in the environment's units, are
-        for where it does not.
+        The latter two are read off `obs` where it holds them; `before`, what was shown before the step, and `action`
+        [E, *A] and `reward` [E], in the environment's units, are for where it does not.
 
         Returns:
-            The action [E, A]; the change of the observation and the scaled reward, [E, C + 1].
+            What the environment itself shows, [E, O']; the action [E, A]; the change of the observation and the scaled
+            reward, [E, C + 1].
         """
+        shown = obs[:, self.shown]
         if self.layout is not None:
             change, vector, paid = (obs[:, slice(*self.layout[p])] for p in ("change", "action", "reward"))
             if isinstance(self.action_space, spaces.Box):
                 vector = self.scaled(vector.reshape(-1, *self.action_space.shape)).reshape(len(obs), -1)
         elif action is None or reward is None:  # no step yet
             change, vector, paid = (
-                np.zeros_like(obs),
-                np.zeros((len(obs), self.run_dims[1])),
+                np.zeros_like(shown),
+                np.zeros((len(obs), self.step_dims[1])),
                 np.zeros((len(obs), 1)),
             )
         else:
-            change, vector, paid = obs - before, self.action_vectors(action), reward[:, None]
-        return vector, np.concatenate((change, self.reward_scale * paid), -1, dtype=np.float32)
+            change, vector, paid = shown - before, self.action_vectors(action), reward[:, None]
+        return shown, vector, np.concatenate((change, self.reward_scale * paid), -1, dtype=np.float32)
 
     def tracker(self, phase_signal: PhaseSignal | None = None) -> BeliefTracker | None:
         """What follows a stream's phases and fits their contexts; None where there is no context.
@@ -234,7 +239,7 @@ class MemoryPolicy(BasePolicy, ABC):
         if self.context_model is None or self.adapt is None:
             return None
         config = replace(self.adapt, phase_signal=phase_signal or self.adapt.phase_signal)
-        return BeliefTracker(self.context_model, config, self.run_dims)
+        return BeliefTracker(self.context_model, config, self.step_dims)
 
     def _predict(self, observation: Any, deterministic: bool = False) -> Tensor:
         """The action of a first step; `predict` carries memory, this is SB3's stateless hook."""
@@ -295,7 +300,7 @@ class MemoryPolicy(BasePolicy, ABC):
         if tracker is not None and belief is not None:
             step = self.last_step(obs, belief.obs)
             goes_on = ~start if state is not None else np.zeros(len(obs), bool)
-            start = start | tracker.observe(belief, obs, *step, goes_on=goes_on).alarm
+            start = start | tracker.observe(belief, *step, goes_on=goes_on).alarm
             context = torch.from_numpy(belief.context).to(self.device)
         features, memory = self.advance(obs, start, memory, context)
         actions = self.actions(features, noise=self._noise(len(obs), deterministic))

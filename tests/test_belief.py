@@ -1,4 +1,4 @@
-"""What a belief keeps of a phase, against lists: steps are numbered, so every run is arithmetic. And when it ends."""
+"""What a belief keeps of a phase, against lists: steps are numbered, so every row is arithmetic. And when it ends."""
 
 from dataclasses import replace
 
@@ -11,19 +11,19 @@ from memagent.context import AdaptConfig, ContextModel, PhaseSignal
 from memagent.dynamics import Outcomes
 from memagent.fused_belief import _hash
 
-E, STEPS = 4, 3
+E, HISTORY = 4, 3
 
 
 class Numbered:
     """E streams whose step n has observation (e, n), action 10 n and outcome (n², 1)."""
 
     def __init__(
-        self, size: int, signal: PhaseSignal = "info", num_envs: int = E, steps: int = STEPS
+        self, size: int, signal: PhaseSignal = "info", num_envs: int = E, history: int = HISTORY
     ) -> None:
         config = AdaptConfig(
-            phase_signal=signal, steps_ahead=steps, support=size, context_dim=2, hidden_size=4
+            phase_signal=signal, history=history, support=size, context_dim=2, hidden_size=4
         )
-        self.model = ContextModel(2 + steps, 2, config, None)
+        self.model = ContextModel(3 + 2 * history, 2, config, None)
         self.tracker = BeliefTracker(self.model, config, (2, 1, 2))
         self.belief = self.tracker.empty(num_envs)
         self.number = np.zeros(num_envs, np.int64)
@@ -44,49 +44,52 @@ class Numbered:
         return sorted(torch.cat((rows.inputs, rows.outcome), -1)[rows.mask].tolist())
 
 
-def run_from(env: int, first: int, steps: int = STEPS) -> list[float]:
-    numbers = range(first, first + steps)
-    return [env, first, *(10.0 * n for n in numbers), np.float32(np.mean([n**2 for n in numbers])), 1.0]
+def row_of(env: int, steps: list[int]) -> list[float]:
+    """The last of consecutive steps, with those before it."""
+    *before, now = steps
+    past = before[::-1][:HISTORY]
+    padding = [0.0] * (HISTORY - len(past))
+    changes = [float(n**2) for n in past] + padding
+    actions = [10.0 * n for n in past] + padding
+    return [env, now, 10.0 * now, *changes, *actions, float(now**2), 1.0]
 
 
 def lived(seed: int, size: int, signal: PhaseSignal = "info") -> tuple[Numbered, list[list[int]]]:
-    """A life in which episodes and phases end; and the first steps of all runs of each present phase."""
+    """A life in which episodes and phases end; and the rows of each present phase."""
     rng, streams = np.random.default_rng(seed), Numbered(size, signal)
-    unbroken, firsts = [[] for _ in range(E)], [[] for _ in range(E)]
+    unbroken, rows = [[] for _ in range(E)], [[] for _ in range(E)]
     for t in range(120):
         goes_on = rng.random(E) > 0.12
         streams.step(goes_on)
         for e in range(E):
             unbroken[e] = [*unbroken[e], t] if goes_on[e] else []
-            if len(unbroken[e]) >= STEPS:
-                firsts[e].append(unbroken[e][-STEPS])
+            if goes_on[e]:
+                rows[e].append(row_of(e, unbroken[e]))
         new = np.flatnonzero(rng.random(E) < 0.02)
         streams.tracker.begin_anew(streams.belief, new)
         for e in new:
-            unbroken[e], firsts[e] = [], []
-    return streams, firsts
+            unbroken[e], rows[e] = [], []
+    return streams, rows
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_exactly_the_runs_of_the_present_phase_are_kept_and_none_crosses_an_end(seed: int) -> None:
-    streams, firsts = lived(seed, size=200)
-    expected = [[run_from(e, first) for first in firsts[e]] for e in range(E)]
+def test_exactly_the_steps_of_the_present_phase_are_kept_and_no_history_crosses_an_end(seed: int) -> None:
+    streams, expected = lived(seed, size=200)
     assert min(map(len, expected)) < max(map(len, expected)) < 120  # phases of different ages
-    assert streams.belief.num_runs.tolist() == [len(part) for part in expected]
+    assert streams.belief.num_steps.tolist() == [len(part) for part in expected]
     assert [streams.kept(e) for e in range(E)] == expected
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_of_many_runs_a_sample_is_kept_or_the_newest(seed: int) -> None:
+def test_of_many_steps_a_sample_is_kept_or_the_newest(seed: int) -> None:
     size = 6
-    (sample, firsts), (newest, _) = lived(seed, size), lived(seed, size, "none")
-    assert max(map(len, firsts)) > 3 * size
+    (sample, rows), (newest, _) = lived(seed, size), lived(seed, size, "none")
+    assert max(map(len, rows)) > 3 * size
     for e in range(E):
-        everything = [run_from(e, first) for first in firsts[e]]
-        some = sample.kept(e)
+        everything, some = rows[e], sample.kept(e)
         assert newest.kept(e) == everything[-size:]
-        assert len(some) == min(size, len(everything)) == len({tuple(run) for run in some})
-        assert all(run in everything for run in some)
+        assert len(some) == min(size, len(everything)) == len({tuple(row) for row in some})
+        assert all(row in everything for row in some)
 
 
 def test_the_hash_draws_every_place_equally_often() -> None:
@@ -102,15 +105,14 @@ def sign_model() -> tuple[ContextModel, AdaptConfig]:
     """Trained on plants whose action moves the observation by plus or minus itself, with a little noise."""
     torch.manual_seed(0)
     config = AdaptConfig(
-        phase_signal="detect", steps_ahead=2, support=32, context_dim=2, hidden_size=16, false_alarms=10.0
+        phase_signal="detect", history=0, support=32, context_dim=2, hidden_size=16, false_alarms=10.0
     )
-    model = ContextModel(1 + 2, 2, config, None)
+    model = ContextModel(2, 2, config, None)
     optimizer, rng = torch.optim.Adam(model.parameters(), 1e-2), torch.Generator().manual_seed(0)
-    for _ in range(300):
+    for _ in range(600):
         sign = 2.0 * torch.randint(2, (16, 1, 1), generator=rng) - 1
-        action = torch.randn(16, 32, 2, generator=rng)
-        noise = 0.3 * torch.randn(16, 32, 1, generator=rng)
-        outcome = torch.cat((sign * action.mean(-1, keepdim=True) + noise, torch.zeros_like(noise)), -1)
+        action, noise = torch.randn(2, 16, 32, 1, generator=rng)
+        outcome = torch.cat((sign * action + 0.4 * noise, torch.zeros_like(noise)), -1)
         inputs = torch.cat((torch.zeros(16, 32, 1), action), -1)
         rows = [(x[:, :16], x[:, 16:]) for x in (inputs, outcome)]
         mask = torch.arange(16) < torch.randint(17, (16, 1), generator=rng)
@@ -146,7 +148,25 @@ def test_a_reversed_action_is_noticed_soon_and_an_unchanged_plant_is_left_alone(
     noticed = live(tracker, belief, -1.0, 30, seed=2)
     assert (belief.phase > phases).all() and np.median(noticed) <= 15
     assert (np.abs(belief.context - before).max(-1) > 0.1).all()
-    assert (belief.age <= 35).all() and (belief.num_runs <= 35).all()  # what came before is left out
+    assert (belief.age <= 35).all() and (belief.num_steps <= 35).all()  # what came before is left out
+
+
+def test_a_new_phase_begins_with_the_steps_since_the_evidence_grew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Evidence by hand: it falls back to 0 at step 4, grows from step 5 on, and is enough at step 7."""
+    streams = Numbered(50, "detect", num_envs=1)
+    evidence = iter([0.5, 0.5, -3.0, 1.0, -3.0, 1.0, 1.0, 1.0, -3.0])
+    monkeypatch.setattr(
+        streams.model, "evidence_against", lambda told, rows: torch.full(rows.mask.shape, next(evidence))
+    )
+    monkeypatch.setattr(streams.model, "alarm_threshold", lambda false_alarms: 2.5)
+    for t in range(8):
+        streams.step(np.ones(1, bool))
+        assert streams.belief.phase[0] == int(t == 7)
+    before = [list(range(6)), list(range(7)), list(range(8))]
+    assert streams.kept(0) == [row_of(0, steps) for steps in before]
+    assert (streams.belief.age[0], streams.belief.num_steps[0]) == (3, 3)
+    streams.step(np.ones(1, bool))  # its past reaches back to where the phase began, at step 5
+    assert streams.kept(0)[-1] == row_of(0, [5, 6, 7, 8])
 
 
 def test_without_detection_no_phase_ends() -> None:

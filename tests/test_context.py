@@ -289,11 +289,12 @@ def test_trained_contexts_are_told_at_order_one(trained: ContextModel) -> None:
 
 
 def test_wrong_sizes_are_refused_in_a_sentence() -> None:
-    for name in ("context_dim", "steps_ahead", "hidden_size", "train_support", "support"):
+    for name in ("context_dim", "hidden_size", "train_support", "support"):
         with pytest.raises(ValueError, match=f"{name} is 0"):
             AdaptConfig(**{name: 0})
-    with pytest.raises(ValueError, match="young is -1"):
-        AdaptConfig(young=-1)
+    for name in ("history", "young"):
+        with pytest.raises(ValueError, match=f"{name} is -1"):
+            AdaptConfig(**{name: -1})
 
 
 def test_rows_of_other_sizes_are_refused_before_they_are_read() -> None:

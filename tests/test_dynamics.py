@@ -1,4 +1,4 @@
-"""What runs of k steps did, by arithmetic on numbered rows; the model and its loss against torch's own."""
+"""What steps and runs of k steps did, by arithmetic on numbered rows; the model and its loss against torch's own."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Normal
 
-from memagent.dynamics import BETA, LOG_VAR, DynamicsModel, gaussian_loss, runs
+from memagent.dynamics import BETA, LOG_VAR, DynamicsModel, gaussian_loss, runs, steps_with_history
 
 T, B, K, S = 7, 3, 2, 4
 INPUTS, OUTCOMES, CONTEXT, HIDDEN = 5, 3, 2, 6
@@ -57,6 +57,29 @@ def test_rows_of_any_shape_give_the_same_runs() -> None:
     shaped = runs(**{name: x[:, None, :, None] for name, x in rows.items()}, k=2)
     for a, b in zip(plain, shaped, strict=True):
         assert torch.equal(a, b[:, 0, :, 0])
+
+
+def test_a_step_comes_with_its_history_the_newest_first() -> None:
+    """Across the row without a step, or farther back than asked for, there are zeros."""
+    h, rows = 2, {name: x[:T] for name, x in numbered_rows().items()}
+    rows["final"][3, 1] = True
+    length = torch.full((T - h, B), h)
+    length[1, 2] = 1
+    found = steps_with_history(**rows, history=h, length=length)
+    assert found.inputs.shape == (T - h, B, 2 + 3 + h * (1 + 3))
+    for t in range(h, T):
+        for b in range(B):
+            past = [t - back for back in range(1, h + 1)]
+            if b == 1:
+                past = [p for p in past if not p <= 3 < t]
+            if (t - h, b) == (1, 2):
+                past = past[:1]
+            gap = h - len(past)
+            changes = [p**2 for p in past] + [0] * gap
+            actions = [x for p in past for x in (10 * p, b, 1)] + [0] * 3 * gap
+            assert found.inputs[t - h, b].tolist() == [t, b, 10 * t, b, 1, *changes, *actions]
+            assert found.outcome[t - h, b].tolist() == [t**2, 2 * t + b]
+            assert found.mask[t - h, b] == ((t, b) != (3, 1))
 
 
 def model(seed: int = 0) -> DynamicsModel:

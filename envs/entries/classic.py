@@ -38,6 +38,8 @@ CLASSIC: dict[str, Entry] = {
             },
             # Everything seen is kept, so that old contexts stay alive; few and short windows buy more updates.
             "replay": {"capacity": 200_000, "rows": 32, "n_step": 8},
+            # A reversed push has felled the pole after some ten steps: what has changed must show in single ones.
+            "adapt": {"steps_ahead": 1, "history": 8},
         },
     ),
     "Drift/Pendulum-v0": Entry(

@@ -80,7 +80,7 @@ class Acting:
         assert self.tracker is not None and self.belief is not None
         action, reward = self._last or (None, None)
         step = self.policy.last_step(obs, self.belief.obs, action, reward)
-        self.observed = self.tracker.observe(self.belief, obs, *step, goes_on=~self.episode_start)
+        self.observed = self.tracker.observe(self.belief, *step, goes_on=~self.episode_start)
         self.memory_start = self.memory_start | self.observed.alarm
 
     def observe(

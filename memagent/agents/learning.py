@@ -221,20 +221,34 @@ class SequenceLearner(OffPolicyAlgorithm, ABC):
         assert self.transition_layout is not None
         return slice(*self.transition_layout["change"])
 
-    def _runs(self, obs: Tensor, action: Tensor, reward: Tensor, final: Tensor, k: int) -> Outcomes:
-        """The runs of k steps in rows [T + 1, ...], of which the last gives its observation alone."""
-        change = obs[1:, ..., self._change] if self.transition_layout else obs[1:] - obs[:-1]
+    def _runs(
+        self,
+        obs: Tensor,
+        action: Tensor,
+        reward: Tensor,
+        final: Tensor,
+        k: int,
+        history: int = 0,
+        length: Tensor | None = None,
+    ) -> Outcomes:
+        """The runs of k steps in rows [T + 1, ...], of which the last gives its observation alone; see `runs`."""
+        shown = obs[..., self.policy.shown]
+        change = obs[1:, ..., self._change] if self.transition_layout else shown[1:] - shown[:-1]
         t = len(change)
-        return runs(obs, change, self.policy.as_vectors(action[:t]), reward[:t], final[:t], k)
+        vectors = self.policy.as_vectors(action[:t])
+        return runs(shown, change, vectors, reward[:t], final[:t], k, history, length)
 
     def runs_of(self, obs: np.ndarray, action: np.ndarray, reward: np.ndarray, done: np.ndarray) -> Outcomes:
         """The runs of `AdaptConfig.steps_ahead` steps in a recorded stream [T, E, ...], in the environments' units.
 
         Runs over an episode's end are masked: the observation after it is the next episode's.
         """
-        scaled = (self.policy.scaled(action), self.learner.reward_scale * reward.astype(np.float32))
-        x, a, r, final = (torch.as_tensor(part, device=self.device) for part in (obs, *scaled, done))
-        return self._runs(x, a, r, final, self.adapt_config.steps_ahead)
+        k, h = self.adapt_config.steps_ahead, self.adapt_config.history
+        parts = (obs, self.policy.scaled(action), self.learner.reward_scale * reward.astype(np.float32), done)
+        padded = (np.concatenate((np.zeros((h, *x.shape[1:]), x.dtype), x)) for x in parts)
+        x, a, r, final = (torch.as_tensor(part, device=self.device) for part in padded)
+        final[:h] = True  # before the stream there is nothing
+        return self._runs(x, a, r, final, k, h)
 
     def _prediction_loss(self, features: Tensor, x: Windows) -> Tensor:
         """Squared error of the predicted mean change of the observation and mean reward over the next k steps.
@@ -244,7 +258,7 @@ class SequenceLearner(OffPolicyAlgorithm, ABC):
         k = self.learner.prediction_steps
         outcomes = self._runs(x.obs, x.action, x.reward, x.final, k)
         t = min(len(outcomes.mask), len(x.reward) - self.replay_config.n_step)
-        actions = outcomes.inputs[:t, :, x.obs.shape[-1] :]
+        actions = outcomes.inputs[:t, :, self.policy.step_dims[0] :]
         predicted = self.policy.prediction(features[:t], actions)
         return prediction_loss(predicted, outcomes.outcome[:t], outcomes.mask[:t], x.weights)
 
@@ -259,7 +273,7 @@ class SequenceLearner(OffPolicyAlgorithm, ABC):
             nothing = x.obs.new_zeros(())
             return Adaptation(x.obs.new_zeros(*x.reward.shape, 0), nothing, nothing)
         size, count = self.adapt_config.train_support, len(batch.env)
-        drawn = self._drawn(batch.env, batch.stretch[b], 2 * size)
+        drawn = self._drawn(batch.env, batch.stretch[b], 2 * size, self._lengths((count, 2 * size)))
         order = self.generator.permutation(2 * size)  # what is drawn lies in the order of the stream
         support, query = (
             Outcomes(*(part[:, some] for part in drawn)) for some in (order[:size], order[size:])
@@ -276,10 +290,22 @@ class SequenceLearner(OffPolicyAlgorithm, ABC):
         ours = x.stretch == x.stretch[b]
         return Adaptation(ours[..., None] * model.told(context), loss, before - loss.detach())
 
-    def _drawn(self, envs: np.ndarray, stretches: np.ndarray, size: int) -> Outcomes:
-        """Up to `size` different runs from each of K stretches of the replay, [K, size, ...]."""
-        k = self.adapt_config.steps_ahead
-        drawn = self.replay_buffer.support(envs, stretches, size=size, steps=k)
+    def _lengths(self, shape: tuple[int, ...]) -> Tensor:
+        """How many steps before it are shown with each run: half of the time all h, else fewer, as an episode begins with."""
+        h = self.adapt_config.history
+        drawn = self.generator.integers(0, 2 * h, shape) if h else np.zeros(shape, np.int64)
+        return torch.from_numpy(np.minimum(drawn, h)).to(self.device)
+
+    def _drawn(
+        self, envs: np.ndarray, stretches: np.ndarray, size: int, length: Tensor | None = None
+    ) -> Outcomes:
+        """Up to `size` different runs from each of K stretches of the replay, [K, size, ...].
+
+        `length` [K, size] is how many steps before each are shown with it; None: all h.
+        """
+        k, h = self.adapt_config.steps_ahead, self.adapt_config.history
+        drawn = self.replay_buffer.support(envs, stretches, size=size, steps=k + h)
         obs, action, reward, mask = (torch.from_numpy(part).to(self.device) for part in drawn)
-        found = self._runs(obs, action, reward, torch.zeros_like(reward, dtype=torch.bool), k)
+        final = torch.zeros_like(reward, dtype=torch.bool)
+        found = self._runs(obs, action, reward, final, k, h, length)
         return Outcomes(found.inputs[0], found.outcome[0], mask)
