@@ -108,7 +108,9 @@ def main(options: Options) -> None:
     ]
     wanted = [key for key in asked if adaptation.trained(*key).is_file()]
     if len(wanted) < len(asked):
-        print(f"{len(asked) - len(wanted)} agents are not trained yet; python -m benchmarks.adaptation does so.")
+        print(
+            f"{len(asked) - len(wanted)} agents are not trained yet; python -m benchmarks.adaptation does so."
+        )
     complete("benchmarks.detection", wanted, runs, options.workers, save, options.again)
     print(tables(load(RESULTS)["summary"]))
 
@@ -119,13 +121,17 @@ def run(task: str, kind: str, seed: int) -> Run:
     config = adaptation.AGENTS[kind].config(task, seed)
     made = make_agent(config, envs.make_vec(task, 1, seed))
     agent = type(made).load(adaptation.trained(task, kind, seed), device="cpu")
-    streams = {signal: play(agent, task, agent.make_acting(NUM_ENVS, **how)) for signal, how in SIGNALS.items()}
+    streams = {
+        signal: play(agent, task, agent.make_acting(NUM_ENVS, **how)) for signal, how in SIGNALS.items()
+    }
     detected = streams["detect"]
     after = {}
     if task in continuous.STEPS:
         for signal, how in SIGNALS.items():
             after[signal] = continuous.after_changes(
-                lambda num_envs, **options: envs.make_vec(task, num_envs, continuous.EVALUATION.seed, **options),
+                lambda num_envs, **options: envs.make_vec(
+                    task, num_envs, continuous.EVALUATION.seed, **options
+                ),
                 lambda num_envs, how=how: agent.make_acting(num_envs, **how),
             )
     return {
@@ -142,9 +148,7 @@ def run(task: str, kind: str, seed: int) -> Run:
 
 def play(agent: MemoryAlgorithm, task: str, player: Acting) -> Stream:
     """The stream by one player."""
-    env = envs.make_vec(
-        task, NUM_ENVS, SEED, schedule="random", change_at="step", phase_steps=PHASE
-    )
+    env = envs.make_vec(task, NUM_ENVS, SEED, schedule="random", change_at="step", phase_steps=PHASE)
     seen: list[tuple[Any, ...]] = []
     contexts: list[list[dict[str, float]]] = []
     obs = env.reset()

@@ -40,7 +40,9 @@ class Belief(NamedTuple):
     past_action: Array  # [E, k + h, A]
     past_happened: Array  # [E, k + h, D]
     length: NDArray[np.int64]  # [E], steps since the episode or the phase began
-    recent_inputs: Array  # [E, R, I], the last runs of all, the newest first; R = 0 where no evidence ends a phase
+    recent_inputs: (
+        Array  # [E, R, I], the last runs of all, the newest first; R = 0 where no evidence ends a phase
+    )
     recent_outcome: Array  # [E, R, D]
     inputs: Array  # [E, S, I], runs of the phase
     outcome: Array  # [E, S, D]
@@ -81,9 +83,7 @@ class BeliefTracker:
         sizes: O, A and D = C + 1: numbers of an observation, of an action as vector and of an outcome.
     """
 
-    def __init__(
-        self, model: ContextModel, config: AdaptConfig, sizes: tuple[int, int, int]
-    ) -> None:
+    def __init__(self, model: ContextModel, config: AdaptConfig, sizes: tuple[int, int, int]) -> None:
         self.model, self.config, self.sizes = model, config, sizes
 
     def empty(self, num_envs: int) -> Belief:

@@ -1,4 +1,4 @@
-"""What a belief keeps of a phase, against lists: steps are numbered, so every row is arithmetic. And when it ends."""
+"""What a belief keeps of a phase, against lists: steps are numbered, so every run is arithmetic. And when it ends."""
 
 from dataclasses import replace
 
@@ -11,19 +11,18 @@ from memagent.context import AdaptConfig, ContextModel, PhaseSignal
 from memagent.dynamics import Outcomes
 from memagent.fused_belief import _hash
 
-E, HISTORY = 4, 3
+E, STEPS, HISTORY = 4, 3, 2
 
 
 class Numbered:
     """E streams whose step n has observation (e, n), action 10 n and outcome (n², 1)."""
 
     def __init__(
-        self, size: int, signal: PhaseSignal = "info", num_envs: int = E, history: int = HISTORY
+        self, size: int, signal: PhaseSignal = "info", num_envs: int = E, steps: int = STEPS
     ) -> None:
-        config = AdaptConfig(
-            phase_signal=signal, history=history, support=size, context_dim=2, hidden_size=4
-        )
-        self.model = ContextModel(3 + 2 * history, 2, config, None)
+        sizes = {"support": size, "context_dim": 2, "hidden_size": 4}
+        config = AdaptConfig(phase_signal=signal, steps_ahead=steps, history=HISTORY, **sizes)
+        self.model = ContextModel(2 + steps + 2 * HISTORY, 2, config, None)
         self.tracker = BeliefTracker(self.model, config, (2, 1, 2))
         self.belief = self.tracker.empty(num_envs)
         self.number = np.zeros(num_envs, np.int64)
@@ -44,52 +43,52 @@ class Numbered:
         return sorted(torch.cat((rows.inputs, rows.outcome), -1)[rows.mask].tolist())
 
 
-def row_of(env: int, steps: list[int]) -> list[float]:
-    """The last of consecutive steps, with those before it."""
-    *before, now = steps
-    past = before[::-1][:HISTORY]
+def run_of(env: int, steps: list[int], k: int = STEPS) -> list[float]:
+    """The last k of consecutive steps, with those before them, the newest first."""
+    numbers, past = steps[-k:], steps[:-k][::-1][:HISTORY]
     padding = [0.0] * (HISTORY - len(past))
     changes = [float(n**2) for n in past] + padding
     actions = [10.0 * n for n in past] + padding
-    return [env, now, 10.0 * now, *changes, *actions, float(now**2), 1.0]
+    inputs = [env, numbers[0], *(10.0 * n for n in numbers), *changes, *actions]
+    return [*inputs, np.float32(np.mean([n**2 for n in numbers])), 1.0]
 
 
 def lived(seed: int, size: int, signal: PhaseSignal = "info") -> tuple[Numbered, list[list[int]]]:
-    """A life in which episodes and phases end; and the rows of each present phase."""
+    """A life in which episodes and phases end; and the runs of each present phase."""
     rng, streams = np.random.default_rng(seed), Numbered(size, signal)
-    unbroken, rows = [[] for _ in range(E)], [[] for _ in range(E)]
+    unbroken, runs = [[] for _ in range(E)], [[] for _ in range(E)]
     for t in range(120):
         goes_on = rng.random(E) > 0.12
         streams.step(goes_on)
         for e in range(E):
             unbroken[e] = [*unbroken[e], t] if goes_on[e] else []
-            if goes_on[e]:
-                rows[e].append(row_of(e, unbroken[e]))
+            if len(unbroken[e]) >= STEPS:
+                runs[e].append(run_of(e, unbroken[e]))
         new = np.flatnonzero(rng.random(E) < 0.02)
         streams.tracker.begin_anew(streams.belief, new)
         for e in new:
-            unbroken[e], rows[e] = [], []
-    return streams, rows
+            unbroken[e], runs[e] = [], []
+    return streams, runs
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_exactly_the_steps_of_the_present_phase_are_kept_and_no_history_crosses_an_end(seed: int) -> None:
+def test_exactly_the_runs_of_the_present_phase_are_kept_and_none_crosses_an_end(seed: int) -> None:
     streams, expected = lived(seed, size=200)
     assert min(map(len, expected)) < max(map(len, expected)) < 120  # phases of different ages
-    assert streams.belief.num_steps.tolist() == [len(part) for part in expected]
+    assert streams.belief.num_runs.tolist() == [len(part) for part in expected]
     assert [streams.kept(e) for e in range(E)] == expected
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_of_many_steps_a_sample_is_kept_or_the_newest(seed: int) -> None:
+def test_of_many_runs_a_sample_is_kept_or_the_newest(seed: int) -> None:
     size = 6
-    (sample, rows), (newest, _) = lived(seed, size), lived(seed, size, "none")
-    assert max(map(len, rows)) > 3 * size
+    (sample, runs), (newest, _) = lived(seed, size), lived(seed, size, "none")
+    assert max(map(len, runs)) > 3 * size
     for e in range(E):
-        everything, some = rows[e], sample.kept(e)
+        everything, some = runs[e], sample.kept(e)
         assert newest.kept(e) == everything[-size:]
-        assert len(some) == min(size, len(everything)) == len({tuple(row) for row in some})
-        assert all(row in everything for row in some)
+        assert len(some) == min(size, len(everything)) == len({tuple(run) for run in some})
+        assert all(run in everything for run in some)
 
 
 def test_the_hash_draws_every_place_equally_often() -> None:
@@ -105,7 +104,13 @@ def sign_model() -> tuple[ContextModel, AdaptConfig]:
     """Trained on plants whose action moves the observation by plus or minus itself, with a little noise."""
     torch.manual_seed(0)
     config = AdaptConfig(
-        phase_signal="detect", history=0, support=32, context_dim=2, hidden_size=16, false_alarms=10.0
+        phase_signal="detect",
+        steps_ahead=1,
+        history=0,
+        support=32,
+        context_dim=2,
+        hidden_size=16,
+        false_alarms=10.0,
     )
     model = ContextModel(2, 2, config, None)
     optimizer, rng = torch.optim.Adam(model.parameters(), 1e-2), torch.Generator().manual_seed(0)
@@ -125,8 +130,23 @@ def sign_model() -> tuple[ContextModel, AdaptConfig]:
     return model, config
 
 
-def live(tracker: BeliefTracker, belief: Belief, sign: float, steps: int, seed: int) -> list[int]:
-    """Steps of `belief`'s streams under a plant of this sign, at which alarms were raised."""
+def follow_peaks(model: ContextModel, config: AdaptConfig, num_envs: int = 100, steps: int = 200) -> None:
+    """As training does: how high the evidence rises while nothing changes."""
+    tracker = BeliefTracker(model, replace(config, phase_signal="info"), (1, 1, 2))
+    belief, peaks = tracker.empty(num_envs), []
+    live(tracker, belief, 1.0, steps, seed=7, peaks=peaks)
+    model.observe_peaks(torch.from_numpy(np.concatenate(peaks)), num_envs * steps)
+
+
+def live(
+    tracker: BeliefTracker,
+    belief: Belief,
+    sign: float,
+    steps: int,
+    seed: int,
+    peaks: list[np.ndarray] | None = None,
+) -> list[int]:
+    """Steps of `belief`'s streams under a plant of this sign, at which alarms were raised; adds the peaks."""
     rng, alarms = np.random.default_rng(seed), []
     count = len(belief.obs)
     for t in range(steps):
@@ -135,38 +155,48 @@ def live(tracker: BeliefTracker, belief: Belief, sign: float, steps: int, seed: 
         happened = np.concatenate((change, np.zeros((count, 1))), -1)
         seen = tracker.observe(belief, np.zeros((count, 1)), action, happened, np.ones(count, bool))
         alarms += [t] * int(seen.alarm.sum())
+        if peaks is not None:
+            peaks.append(seen.peaks)
     return alarms
 
 
 def test_a_reversed_action_is_noticed_soon_and_an_unchanged_plant_is_left_alone() -> None:
     model, config = sign_model()
+    follow_peaks(model, config)
     tracker = BeliefTracker(model, config, (1, 1, 2))
     belief = tracker.empty(20)
     false = live(tracker, belief, 1.0, 200, seed=1)
-    assert len(false) <= 4  # of 4,000 steps
+    assert len(false) <= 12  # of 4,000 steps; 4 are asked for
     before, phases = belief.context.copy(), belief.phase.copy()
     noticed = live(tracker, belief, -1.0, 30, seed=2)
     assert (belief.phase > phases).all() and np.median(noticed) <= 15
     assert (np.abs(belief.context - before).max(-1) > 0.1).all()
-    assert (belief.age <= 35).all() and (belief.num_steps <= 35).all()  # what came before is left out
+    assert (belief.age <= 35).all() and (belief.num_runs <= 35).all()  # what came before is left out
 
 
-def test_a_new_phase_begins_with_the_steps_since_the_evidence_grew(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Evidence by hand: it falls back to 0 at step 4, grows from step 5 on, and is enough at step 7."""
-    streams = Numbered(50, "detect", num_envs=1)
+@pytest.mark.parametrize("k", [1, 2, 4])
+def test_a_new_phase_begins_with_the_runs_since_the_evidence_grew(
+    k: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Evidence by hand: it falls back to 0 with run 4, grows from run 5 on, and is enough with run 7."""
+    streams = Numbered(50, "detect", num_envs=1, steps=k)
     evidence = iter([0.5, 0.5, -3.0, 1.0, -3.0, 1.0, 1.0, 1.0, -3.0])
-    monkeypatch.setattr(
-        streams.model, "evidence_against", lambda told, rows: torch.full(rows.mask.shape, next(evidence))
-    )
+
+    def against(told: torch.Tensor, rows: Outcomes) -> torch.Tensor:
+        return torch.full(rows.mask.shape, k * next(evidence))
+
+    monkeypatch.setattr(streams.model, "evidence_against", against)
     monkeypatch.setattr(streams.model, "alarm_threshold", lambda false_alarms: 2.5)
-    for t in range(8):
+    alarm = 7 + k - 1  # the step with which run 7 is whole
+    for t in range(alarm + 1):
         streams.step(np.ones(1, bool))
-        assert streams.belief.phase[0] == int(t == 7)
-    before = [list(range(6)), list(range(7)), list(range(8))]
-    assert streams.kept(0) == [row_of(0, steps) for steps in before]
-    assert (streams.belief.age[0], streams.belief.num_steps[0]) == (3, 3)
-    streams.step(np.ones(1, bool))  # its past reaches back to where the phase began, at step 5
-    assert streams.kept(0)[-1] == row_of(0, [5, 6, 7, 8])
+        assert streams.belief.phase[0] == int(t == alarm)
+    first = alarm - 2  # of the three steps that are taken for the new phase's
+    within = [run_of(0, list(range(last + 1)), k) for last in range(first + k - 1, alarm + 1)]
+    assert streams.kept(0) == within
+    assert (streams.belief.age[0], streams.belief.num_runs[0]) == (3, len(within))
+    streams.step(np.ones(1, bool))  # its past reaches back to where the phase began
+    assert streams.kept(0)[-1] == run_of(0, list(range(first, alarm + 2)), k)
 
 
 def test_without_detection_no_phase_ends() -> None:

@@ -1,4 +1,4 @@
-"""What steps and runs of k steps did, by arithmetic on numbered rows; the model and its loss against torch's own."""
+"""What runs of k steps did, by arithmetic on numbered rows; the model and its loss against torch's own."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Normal
 
-from memagent.dynamics import BETA, LOG_VAR, DynamicsModel, gaussian_loss, runs, steps_with_history
+from memagent.dynamics import BETA, LOG_VAR, DynamicsModel, gaussian_loss, runs
 
 T, B, K, S = 7, 3, 2, 4
 INPUTS, OUTCOMES, CONTEXT, HIDDEN = 5, 3, 2, 6
@@ -59,27 +59,30 @@ def test_rows_of_any_shape_give_the_same_runs() -> None:
         assert torch.equal(a, b[:, 0, :, 0])
 
 
-def test_a_step_comes_with_its_history_the_newest_first() -> None:
-    """Across the row without a step, or farther back than asked for, there are zeros."""
-    h, rows = 2, {name: x[:T] for name, x in numbered_rows().items()}
-    rows["final"][3, 1] = True
-    length = torch.full((T - h, B), h)
+@pytest.mark.parametrize("k", [1, 3])
+def test_a_run_comes_with_the_steps_before_it_the_newest_first(k: int) -> None:
+    """Across a row without action, or farther back than asked for, there are zeros."""
+    h, rows = 2, numbered_rows()
+    rows["final"][2, 1] = True
+    count = T + 1 - k - h
+    length = torch.full((count, B), h)
     length[1, 2] = 1
-    found = steps_with_history(**rows, history=h, length=length)
-    assert found.inputs.shape == (T - h, B, 2 + 3 + h * (1 + 3))
-    for t in range(h, T):
+    plain, found = runs(**rows, k=k), runs(**rows, k=k, history=h, length=length)
+    size = plain.inputs.shape[-1]
+    assert found.inputs.shape == (count, B, size + h * (1 + 3))
+    assert torch.equal(found.inputs[..., :size], plain.inputs[h:])
+    assert torch.equal(found.outcome, plain.outcome[h:]) and torch.equal(found.mask, plain.mask[h:])
+    for t in range(h, h + count):
         for b in range(B):
             past = [t - back for back in range(1, h + 1)]
             if b == 1:
-                past = [p for p in past if not p <= 3 < t]
+                past = [p for p in past if not p <= 2 < t]
             if (t - h, b) == (1, 2):
                 past = past[:1]
             gap = h - len(past)
             changes = [p**2 for p in past] + [0] * gap
             actions = [x for p in past for x in (10 * p, b, 1)] + [0] * 3 * gap
-            assert found.inputs[t - h, b].tolist() == [t, b, 10 * t, b, 1, *changes, *actions]
-            assert found.outcome[t - h, b].tolist() == [t**2, 2 * t + b]
-            assert found.mask[t - h, b] == ((t, b) != (3, 1))
+            assert found.inputs[t - h, b, size:].tolist() == [*changes, *actions]
 
 
 def model(seed: int = 0) -> DynamicsModel:

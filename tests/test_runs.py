@@ -83,7 +83,7 @@ def test_every_setting_survives_the_file(tmp_path: Path) -> None:
         memory=MemoryConfig(kind="lstm", hidden_size=9, layer_norm=False),
         replay=ReplayConfig(capacity=77, alpha=0.1, n_step=2),
         meta=MetaConfig(num_steps=2, first_order=True, inner_grad_norm=0.5, bound=None),
-        adapt=AdaptConfig(phase_signal="none", context_dim=5, history=3, train_support=9, young=0),
+        adapt=AdaptConfig(phase_signal="none", context_dim=5, steps_ahead=3, train_support=9, young=0),
         learner=LearnerConfig(gamma=0.9, memory_scope="lifetime"),
         exploration=ExplorationConfig(final=0.3),
         entropy=EntropyConfig(target=-3.0),

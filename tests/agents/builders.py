@@ -72,7 +72,7 @@ def build(
     """
     learner = {"learning_starts": 64, "steps_per_update": 16, "batch_size": 8}
     replay = {"capacity": 4096, "burn_in": 2, "rows": 10, "stride": 4, "n_step": 2}
-    adapt = {"context_dim": 3, "history": 3, "train_support": 6, "support": 8, "young": 4}
+    adapt = {"context_dim": 3, "steps_ahead": 3, "train_support": 6, "support": 8, "young": 4}
 
     def pick(cls: type, base: dict[str, Any]) -> Any:
         fields = cls.__dataclass_fields__  # type: ignore[attr-defined]

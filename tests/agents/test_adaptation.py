@@ -126,10 +126,10 @@ class Numbered(gym.Env):
 
 
 @UNFLAGGED
-def test_a_context_is_fitted_to_some_steps_of_its_phase_and_judged_by_others() -> None:
+def test_a_context_is_fitted_to_some_runs_of_its_phase_and_judged_by_others() -> None:
     size, steps = 6, 3
     env = DummyVecEnv([Numbered])
-    agent = build(env, kind="none", learning_starts=10_000, train_support=size, history=steps - 1)
+    agent = build(env, kind="none", learning_starts=10_000, train_support=size, steps_ahead=steps)
     agent.learn(600)
     seen: dict[str, list[Outcomes]] = {"support": [], "query": []}
     context = torch.tensor([1.0, 2.0, 3.0])
@@ -165,8 +165,8 @@ def test_a_context_is_fitted_to_some_steps_of_its_phase_and_judged_by_others() -
             numbers, judged = (rows.inputs[b, rows.mask[b], 0].int().tolist() for rows in (support, query))
             assert not set(numbers) & set(judged) and len(set(numbers)) == len(numbers) <= size
             for number in (*numbers, *judged):
-                assert number // 40 == (number - steps + 1) // 40 == first[b]
-                assert number // 25 == (number - steps + 1) // 25
+                assert number // 40 == (number + steps - 1) // 40 == first[b]
+                assert number // 25 == (number + steps - 1) // 25
             assert judged
             counts.append(len(numbers))
     drawn = np.bincount(counts, minlength=size + 1) / len(counts)

@@ -60,7 +60,7 @@ def test_predict_carries_memory_and_survives_saving(tmp_path: Path, kind: str, n
 @pytest.mark.parametrize("name", IDS)
 def test_a_loop_of_predict_adapts_as_acting_does_to_the_bit(name: str, kind: str) -> None:
     """Within episodes and over their ends, alarms among them: a fit moves z far, and little evidence is enough."""
-    changes = {"phase_signal": "detect", "false_alarms": 1e4, "lr": 0.5, "history": 3, "support": 20}
+    changes = {"phase_signal": "detect", "false_alarms": 1e4, "lr": 0.5, "steps_ahead": 3, "support": 20}
     agent = build(make_vec(name, 3, seed=0), kind=kind, **changes)
     env, acting, state = (
         make_vec(name, 3, seed=1, phase_steps=40, change_at="step"),
@@ -87,7 +87,7 @@ def test_a_loop_of_predict_adapts_as_acting_does_to_the_bit(name: str, kind: str
 
 def test_evaluate_policy_plays_the_adapting_agent() -> None:
     name = "Drift/Pendulum-v0"  # on the cart of an untrained agent two values are so far apart that no context tells
-    agent = build(make_vec(name, 2, seed=0), phase_signal="detect", lr=0.5, history=3)
+    agent = build(make_vec(name, 2, seed=0), phase_signal="detect", lr=0.5, steps_ahead=3)
     returns, _ = evaluate_policy(agent, make_vec(name, 2, seed=5), 6, return_episode_rewards=True)
     adapting, still = (
         np.sort(play(make_vec(name, 2, seed=5), agent.make_acting(2, adapt=adapt), episodes=3), axis=None)
