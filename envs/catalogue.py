@@ -18,7 +18,7 @@ import gymnasium as gym
 from gymnasium import spaces
 
 from envs.drift import ChangeAt, Context, Drift
-from envs.entries import CATALOGUE, Entry
+from envs.entries import CATALOGUE, Entry, plain_preset
 from envs.recall import RecallEnv
 from envs.schedules import Choice, Geometric, Periodic, Source, Uniform
 from envs.sensors import Sensors
@@ -161,9 +161,17 @@ def contexts(name: str, split: Split = "train", count: int = 8, seed: int = 0) -
     return [{p: source.draw(seed, f"{split}/{p}", i) for p, source in sources.items()} for i in range(count)]
 
 
-def preset(name: str) -> dict[str, dict[str, Any]]:
-    """The learner's settings for an id, nested by section; empty for ids without one and outside the catalogue."""
-    return {s: dict(values) for s, values in CATALOGUE[name].preset.items()} if name in CATALOGUE else {}
+def preset(name: str, actions: spaces.Space | None = None) -> dict[str, dict[str, Any]]:
+    """The learner's settings for an id, nested by section: the entry's, or outside the catalogue those for `actions`.
+
+    Empty where there is no entry and no `actions`.
+    """
+    settings: Mapping[str, Mapping[str, Any]] = {}
+    if name in CATALOGUE:
+        settings = CATALOGUE[name].preset
+    elif actions is not None:
+        settings = plain_preset(actions)
+    return {section: dict(values) for section, values in settings.items()}
 
 
 def _balanced(sources: Mapping[str, Choice | Uniform]) -> dict[str, Source]:

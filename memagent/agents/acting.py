@@ -63,9 +63,7 @@ class Acting:
         """What memory and heads are told of each environment, [E, Z]."""
         policy = self.policy
         if self.belief is None:
-            return torch.zeros(
-                self.num_envs, policy.context_dim, dtype=torch.float32, device=policy.device
-            )
+            return torch.zeros(self.num_envs, policy.context_dim, dtype=torch.float32, device=policy.device)
         return torch.from_numpy(self.belief.context).to(policy.device)
 
     def act(self, obs: np.ndarray) -> np.ndarray:

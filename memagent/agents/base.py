@@ -118,17 +118,22 @@ class MemoryAlgorithm(SavedLearner, ABC):
         if not isinstance(observation_space, spaces.Box) or len(observation_space.shape) != 1:
             raise ValueError(
                 f"{cls.__name__} was given the observation space {observation_space}; expected a one-dimensional Box: "
-                "take gymnasium.wrappers.FlattenObservation (envs.make_vec does), and for images, texts, graphs and "
-                "sequences, which no network here reads, a wrapper that makes few numbers of them."
+                + (
+                    "no network here reads images, so shrink or encode them by a wrapper, and flatten the rest by "
+                    "gymnasium.wrappers.FlattenObservation."
+                    if isinstance(observation_space, spaces.Box) and len(observation_space.shape) == 3
+                    else "wrap the environment in gymnasium.wrappers.FlattenObservation, as envs.make_vec does, and "
+                    "leave texts, graphs and sequences out."
+                )
             )
 
     @classmethod
-    def _wrap_env(cls, env: GymEnv, verbose: int = 0, monitor_wrapper: bool = True) -> VecEnv:
+    def _wrap_env(cls, env: Any, verbose: int = 0, monitor_wrapper: bool = True) -> VecEnv:
         """SB3's door for every environment, in the constructor, `set_env` and `load`."""
         if isinstance(env, gym.vector.VectorEnv):
             raise ValueError(
-                f"{cls.__name__} was given Gymnasium's {type(env).__name__}, expected an environment or a VecEnv of "
-                "SB3: leave face='gymnasium' out of envs.make_vec, or use stable_baselines3.common.env_util.make_vec_env."
+                f"{cls.__name__} was given Gymnasium's {type(env).__name__}, expected an environment or SB3's VecEnv: "
+                "take envs.make_vec without face='gymnasium', or SB3's make_vec_env."
             )
         cls.check_spaces(env.observation_space, env.action_space)
         if isinstance(env, gym.Env):
@@ -267,7 +272,9 @@ class MemoryAlgorithm(SavedLearner, ABC):
             total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar
         )
         assert isinstance(self._last_obs, np.ndarray)
-        if self._vec_normalize_env is not None and self._last_original_obs is None:  # loaded, to go on where it was
+        if (
+            self._vec_normalize_env is not None and self._last_original_obs is None
+        ):  # loaded, to go on where it was
             self._last_original_obs = self._vec_normalize_env.unnormalize_obs(self._last_obs)
         if resets:  # the environments were reset: another stream begins
             check_finite("observation", self._last_obs, self.num_timesteps)
@@ -333,12 +340,12 @@ class MemoryAlgorithm(SavedLearner, ABC):
         ended = np.flatnonzero(dones)
         final_obs = final_observations(infos, ended)
         check_finite("final observation", final_obs, self.num_timesteps, ended)
+        assert isinstance(self._last_obs, np.ndarray)
         acting, phase, obs, paid = self.acting, self._phases(infos), self._last_obs, reward
         if (normalizer := self._vec_normalize_env) is not None:  # what is stored are the originals
-            obs, self._last_original_obs = self._last_original_obs, normalizer.get_original_obs()
-            paid = normalizer.get_original_reward()
-            final_obs = normalizer.unnormalize_obs(final_obs) if ended.size else final_obs
-        assert obs is not None
+            obs, paid = np.asarray(self._last_original_obs), normalizer.get_original_reward()
+            self._last_original_obs = normalizer.get_original_obs()
+            final_obs = np.asarray(normalizer.unnormalize_obs(final_obs)) if ended.size else final_obs
         self.replay_buffer.add(
             np.arange(self.n_envs),
             obs=obs,
