@@ -127,6 +127,24 @@ class Acting:
         )
 
 
+class Held:
+    """Random numbers of E environments, each kept for some steps: what is tried for longer leads further away.
+
+    After the temporally extended exploration of Dabney et al. 2021.
+    """
+
+    def __init__(self) -> None:
+        self.kept: np.ndarray | None = None
+
+    def __call__(self, drawn: np.ndarray, steps: float, generator: np.random.Generator) -> np.ndarray:
+        """`drawn` [E, ...] where an environment takes new ones, on average after `steps` steps; else the last ones."""
+        if steps > 1.0 and self.kept is not None and self.kept.shape == drawn.shape:
+            fresh = generator.random(len(drawn)) * steps < 1.0
+            drawn = np.where(fresh.reshape(-1, *[1] * (drawn.ndim - 1)), drawn, self.kept)
+        self.kept = drawn
+        return drawn
+
+
 def told_phases(infos: Sequence[Mapping[str, Any]]) -> np.ndarray:
     """The phase [E] of the step just done, as the environments tell it; 0 where they tell none."""
     return np.array([told_number(info, "phase") for info in infos], np.int64)

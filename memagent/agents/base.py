@@ -20,7 +20,7 @@ from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, RolloutReturn
 from stable_baselines3.common.vec_env import VecEnv, unwrap_vec_normalize
 
-from memagent.agents.acting import Acting, final_observations, select, told_phases
+from memagent.agents.acting import Acting, Held, final_observations, select, told_phases
 from memagent.agents.config import LearnerConfig
 from memagent.agents.finite import as_number, check_finite
 from memagent.agents.saved import SavedLearner
@@ -80,6 +80,7 @@ class MemoryAlgorithm(SavedLearner, ABC):
         self.memory_config, self.replay_config = memory or MemoryConfig(), replay or ReplayConfig()
         self.meta_config, self.adapt_config = meta or MetaConfig(), adapt or AdaptConfig()
         self.learner = learner or LearnerConfig()
+        self.held = Held()
         self.skipped_updates = 0
         self.skipped_in_a_row = 0
         seen = self.replay_config.window - self.replay_config.burn_in
@@ -150,8 +151,9 @@ class MemoryAlgorithm(SavedLearner, ABC):
     def _read_layout(self) -> None:
         """Find where the observation holds what TransitionObservation appends."""
         assert self.env is not None
-        scaled = is_scaled(self.env)
-        self.transition_layout = None if scaled else transition_layout(self.env)
+        layout = transition_layout(self.env)
+        scaled = layout is not None and is_scaled(self.env)
+        self.transition_layout = None if scaled else layout
         if self.transition_layout is None:
             lacks = (
                 "The environment has VecNormalize, which scales what TransitionObservation shows: predict cannot read "
@@ -319,7 +321,8 @@ class MemoryAlgorithm(SavedLearner, ABC):
         assert isinstance(self._last_obs, np.ndarray)
         actions = self.acting.act(self._last_obs)  # memory advances under random actions too
         if self.num_timesteps < learning_starts:
-            actions = np.array([self.action_space.sample() for _ in range(n_envs)])
+            drawn = np.array([self.action_space.sample() for _ in range(n_envs)])
+            actions = self.held(drawn, self.learner.exploration_steps, self.generator)
         else:
             actions = self.explore(actions)
             check_finite("action", actions, self.num_timesteps)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
+import torch
 from gymnasium import spaces
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv
@@ -120,5 +121,6 @@ class MemorySAC(MemoryAlgorithm):
     def explore(self, greedy: np.ndarray) -> np.ndarray:
         """Each environment's actor draws its action."""
         self.logger.record("rollout/temperature", self.policy.log_temperature.exp().item())
-        noise = self.policy.draw_noise(self.generator, greedy.shape[:1])
-        return self.policy.actions(self.acting.features, noise)
+        drawn = self.policy.draw_noise(self.generator, greedy.shape[:1]).cpu().numpy()
+        noise = self.held(drawn, self.learner.exploration_steps, self.generator)
+        return self.policy.actions(self.acting.features, torch.from_numpy(noise).to(self.device))
