@@ -19,7 +19,8 @@ Preset = Mapping[str, Mapping[str, Any]]
 _CONTINUOUS = many_small_updates(reward_scale=0.02, temperature=0.02, prediction_steps=4)
 CONTINUOUS: Preset = {
     **_CONTINUOUS,
-    "learner": {**_CONTINUOUS["learner"], "gamma": 0.98, "learning_starts": 1_000},
+    # What is tried is kept for a while: with single random steps nobody leaves the valley of MountainCarContinuous.
+    "learner": {**_CONTINUOUS["learner"], "gamma": 0.99, "learning_starts": 4_000, "exploration_steps": 10.0},
     "adapt": {"enabled": False},
 }
 DISCRETE: Preset = {
