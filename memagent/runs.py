@@ -32,7 +32,7 @@ from memagent.agents import (
     MemorySAC,
 )
 from memagent.agents.loading import is_pickled
-from memagent.archive import ArchiveError, reason
+from memagent.archive import ArchiveError, reason, shortened
 from memagent.files import write_text
 from memagent.memory import MemoryConfig
 from memagent.meta import MetaConfig
@@ -272,12 +272,23 @@ def load_config(run_dir: Path, *, trust: bool = False) -> RunConfig:
         config = replace(build(RunConfig, json.loads(path.read_bytes())), run_dir=run_dir)
     except (ValueError, RecursionError) as error:  # not JSON, an unknown setting, a value that it cannot have
         raise RunError(f"{path} does not hold the settings of a run: {reason(error)}") from error
-    if not trust and (":" in config.env or config.env_kwargs or config.wrapper):
-        raise RunError(
-            f"{path} names the environment {config.env!r}, its arguments or wrappers, for which a module may be "
-            "imported; if you trust who made the folder, add --trust."
-        )
+    if not trust:
+        _refuse_foreign(path, config)
     return config
+
+
+def _refuse_foreign(path: Path, config: RunConfig) -> None:
+    """RunError where a stranger's settings would let an environment run code of their choice."""
+    trusted = "if you trust who made the folder, add --trust."
+    if named := [name for name in (config.env, *config.wrapper) if ":" in name]:
+        raise RunError(
+            f"{path} names {', '.join(map(repr, named))}, for which a module would be imported; {trusted}"
+        )
+    if config.env_kwargs:
+        raise RunError(
+            f"{path} gives the environment {config.env!r} arguments, {shortened(config.env_kwargs)}, which may be "
+            f"names of files or of code; {trusted}"
+        )
 
 
 def _refuse_link(run_dir: Path, name: str) -> None:

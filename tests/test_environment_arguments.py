@@ -90,12 +90,17 @@ def test_a_wrapper_is_a_class_of_a_module_with_arguments(wrapper: dict) -> None:
 
 
 @pytest.mark.parametrize(
-    "part", [{"env": "this:Env-v0"}, {"env_kwargs": {"a": 1}}, {"wrapper": {"this:Wrapper": {}}}]
+    ("part", "sentence"),
+    [
+        ({"env": "this:Env-v0"}, "names 'this:Env-v0', for which a module would be imported"),
+        ({"wrapper": {"this:Wrapper": {}}}, "names 'this:Wrapper', for which a module would be imported"),
+        ({"env_kwargs": {"a": 1}}, "arguments, {'a': 1}, which may be names of files or of code"),
+    ],
 )
-def test_a_received_folder_names_no_code_without_trust(tmp_path: Path, part: dict) -> None:
+def test_a_received_folder_names_no_code_without_trust(tmp_path: Path, part: dict, sentence: str) -> None:
     config = RunConfig(**part)
     save_config(tmp_path, config)
-    with pytest.raises(RunError, match="if you trust who made the folder, add --trust"):
+    with pytest.raises(RunError, match=f"{sentence}; if you trust who made the folder, add --trust"):
         load_config(tmp_path)
     trusted = load_config(tmp_path, trust=True)
     assert (trusted.env, trusted.env_kwargs, trusted.wrapper) == (

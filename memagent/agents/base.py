@@ -123,8 +123,8 @@ class MemoryAlgorithm(SavedLearner, ABC):
                     "no network here reads images, so shrink or encode them by a wrapper, and flatten the rest by "
                     "gymnasium.wrappers.FlattenObservation."
                     if isinstance(observation_space, spaces.Box) and len(observation_space.shape) == 3
-                    else "wrap the environment in gymnasium.wrappers.FlattenObservation, as envs.make_vec does, and "
-                    "leave texts, graphs and sequences out."
+                    else "wrap the environment in gymnasium.wrappers.FlattenObservation, and leave texts, graphs and "
+                    "sequences out."
                 )
             )
 
