@@ -11,6 +11,7 @@ that lie outside them. `schedule` turns the ranges into a drift:
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from dataclasses import replace
 from typing import Any, Literal, get_args
 
@@ -161,17 +162,17 @@ def contexts(name: str, split: Split = "train", count: int = 8, seed: int = 0) -
     return [{p: source.draw(seed, f"{split}/{p}", i) for p, source in sources.items()} for i in range(count)]
 
 
-def preset(name: str, actions: spaces.Space | None = None) -> dict[str, dict[str, Any]]:
-    """The learner's settings for an id, nested by section: the entry's, or outside the catalogue those for `actions`.
+def preset(name: str, actions: spaces.Space | None = None) -> dict[str, Any]:
+    """The settings of a run in an id, nested by section: the entry's, or outside the catalogue those for `actions`.
 
     Empty where there is no entry and no `actions`.
     """
-    settings: Mapping[str, Mapping[str, Any]] = {}
+    settings: Mapping[str, Any] = {}
     if name in CATALOGUE:
         settings = CATALOGUE[name].preset
     elif actions is not None:
         settings = plain_preset(actions)
-    return {section: dict(values) for section, values in settings.items()}
+    return deepcopy(dict(settings))
 
 
 def _balanced(sources: Mapping[str, Choice | Uniform]) -> dict[str, Source]:

@@ -189,7 +189,7 @@ class RunConfig:
         checked_wrappers(self.wrapper)
 
 
-def preset_config(env: str, preset: Mapping[str, Mapping[str, Any]]) -> RunConfig:
+def preset_config(env: str, preset: Mapping[str, Any]) -> RunConfig:
     """The defaults for an environment: RunConfig's own, and over them the environment's preset, section by section."""
     return build(RunConfig, {"env": env, **preset})
 

@@ -4,7 +4,7 @@ import pytest
 
 import envs
 from envs import make_vec
-from memagent.runs import RunConfig, preset_config
+from memagent.runs import RunConfig, preset_config, settings_of
 from train import parse
 
 PLAIN = ("CartPole-v1", "Pendulum-v1")
@@ -23,10 +23,10 @@ def test_outside_the_catalogue_the_kind_of_the_actions_decides() -> None:
     discrete, continuous = (envs.preset("CartPole-v1", make_vec(env, 1).action_space) for env in PLAIN)
     assert discrete != continuous
     for env, preset in zip(PLAIN, (discrete, continuous), strict=True):
-        config = parse([f"--env={env}", "--seed", "3"])
-        for section, values in preset.items():
-            for setting, value in values.items():
-                assert getattr(getattr(config, section), setting) == value
+        config = settings_of(parse([f"--env={env}", "--seed", "3"]))
+        expected = settings_of(preset_config(env, preset)) | {"seed": 3}
+        assert config == expected != settings_of(RunConfig(env=env, seed=3))
+    assert parse(["--env=CartPole-v1", "--num-envs", "2"]).num_envs == 2 != discrete["num_envs"]
 
 
 @pytest.mark.parametrize("name", envs.CATALOGUE)

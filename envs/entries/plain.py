@@ -1,4 +1,4 @@
-"""Settings of the learner for environments outside the catalogue, by the kind of their actions.
+"""Settings of a run in environments outside the catalogue, by the kind of their actions.
 
 Nothing is known of such an environment but its spaces, and nothing in it drifts: the context vector is left out. There
 are many small updates, one for every few steps, so that short trainings learn too; rewards are scaled so that returns
@@ -14,7 +14,7 @@ from gymnasium import spaces
 
 from envs.entries.entry import many_small_updates
 
-Preset = Mapping[str, Mapping[str, Any]]
+Preset = Mapping[str, Any]
 
 _CONTINUOUS = many_small_updates(reward_scale=0.02, temperature=0.02, prediction_steps=4)
 CONTINUOUS: Preset = {
@@ -24,6 +24,7 @@ CONTINUOUS: Preset = {
     "adapt": {"enabled": False},
 }
 DISCRETE: Preset = {
+    "num_envs": 4,  # in many environments a short training ends before long episodes, as of Acrobot, have got anywhere
     "learner": {
         "gamma": 0.99,
         "reward_scale": 0.05,
@@ -31,6 +32,7 @@ DISCRETE: Preset = {
         "batch_size": 8,
         "steps_per_update": 4,
         "learning_starts": 1_000,
+        "exploration_steps": 4.0,
         "final_learning_rate": 5e-5,
     },
     "replay": {"capacity": 200_000, "rows": 32, "n_step": 4},
