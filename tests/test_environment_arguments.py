@@ -8,8 +8,18 @@ import numpy as np
 import pytest
 
 import envs
-from evaluate import make_env
-from memagent.runs import RunConfig, RunError, load_config, save_config, words
+from evaluate import evaluate, make_env
+from memagent.agents import AdaptConfig
+from memagent.memory import MemoryConfig
+from memagent.runs import (
+    EvaluationConfig,
+    RunConfig,
+    RunError,
+    load_config,
+    make_agent,
+    save_config,
+    words,
+)
 from train import parse
 
 WRAPPED = [
@@ -81,6 +91,33 @@ def test_arguments_of_a_drifting_id_change_its_drift() -> None:
 def test_what_cannot_be_made_is_told_in_a_sentence(arguments: dict, sentence: str) -> None:
     with pytest.raises(RunError, match=sentence):
         make_env(RunConfig(**arguments), 1, 0)
+
+
+class Endless(gym.Env):
+    """Pays 1 a step, for ever."""
+
+    observation_space = gym.spaces.Box(-1.0, 1.0, (2,), np.float32)
+    action_space = gym.spaces.Discrete(2)
+
+    def reset(self, *, seed: int | None = None, options: dict | None = None) -> tuple[np.ndarray, dict]:
+        super().reset(seed=seed)
+        return np.zeros(2, np.float32), {}
+
+    def step(self, action: int) -> tuple[np.ndarray, float, bool, bool, dict]:
+        return np.zeros(2, np.float32), 1.0, False, False, {}
+
+
+def test_judging_ends_where_episodes_do_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(gym.registry, "Endless-v0", gym.envs.registration.EnvSpec("Endless-v0", Endless))
+    config = RunConfig(
+        env="Endless-v0",
+        memory=MemoryConfig(kind="none"),
+        adapt=AdaptConfig(enabled=False),
+        evaluation=EvaluationConfig(episodes=2, warmup_episodes=1, time_limit=6),
+    )
+    judged = evaluate(make_agent(config, make_env(config, 1, 0)), config, tmp_path)
+    (record,) = judged["contexts"]
+    assert record["returns"] == [6.0, 6.0] and record["warmup_returns"] == [6.0]
 
 
 @pytest.mark.parametrize("wrapper", [{"gymnasium.wrappers.FlattenObservation": {}}, {"a:b": 3}])
