@@ -6,12 +6,14 @@ python evaluate.py runs/my-run
 import inspect
 import json
 import os
+import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 import torch
 import tyro
@@ -221,8 +223,14 @@ def make_env(config: RunConfig, num_envs: int, seed: int, time_limit: int | None
             **given,
             **config.env_kwargs,
         )
-    except Exception as error:  # of the environment's own code, which may raise any
+    except (gym.error.Error, ImportError, ValueError) as error:
         raise RunError(f"The environment {config.env} cannot be made: {reason(error)}") from error
+    except Exception as error:  # of the environment's own code, which may raise any
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        raise RunError(
+            f"The environment {config.env} cannot be made: {type(error).__name__} in {where.filename}, line "
+            f"{where.lineno}: {reason(error)}"
+        ) from error
 
 
 def choose_contexts(config: RunConfig) -> list[Context]:

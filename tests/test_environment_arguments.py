@@ -107,6 +107,16 @@ class Endless(gym.Env):
         return np.zeros(2, np.float32), 1.0, False, False, {}
 
 
+def test_an_error_of_the_environments_own_is_named_with_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Broken(Endless):
+        def __init__(self) -> None:
+            raise KeyError
+
+    monkeypatch.setitem(gym.registry, "Broken-v0", gym.envs.registration.EnvSpec("Broken-v0", Broken))
+    with pytest.raises(RunError, match=r"Broken-v0 cannot be made: KeyError in .*\.py, line \d+: "):
+        make_env(RunConfig(env="Broken-v0"), 1, 0)
+
+
 def test_judging_ends_where_episodes_do_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(gym.registry, "Endless-v0", gym.envs.registration.EnvSpec("Endless-v0", Endless))
     config = RunConfig(
