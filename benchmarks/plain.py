@@ -34,6 +34,11 @@ from train import parse
 
 RESULTS = Path(__file__).parent / "results" / "plain.json"
 STARTS, STARTS_SEED = 20, 1_000
+HEAD = """# Where nothing drifts
+
+`python -m benchmarks.plain`: returns by the best actions, mean over the same 20 starts. Ours is what `train.py --env ID`
+trains, SB3's agents have the settings of RL Baselines3 Zoo. Rows and seeds that are missing have not been run.
+"""
 TUNED_DQN = {
     "learning_rate": 6.3e-4,
     "batch_size": 128,
@@ -189,7 +194,7 @@ def save(runs: list[Run]) -> None:
         {"command": "python -m benchmarks.plain", "machine": machine(), "settings": settings},
         ordered,
     )
-    RESULTS.with_suffix(".md").write_text(table(ordered) + "\n")
+    RESULTS.with_suffix(".md").write_text(f"{HEAD}\n{table(ordered)}\n")
 
 
 def table(runs: list[Run]) -> str:
