@@ -36,7 +36,7 @@ RESULTS = Path(__file__).parent / "results" / "plain.json"
 STARTS, STARTS_SEED = 20, 1_000
 HEAD = """# Where nothing drifts
 
-`python -m benchmarks.plain`: returns by the best actions, mean over the same 20 starts. Ours is what `train.py --env ID`
+`python -m benchmarks.plain`: returns by the best actions, mean over the same 20 starts. Ours is what `train.py`
 trains, SB3's agents have the settings of RL Baselines3 Zoo. Rows and seeds that are missing have not been run.
 """
 TUNED_DQN = {
