@@ -3,10 +3,13 @@
 python evaluate.py runs/my-run
 """
 
+import inspect
 import json
 import os
+import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +17,13 @@ import gymnasium as gym
 import numpy as np
 import torch
 import tyro
+from gymnasium.envs.registration import load_env_creator
 from rich.console import Console
 from stable_baselines3.common.vec_env import VecEnv
 
 import envs
 from memagent.agents import Acting, MemoryAlgorithm
+from memagent.archive import reason
 from memagent.evaluation.adaptation_figures import context_figure, episodes_figure, model_figure
 from memagent.evaluation.figures import contexts_figure, memory_figure, png, stream_figure
 from memagent.evaluation.metrics import summarise
@@ -97,7 +102,7 @@ def evaluate(agent: MemoryAlgorithm, config: RunConfig, run_dir: Path) -> dict[s
     episodes = read_log(log) if log.is_file() else None
 
     def make_held_env(contexts: Sequence[Context]) -> VecEnv:
-        return hold(make_env(config, len(contexts), settings.seed), contexts)
+        return hold(make_env(config, len(contexts), settings.seed, settings.time_limit), contexts)
 
     def make_player(num_envs: int, adapted: bool) -> Acting:
         sample_with = None if settings.deterministic else np.random.default_rng(settings.seed)
@@ -188,11 +193,11 @@ def model_errors(
     return stream["steps_since_change"][: len(counts)][counts], errors[0], errors[1]
 
 
-def make_env(config: RunConfig, num_envs: int, seed: int) -> VecEnv:
-    """The environments of a configuration.
+def make_env(config: RunConfig, num_envs: int, seed: int, time_limit: int | None = None) -> VecEnv:
+    """The environments of a configuration; `time_limit` cuts the episodes of those that have none.
 
     Raises:
-        RunError: Gymnasium cannot make them.
+        RunError: they cannot be made.
     """
     drift: dict[str, Any] = {"schedule": config.schedule, "phase_steps": config.phase_steps}
     given = {name: value for name, value in drift.items() if value is not None}
@@ -200,10 +205,32 @@ def make_env(config: RunConfig, num_envs: int, seed: int) -> VecEnv:
         raise RunError(
             f"{config.env} takes no {' and no '.join(given)}: only {', '.join(envs.CATALOGUE)} drift."
         )
+    own = {*inspect.signature(envs.make_vec).parameters, *drift}
+    if taken := config.env_kwargs.keys() & own:
+        raise RunError(
+            f"env_kwargs has {', '.join(sorted(taken))}, expected arguments of the environment alone: leave them out."
+        )
     try:
-        return envs.make_vec(config.env, num_envs, seed, **given)
+        wrappers = [
+            partial(load_env_creator(name), **arguments) for name, arguments in config.wrapper.items()
+        ]
+        return envs.make_vec(
+            config.env,
+            num_envs,
+            seed,
+            wrappers=wrappers,
+            time_limit=time_limit,
+            **given,
+            **config.env_kwargs,
+        )
     except (gym.error.Error, ImportError, ValueError) as error:
-        raise RunError(f"The environment {config.env} cannot be made: {error}") from error
+        raise RunError(f"The environment {config.env} cannot be made: {reason(error)}") from error
+    except Exception as error:  # of the environment's own code, which may raise any
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        raise RunError(
+            f"The environment {config.env} cannot be made: {type(error).__name__} in {where.filename}, line "
+            f"{where.lineno}: {reason(error)}"
+        ) from error
 
 
 def choose_contexts(config: RunConfig) -> list[Context]:

@@ -3,11 +3,11 @@
 python train.py --env Drift/CartPole-v0 --total-timesteps 100000 --seed 0 --num-envs 16 --memory.kind dnc
 """
 
-import argparse
 import signal
 import sys
 import traceback
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -25,6 +25,8 @@ from memagent.progress import TrainingLog
 from memagent.runs import (
     RunConfig,
     RunError,
+    Words,
+    Wrappers,
     make_agent,
     new_run_dir,
     preset_config,
@@ -102,14 +104,29 @@ def end(agent: MemoryAlgorithm, run_dir: Path, stop: StopOnSignal, failure: Exce
     save_status(run_dir, "trained", steps)
 
 
+@dataclass(frozen=True)
+class Asked:
+    """The part of the command line that the defaults follow from; see `RunConfig`."""
+
+    env: str = RunConfig.env
+    env_kwargs: Words = field(default_factory=dict)
+    wrapper: Wrappers = field(default_factory=dict)
+
+
 def parse(arguments: Sequence[str]) -> RunConfig:
-    """The command line; what it leaves out has the environment's defaults."""
-    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    first.add_argument("--env", default=RunConfig.env)
-    env = first.parse_known_args(arguments)[0].env
-    return tyro.cli(
-        RunConfig, args=arguments, default=preset_config(env, envs.preset(env)), description=__doc__
-    )
+    """The command line; what it leaves out has the environment's defaults.
+
+    Raises:
+        RunError: the environment cannot be made.
+    """
+    asked, _ = tyro.cli(Asked, args=arguments, return_unknown_args=True, add_help=False)
+    actions = None
+    if asked.env not in envs.CATALOGUE:
+        one = make_env(RunConfig(**vars(asked)), num_envs=1, seed=0)
+        actions = one.action_space
+        one.close()
+    default = preset_config(asked.env, envs.preset(asked.env, actions))
+    return tyro.cli(RunConfig, args=arguments, default=default, description=__doc__)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from envs.catalogue import CATALOGUE, contexts, default_drift, preset, register
 from envs.drift import Clock, Drift, Lifetime
+from envs.flat_actions import FlatActions
 from envs.recall import RecallEnv
 from envs.state import get_state, set_state
 from envs.streams import ForeignStream
@@ -15,6 +16,7 @@ __all__ = [
     "Clock",
     "Drift",
     "DriftingEnv",
+    "FlatActions",
     "ForeignStream",
     "Lifetime",
     "RecallEnv",

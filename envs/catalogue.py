@@ -11,6 +11,7 @@ that lie outside them. `schedule` turns the ranges into a drift:
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from dataclasses import replace
 from typing import Any, Literal, get_args
 
@@ -18,7 +19,7 @@ import gymnasium as gym
 from gymnasium import spaces
 
 from envs.drift import ChangeAt, Context, Drift
-from envs.entries import CATALOGUE, Entry
+from envs.entries import CATALOGUE, Entry, plain_preset
 from envs.recall import RecallEnv
 from envs.schedules import Choice, Geometric, Periodic, Source, Uniform
 from envs.sensors import Sensors
@@ -161,9 +162,17 @@ def contexts(name: str, split: Split = "train", count: int = 8, seed: int = 0) -
     return [{p: source.draw(seed, f"{split}/{p}", i) for p, source in sources.items()} for i in range(count)]
 
 
-def preset(name: str) -> dict[str, dict[str, Any]]:
-    """The learner's settings for an id, nested by section; empty for ids without one and outside the catalogue."""
-    return {s: dict(values) for s, values in CATALOGUE[name].preset.items()} if name in CATALOGUE else {}
+def preset(name: str, actions: spaces.Space | None = None) -> dict[str, Any]:
+    """The settings of a run in an id, nested by section: the entry's, or outside the catalogue those for `actions`.
+
+    Empty where there is no entry and no `actions`.
+    """
+    settings: Mapping[str, Any] = {}
+    if name in CATALOGUE:
+        settings = CATALOGUE[name].preset
+    elif actions is not None:
+        settings = plain_preset(actions)
+    return deepcopy(dict(settings))
 
 
 def _balanced(sources: Mapping[str, Choice | Uniform]) -> dict[str, Source]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from typing import Any, SupportsFloat
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -75,7 +75,7 @@ class TransitionObservation(gym.Wrapper, RecordConstructorArgs):
         self._previous = full[: self._o].copy()
         return full, info
 
-    def step(self, action: Any) -> tuple[np.ndarray, SupportsFloat, bool, bool, dict[str, Any]]:
+    def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
         observation, reward, terminated, truncated, info = self.env.step(action)
         o, a = self._o, self._a
         full = np.zeros(2 * o + a + 2, np.float32)
@@ -85,9 +85,15 @@ class TransitionObservation(gym.Wrapper, RecordConstructorArgs):
             full[2 * o : 2 * o + a] = np.ravel(action)
         else:
             full[2 * o + int(action) - int(self._discrete.start)] = 1.0
-        full[-2] = float(reward)
+        number = np.asarray(reward, np.float64)
+        if number.size != 1:
+            raise ValueError(
+                f"The reward is {reward}, expected one number: weigh several into one by a gymnasium.RewardWrapper "
+                "inside TransitionObservation."
+            )
+        full[-2] = number.item()
         self._previous = full[:o].copy()
-        return full, reward, terminated, truncated, info
+        return full, number.item(), terminated, truncated, info
 
     def get_state(self) -> dict[str, Any]:
         """The previous observation, as plain values that JSON can hold."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, get_args, overload
 
@@ -10,6 +10,7 @@ import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 
+from envs.flat_actions import MOST_COMBINATIONS, FlatActions, combinations
 from envs.wrappers import TransitionObservation
 
 if TYPE_CHECKING:
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 
 Face = Literal["sb3", "gymnasium"]
 Maker = Callable[[], gym.Env]
+Wrapper = Callable[[gym.Env], gym.Env]
+NUMBERS = (spaces.Box, spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary)
+"""Spaces of a fixed count of numbers."""
 
 
 @overload
@@ -41,6 +45,8 @@ def make_vec(
     batched: bool | None = None,
     shared_clock: bool = False,
     transition_observation: bool = True,
+    wrappers: Sequence[Wrapper] = (),
+    time_limit: int | None = None,
     **kwargs: Any,
 ) -> VecEnv | gym.vector.VectorEnv:
     """A vector environment of any Gymnasium id, drifting or not.
@@ -61,8 +67,13 @@ def make_vec(
             theirs, in episodes of their own; else each has a lifetime of its own.
         subprocess: one process for each environment; worth it for slow environments only.
         transition_observation: whether observations show the last transition; of ids outside the catalogue, those
-            that observe a vector and act with a vector or one number.
+            that observe a vector and act with a vector or one number, once they are made flat.
+        wrappers: put around an environment outside the catalogue, in turn, before it is made flat.
+        time_limit: steps after which an episode is cut where the environment has no time limit; None: never.
         kwargs: for gym.make.
+
+    Of environments outside the catalogue, observations that are numbers, but no images, are flattened to a vector, and
+    MultiDiscrete and MultiBinary actions of at most 1,024 combinations to one Discrete.
     """
     if num_envs < 1:
         raise ValueError(f"num_envs={num_envs}: expected at least 1 environment.")
@@ -77,7 +88,14 @@ def make_vec(
             **kwargs,
             "lifetime": int(np.random.SeedSequence(seed, spawn_key=(0,)).generate_state(1)[0]),
         }
-    make = partial(make_env, id, transition_observation=transition_observation, kwargs=kwargs)
+    make = partial(
+        make_env,
+        id,
+        transition_observation=transition_observation,
+        wrappers=wrappers,
+        time_limit=time_limit,
+        kwargs=kwargs,
+    )
     if batched is not False and not subprocess:
         single = make(seeds[0])
         vec = _batched(single, num_envs, drawn, face)
@@ -110,17 +128,30 @@ def _batched(
     return BatchedVectorEnv(stack, num_envs, seeds)
 
 
-def make_env(name: str, seed: int | None, transition_observation: bool, kwargs: dict[str, Any]) -> gym.Env:
+def make_env(
+    name: str,
+    seed: int | None,
+    *,
+    transition_observation: bool,
+    wrappers: Sequence[Wrapper],
+    time_limit: int | None,
+    kwargs: dict[str, Any],
+) -> gym.Env:
     """One environment, seeded by a first reset, so that the next one without a seed goes on in this lifetime."""
     from envs.catalogue import CATALOGUE, RECALL, register
 
     register()
     if name in CATALOGUE or name == RECALL:
+        if wrappers:
+            raise ValueError(f"{name} takes no wrappers: they would lie outside TransitionObservation.")
         env = gym.make(name, transition_observation=transition_observation, **kwargs)
     else:
         env = gym.make(name, **kwargs)
-        if not isinstance(env.observation_space, spaces.Box):
-            env = gym.wrappers.FlattenObservation(env)
+        if time_limit is not None and (env.spec is None or env.spec.max_episode_steps is None):
+            env = gym.wrappers.TimeLimit(env, time_limit)
+        for wrapper in wrappers:
+            env = wrapper(env)
+        env = flat(env)
         if transition_observation and _showable(env):
             env = TransitionObservation(env)
     if seed is not None:
@@ -129,10 +160,39 @@ def make_env(name: str, seed: int | None, transition_observation: bool, kwargs: 
     return env
 
 
+def flat(env: gym.Env) -> gym.Env:
+    """The environment with a vector to observe and one action to take, where it can be had."""
+    if not _is_vector(env.observation_space) and _flattens(env.observation_space):
+        env = gym.wrappers.FlattenObservation(env)
+    count = combinations(env.action_space)
+    return FlatActions(env) if count is not None and count <= MOST_COMBINATIONS else env
+
+
+def _is_vector(space: spaces.Space) -> bool:
+    return isinstance(space, spaces.Box) and len(space.shape) == 1
+
+
+def _flattens(space: spaces.Space) -> bool:
+    """Whether all of it is numbers of a fixed count, and none of it an image."""
+    return all(isinstance(leaf, NUMBERS) and not _is_image(leaf) for leaf in _leaves(space))
+
+
+def _leaves(space: spaces.Space) -> Iterator[spaces.Space]:
+    """The spaces that a space consists of."""
+    if isinstance(space, spaces.Dict | spaces.Tuple):
+        for part in space.values() if isinstance(space, spaces.Dict) else space:
+            yield from _leaves(part)
+    else:
+        yield space
+
+
+def _is_image(space: spaces.Space) -> bool:
+    return isinstance(space, spaces.Box) and len(space.shape) == 3 and space.dtype == np.uint8
+
+
 def _showable(env: gym.Env) -> bool:
     """Whether transitions can be appended: vectors to observe (not images), vectors or one number to act."""
-    flat = isinstance(env.observation_space, spaces.Box) and len(env.observation_space.shape) <= 1
-    return flat and isinstance(env.action_space, spaces.Box | spaces.Discrete)
+    return _is_vector(env.observation_space) and isinstance(env.action_space, spaces.Box | spaces.Discrete)
 
 
 def _sb3(makers: list[Maker], subprocess: bool) -> VecEnv:
@@ -145,4 +205,10 @@ def _sb3(makers: list[Maker], subprocess: bool) -> VecEnv:
 def _monitored(maker: Maker) -> gym.Env:
     from stable_baselines3.common.monitor import Monitor
 
-    return Monitor(maker())
+    env = maker()
+    if not all(isinstance(leaf, NUMBERS) for leaf in _leaves(env.observation_space)):
+        raise ValueError(
+            f"{env.unwrapped} shows {env.observation_space}, expected numbers: leave texts, graphs and sequences out "
+            "by gymnasium.wrappers.FilterObservation, or make numbers of them by another wrapper."
+        )
+    return Monitor(env)

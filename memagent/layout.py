@@ -28,12 +28,17 @@ def start_index(env: VecEnv) -> int | None:
     layout = _layout_of_one(env)
     if layout is None:
         return None
-    if any(isinstance(layer, VecNormalize) and layer.norm_obs for layer in _layers(env)):
+    if is_scaled(env):
         raise ValueError(
             "The environment has VecNormalize, which scales the start flag of TransitionObservation; pass "
             "norm_obs=False, or start_index=None to the extractor."
         )
     return layout["start"][0]
+
+
+def is_scaled(env: VecEnv) -> bool:
+    """Whether VecNormalize scales the observation, and so whatever parts of it have a meaning."""
+    return any(isinstance(layer, VecNormalize) and layer.norm_obs for layer in _layers(env))
 
 
 def _layout_of_one(env: VecEnv) -> Layout | None:

@@ -181,11 +181,24 @@ class MemoryPolicy(BasePolicy, ABC):
         """
         with torch.no_grad():
             plain = self._chosen(self.heads(features), noise).cpu().numpy()
-        return self.unscale_action(plain) if isinstance(self.action_space, spaces.Box) else plain
+        return self.unscale_action(plain)
 
-    def scaled(self, actions: np.ndarray) -> np.ndarray:
-        """Actions in the units of the action space as the heads take them: a Box in [-1, 1], indices as they are."""
-        return self.scale_action(actions) if isinstance(self.action_space, spaces.Box) else actions
+    def scale_action(self, action: np.ndarray) -> np.ndarray:
+        """Actions in the units of the action space as the heads take them: a Box in [-1, 1], Discrete ones from 0."""
+        if isinstance(self.action_space, spaces.Discrete):
+            return action - self.action_space.start
+        low, high = _bounds(self.action_space)
+        return (2.0 * (action - low) / (high - low) - 1.0).astype(np.float32)
+
+    def unscale_action(self, scaled_action: np.ndarray) -> np.ndarray:
+        """The reverse: elements of the action space to the last bit, the nearest where it holds whole numbers."""
+        if isinstance(self.action_space, spaces.Discrete):
+            return scaled_action + self.action_space.start
+        low, high = _bounds(self.action_space)
+        exact = low + 0.5 * (scaled_action.astype(np.float64) + 1.0) * (high - low)
+        if np.issubdtype(self.action_space.dtype, np.integer):
+            exact = exact.round()
+        return exact.clip(low, high).astype(self.action_space.dtype)
 
     def as_vectors(self, actions: Tensor) -> Tensor:
         """Actions as the heads take them, [..., *A], as vectors [..., A]: one-hot where they are discrete."""
@@ -197,7 +210,7 @@ class MemoryPolicy(BasePolicy, ABC):
 
     def action_vectors(self, actions: np.ndarray) -> np.ndarray:
         """Actions [E, *A] in the units of the action space as vectors [E, A]."""
-        return self.as_vectors(torch.from_numpy(np.asarray(self.scaled(actions)))).numpy()
+        return self.as_vectors(torch.from_numpy(np.asarray(self.scale_action(actions)))).numpy()
 
     def last_step(
         self,
@@ -219,7 +232,7 @@ class MemoryPolicy(BasePolicy, ABC):
         if self.layout is not None:
             change, vector, paid = (obs[:, slice(*self.layout[p])] for p in ("change", "action", "reward"))
             if isinstance(self.action_space, spaces.Box):
-                vector = self.scaled(vector.reshape(-1, *self.action_space.shape)).reshape(len(obs), -1)
+                vector = self.scale_action(vector.reshape(-1, *self.action_space.shape)).reshape(len(obs), -1)
         elif action is None or reward is None:  # no step yet
             change, vector, paid = (
                 np.zeros_like(shown),
@@ -252,7 +265,11 @@ class MemoryPolicy(BasePolicy, ABC):
 
     def _noise(self, count: int, deterministic: bool) -> Tensor | None:
         """SB3's `deterministic` as noise [count, noise_dim] from PyTorch's generator, or none."""
-        return None if deterministic else torch.randn(count, self.noise_dim, device=self.device)
+        return (
+            None
+            if deterministic
+            else torch.randn(count, self.noise_dim, dtype=torch.float32, device=self.device)
+        )
 
     def predict(
         self,
@@ -339,6 +356,12 @@ class MemoryPolicy(BasePolicy, ABC):
             )
         memory = type(memory)(*(torch.as_tensor(s, device=self.device) for s in state[:parts]))
         return memory, belief and Belief(*(np.array(part) for part in state[parts:]))
+
+
+def _bounds(space: spaces.Space) -> tuple[np.ndarray, np.ndarray]:
+    """The lowest and the highest elements of a Box, in float64, which holds those of every other type."""
+    assert isinstance(space, spaces.Box)
+    return space.low.astype(np.float64), space.high.astype(np.float64)
 
 
 class MemoryQPolicy(MemoryPolicy):

@@ -9,6 +9,7 @@ import numpy as np
 from stable_baselines3.common.callbacks import BaseCallback
 from tqdm.auto import tqdm
 
+from memagent.agents.acting import told_number, told_phases
 from memagent.memory import DNCState, LSTMState, State
 
 EPISODE_COLUMNS = ("step", "env", "phase", "context_id", "return", "length")
@@ -49,11 +50,11 @@ class TrainingLog(BaseCallback):
     def _add(self, env: int, info: dict[str, Any]) -> None:
         episode = info["episode"]
         self._returns = [*self._returns[-self._window + 1 :], episode["r"]]
-        phase, context = info.get("phase", 0), info.get("context_id", 0)
+        phase, context = (told_number(info, name) for name in ("phase", "context_id"))
         self._rows.writerow([self.num_timesteps, env, phase, context, episode["r"], episode["l"]])
 
     def _report(self, infos: list[dict[str, Any]]) -> None:
-        phase = float(np.mean([info.get("phase", 0) for info in infos]))
+        phase = float(told_phases(infos).mean())
         self.logger.record("rollout/phase", phase)
         if (acting := getattr(self.model, "acting", None)) is not None:
             for name, value in memory_statistics(acting.state).items():

@@ -11,15 +11,16 @@ evaluation.json, report.html, figures/, wandb/
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from itertools import count
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from gymnasium import spaces
 from stable_baselines3.common.vec_env import VecEnv
+from tyro.constructors import PrimitiveConstructorSpec
 
 from memagent.agents import (
     AdaptConfig,
@@ -31,7 +32,7 @@ from memagent.agents import (
     MemorySAC,
 )
 from memagent.agents.loading import is_pickled
-from memagent.archive import ArchiveError, reason
+from memagent.archive import ArchiveError, reason, shortened
 from memagent.files import write_text
 from memagent.memory import MemoryConfig
 from memagent.meta import MetaConfig
@@ -58,6 +59,55 @@ class RunError(Exception):
     """What a person asked for cannot be done; the message is one plain sentence."""
 
 
+def words(given: Sequence[str]) -> dict[str, Any]:
+    """Values by name out of the words of a command line: JSON objects, KEY=VALUE, or KEY alone, with an empty object.
+
+    Raises:
+        ValueError: a word that begins like a JSON object is none.
+    """
+    values: dict[str, Any] = {}
+    for word in given:
+        if word.startswith("{"):
+            values |= json.loads(word)
+            continue
+        key, found, value = word.partition("=")
+        try:
+            values[key] = json.loads(value) if found else {}
+        except json.JSONDecodeError:
+            values[key] = value
+    return values
+
+
+def checked_wrappers(values: dict[str, Any]) -> dict[str, Any]:
+    """The arguments of wrappers by their names.
+
+    Raises:
+        ValueError: a name is no module:Class, or its arguments are no object.
+    """
+    for name, arguments in values.items():
+        if ":" not in name or not isinstance(arguments, dict):
+            raise ValueError(
+                f"A wrapper is {name!r} with {arguments!r}; give module:Class, or module:Class={{...}} with its "
+                "arguments as a JSON object."
+            )
+    return values
+
+
+def _by_name(metavar: str, read: Callable[[Sequence[str]], dict[str, Any]]) -> Any:
+    """How the command line says values by name, of JSON's types."""
+    return PrimitiveConstructorSpec(
+        nargs="*",
+        metavar=metavar,
+        instance_from_str=read,
+        is_instance=lambda value: isinstance(value, dict),
+        str_from_instance=lambda values: [f"{key}={json.dumps(value)}" for key, value in values.items()],
+    )
+
+
+Words = Annotated[dict, _by_name("KEY=VALUE", words)]
+Wrappers = Annotated[dict, _by_name("MODULE:CLASS", lambda given: checked_wrappers(words(given)))]
+
+
 @dataclass(frozen=True)
 class EvaluationConfig:
     """On what an agent is judged once it has learned."""
@@ -70,11 +120,13 @@ class EvaluationConfig:
     """Episodes of each context before them, in which adaptation sees its first steps; scored apart."""
     seed: int = 0
     """Seed of the contexts, of their episodes and of sampled actions: the same for every agent that is compared."""
+    time_limit: int = 10_000
+    """Steps after which an episode is cut where the environment has no time limit and might not end."""
     deterministic: bool = True
     """Judge MemorySAC by its best actions, else by actions sampled as in training. MemoryDQN's are the best ones."""
 
     def __post_init__(self) -> None:
-        for name, low in {"contexts": 1, "episodes": 1, "warmup_episodes": 0}.items():
+        for name, low in {"contexts": 1, "episodes": 1, "warmup_episodes": 0, "time_limit": 1}.items():
             if getattr(self, name) < low:
                 raise ValueError(f"{name} is {getattr(self, name)}; give {low} or more.")
         if self.contexts > MAX_CONTEXTS:
@@ -88,7 +140,12 @@ class RunConfig:
     """A run: an environment, an agent that learns in it, and how both are judged."""
 
     env: str = "Drift/CartPole-v0"
-    """Gymnasium id of the environment; drifting or not."""
+    """Gymnasium id of the environment; drifting or not. "module:Id-v0" imports the module first."""
+    env_kwargs: Words = field(default_factory=dict)
+    """Arguments for gymnasium.make: a JSON object, or KEY=VALUE with values of JSON or plain text."""
+    wrapper: Wrappers = field(default_factory=dict)
+    """Wrappers of an environment that does not drift, from the inside out: "module:Class", or "module:Class={...}" with
+    arguments as a JSON object. The modules are imported."""
     algo: Literal["auto", "dqn", "sac"] = "auto"
     """MemoryDQN for discrete actions, MemorySAC for continuous ones; "auto" looks at the environment."""
     schedule: Literal["draw", "random", "cycle"] | None = None
@@ -129,9 +186,10 @@ class RunConfig:
                 raise ValueError(f"{name} is {getattr(self, name)}; give 1 or more.")
         if self.save_every is not None and self.save_every < 1:
             raise ValueError(f"save_every is {self.save_every}; give 1 or more, or None for no checkpoints.")
+        checked_wrappers(self.wrapper)
 
 
-def preset_config(env: str, preset: Mapping[str, Mapping[str, Any]]) -> RunConfig:
+def preset_config(env: str, preset: Mapping[str, Any]) -> RunConfig:
     """The defaults for an environment: RunConfig's own, and over them the environment's preset, section by section."""
     return build(RunConfig, {"env": env, **preset})
 
@@ -194,7 +252,7 @@ def load_config(run_dir: Path, *, trust: bool = False) -> RunConfig:
 
     Args:
         run_dir: the folder.
-        trust: let the environment's id name a module, which is then imported.
+        trust: let the environment's id and wrappers name modules, which are then imported, and arguments be passed.
 
     Raises:
         RunError: there is no run folder, its config.json is not one of a run, or a file in it is a link out of it.
@@ -214,12 +272,23 @@ def load_config(run_dir: Path, *, trust: bool = False) -> RunConfig:
         config = replace(build(RunConfig, json.loads(path.read_bytes())), run_dir=run_dir)
     except (ValueError, RecursionError) as error:  # not JSON, an unknown setting, a value that it cannot have
         raise RunError(f"{path} does not hold the settings of a run: {reason(error)}") from error
-    if ":" in config.env and not trust:
-        raise RunError(
-            f"{path} names the environment {config.env!r}, for which a module would be imported; if you trust who made "
-            "the folder, add --trust."
-        )
+    if not trust:
+        _refuse_foreign(path, config)
     return config
+
+
+def _refuse_foreign(path: Path, config: RunConfig) -> None:
+    """RunError where a stranger's settings would let an environment run code of their choice."""
+    trusted = "if you trust who made the folder, add --trust."
+    if named := [name for name in (config.env, *config.wrapper) if ":" in name]:
+        raise RunError(
+            f"{path} names {', '.join(map(repr, named))}, for which a module would be imported; {trusted}"
+        )
+    if config.env_kwargs:
+        raise RunError(
+            f"{path} gives the environment {config.env!r} arguments, {shortened(config.env_kwargs)}, which may be "
+            f"names of files or of code; {trusted}"
+        )
 
 
 def _refuse_link(run_dir: Path, name: str) -> None:

@@ -58,7 +58,7 @@ MAY_IMPORT = {
     "memagent.evaluation": {"memagent.files"},
     "memagent.stopping": set(),
     "memagent.tracking": set(),
-    "memagent.progress": {"memagent.memory"},
+    "memagent.progress": {"memagent.agents", "memagent.memory"},
     "memagent.runs": {
         "memagent.memory",
         "memagent.replay",

@@ -3,8 +3,11 @@
 import pytest
 
 import envs
-from memagent.runs import RunConfig, preset_config
+from envs import make_vec
+from memagent.runs import RunConfig, preset_config, settings_of
 from train import parse
+
+PLAIN = ("CartPole-v1", "Pendulum-v1")
 
 
 def test_the_command_line_starts_from_the_environments_preset() -> None:
@@ -15,9 +18,15 @@ def test_the_command_line_starts_from_the_environments_preset() -> None:
     assert config.replay.capacity == preset["replay"]["capacity"] != RunConfig().replay.capacity
 
 
-def test_environments_without_a_preset_have_the_defaults() -> None:
-    assert parse(["--env=CartPole-v1", "--seed", "3"]).learner == RunConfig().learner
+def test_outside_the_catalogue_the_kind_of_the_actions_decides() -> None:
     assert envs.preset("CartPole-v1") == {}
+    discrete, continuous = (envs.preset("CartPole-v1", make_vec(env, 1).action_space) for env in PLAIN)
+    assert discrete != continuous
+    for env, preset in zip(PLAIN, (discrete, continuous), strict=True):
+        config = settings_of(parse([f"--env={env}", "--seed", "3"]))
+        expected = settings_of(preset_config(env, preset)) | {"seed": 3}
+        assert config == expected != settings_of(RunConfig(env=env, seed=3))
+    assert parse(["--env=CartPole-v1", "--num-envs", "2"]).num_envs == 2 != discrete["num_envs"]
 
 
 @pytest.mark.parametrize("name", envs.CATALOGUE)

@@ -4,8 +4,9 @@ from envs.entries.classic import CLASSIC
 from envs.entries.entry import Entry
 from envs.entries.lander import LANDER
 from envs.entries.mujoco import MUJOCO
+from envs.entries.plain import plain_preset
 from envs.entries.point import POINT
 
-__all__ = ["CATALOGUE", "Entry"]
+__all__ = ["CATALOGUE", "Entry", "plain_preset"]
 
 CATALOGUE: dict[str, Entry] = {**CLASSIC, **POINT, **LANDER, **MUJOCO}

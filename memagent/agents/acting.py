@@ -51,7 +51,9 @@ class Acting:
         self.episode_start = np.ones(self.num_envs, bool)
         self.memory_start = np.ones(self.num_envs, bool)
         self.phase = np.full(self.num_envs, -1, np.int64)
-        self.features = torch.zeros(self.num_envs, policy.features_dim, device=policy.device)
+        self.features = torch.zeros(
+            self.num_envs, policy.features_dim, dtype=torch.float32, device=policy.device
+        )
         self.belief: Belief | None = self.tracker.empty(self.num_envs) if self.tracker else None
         self.observed = Observed.nothing(self.num_envs)
         self._last: tuple[np.ndarray, np.ndarray] | None = None  # action and reward of the last step
@@ -61,7 +63,7 @@ class Acting:
         """What memory and heads are told of each environment, [E, Z]."""
         policy = self.policy
         if self.belief is None:
-            return torch.zeros(self.num_envs, policy.context_dim, device=policy.device)
+            return torch.zeros(self.num_envs, policy.context_dim, dtype=torch.float32, device=policy.device)
         return torch.from_numpy(self.belief.context).to(policy.device)
 
     def act(self, obs: np.ndarray) -> np.ndarray:
@@ -116,7 +118,7 @@ class Acting:
         """Show a memory that outlives the episode the final observation of the environments that ended one."""
         if self.memory_scope == "episode":
             return
-        final_obs = np.stack([infos[e]["terminal_observation"] for e in envs])
+        final_obs = final_observations(infos, envs)
         after = select(self.state, envs)
         index = torch.from_numpy(envs).to(self.policy.device)
         _, final_state = self.policy.advance(final_obs, np.zeros(len(envs), bool), after, self.context[index])
@@ -125,9 +127,47 @@ class Acting:
         )
 
 
+class Held:
+    """Random numbers of E environments, each kept for some steps: what is tried for longer leads further away.
+
+    After the temporally extended exploration of Dabney et al. 2021.
+    """
+
+    def __init__(self) -> None:
+        self.kept: np.ndarray | None = None
+
+    def __call__(self, drawn: np.ndarray, steps: float, generator: np.random.Generator) -> np.ndarray:
+        """`drawn` [E, ...] where an environment takes new ones, on average after `steps` steps; else the last ones."""
+        if steps > 1.0 and self.kept is not None and self.kept.shape == drawn.shape:
+            fresh = generator.random(len(drawn)) * steps < 1.0
+            drawn = np.where(fresh.reshape(-1, *[1] * (drawn.ndim - 1)), drawn, self.kept)
+        self.kept = drawn
+        return drawn
+
+
 def told_phases(infos: Sequence[Mapping[str, Any]]) -> np.ndarray:
     """The phase [E] of the step just done, as the environments tell it; 0 where they tell none."""
-    return np.array([info.get("phase", 0) for info in infos], np.int64)
+    return np.array([told_number(info, "phase") for info in infos], np.int64)
+
+
+def told_number(info: Mapping[str, Any], name: str) -> int:
+    """A whole number that an environment tells; 0 where it tells none, whatever else it has by that name."""
+    value = info.get(name)
+    return int(value) if isinstance(value, int | np.integer) else 0
+
+
+def final_observations(infos: Sequence[Mapping[str, Any]], envs: np.ndarray) -> np.ndarray:
+    """The last observations [n, ...] of the environments `envs` [n] that ended an episode in the step just done.
+
+    Raises:
+        ValueError: the vector environment does not give them.
+    """
+    if missing := [e for e in envs.tolist() if "terminal_observation" not in infos[e]]:
+        raise ValueError(
+            f"Environment {missing[0]} ended an episode, and its info has no terminal_observation, expected the "
+            "episode's last observation: have the VecEnv put it there, as SB3's own do."
+        )
+    return np.array([infos[e]["terminal_observation"] for e in envs])
 
 
 def select(state: Any, envs: np.ndarray) -> Any:

@@ -10,6 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
+import gymnasium as gym
 import numpy as np
 import torch
 from gymnasium import spaces
@@ -17,14 +18,14 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, RolloutReturn
-from stable_baselines3.common.vec_env import VecEnv
+from stable_baselines3.common.vec_env import VecEnv, unwrap_vec_normalize
 
-from memagent.agents.acting import Acting, select, told_phases
+from memagent.agents.acting import Acting, Held, final_observations, select, told_phases
 from memagent.agents.config import LearnerConfig
-from memagent.agents.finite import check_finite
+from memagent.agents.finite import as_number, check_finite
 from memagent.agents.saved import SavedLearner
 from memagent.context import AdaptConfig, PhaseSignal
-from memagent.layout import transition_layout
+from memagent.layout import is_scaled, transition_layout
 from memagent.memory import MemoryConfig
 from memagent.meta import MetaConfig
 from memagent.policies import MemoryPolicy
@@ -79,6 +80,7 @@ class MemoryAlgorithm(SavedLearner, ABC):
         self.memory_config, self.replay_config = memory or MemoryConfig(), replay or ReplayConfig()
         self.meta_config, self.adapt_config = meta or MetaConfig(), adapt or AdaptConfig()
         self.learner = learner or LearnerConfig()
+        self.held = Held()
         self.skipped_updates = 0
         self.skipped_in_a_row = 0
         seen = self.replay_config.window - self.replay_config.burn_in
@@ -106,34 +108,61 @@ class MemoryAlgorithm(SavedLearner, ABC):
             sde_support=False,
         )
         if self.env is not None:
-            self.check_spaces()
             self._read_layout()
         if _init_setup_model:
             self._setup_model()
 
-    def check_spaces(self) -> None:
-        """Raise a ValueError where the agent cannot take the action or observation space."""
-        if not isinstance(self.action_space, self.supported_actions):
+    @classmethod
+    def check_spaces(cls, observation_space: spaces.Space, action_space: spaces.Space) -> None:
+        if not isinstance(action_space, cls.supported_actions):
+            raise ValueError(f"{cls.__name__} was given the action space {action_space}; {cls.advice}")
+        if not isinstance(observation_space, spaces.Box) or len(observation_space.shape) != 1:
             raise ValueError(
-                f"{type(self).__name__} was given the action space {self.action_space}; {self.advice}"
+                f"{cls.__name__} was given the observation space {observation_space}; expected a one-dimensional Box: "
+                + (
+                    "no network here reads images, so shrink or encode them by a wrapper, and flatten the rest by "
+                    "gymnasium.wrappers.FlattenObservation."
+                    if isinstance(observation_space, spaces.Box) and len(observation_space.shape) == 3
+                    else "wrap the environment in gymnasium.wrappers.FlattenObservation, and leave texts, graphs and "
+                    "sequences out."
+                )
             )
-        shape = self.observation_space.shape
-        if not isinstance(self.observation_space, spaces.Box) or shape is None or len(shape) != 1:
+
+    @classmethod
+    def _wrap_env(cls, env: Any, verbose: int = 0, monitor_wrapper: bool = True) -> VecEnv:
+        """SB3's door for every environment, in the constructor, `set_env` and `load`."""
+        if isinstance(env, gym.vector.VectorEnv):
             raise ValueError(
-                f"{type(self).__name__} was given the observation space {self.observation_space}; expected a "
-                "one-dimensional Box: wrap the environment in gymnasium.wrappers.FlattenObservation."
+                f"{cls.__name__} was given Gymnasium's {type(env).__name__}, expected an environment or SB3's VecEnv: "
+                "take envs.make_vec without face='gymnasium', or SB3's make_vec_env."
             )
+        cls.check_spaces(env.observation_space, env.action_space)
+        if isinstance(env, gym.Env):
+            env = gym.wrappers.TransformReward(env, as_number)
+        vec_env = OffPolicyAlgorithm._wrap_env(env, verbose, monitor_wrapper)
+        normalizer = unwrap_vec_normalize(vec_env)
+        if normalizer is not None and normalizer.observation_space.shape != vec_env.observation_space.shape:
+            raise ValueError(
+                f"VecNormalize has observations {normalizer.observation_space.shape} and the wrappers around it "
+                f"{vec_env.observation_space.shape}; expected the same: put VecNormalize outside of them."
+            )
+        return vec_env
 
     def _read_layout(self) -> None:
         """Find where the observation holds what TransitionObservation appends."""
         assert self.env is not None
-        self.transition_layout = transition_layout(self.env)
+        layout = transition_layout(self.env)
+        scaled = layout is not None and is_scaled(self.env)
+        self.transition_layout = None if scaled else layout
         if self.transition_layout is None:
-            warnings.warn(
-                "The environment has no TransitionObservation: the memory sees neither its last action nor reward "
-                "and can hardly identify a hidden condition. Wrap it in envs.TransitionObservation.",
-                stacklevel=4,
+            lacks = (
+                "The environment has VecNormalize, which scales what TransitionObservation shows: predict cannot read "
+                "the last action off it and does not adapt. Pass norm_obs=False."
+                if scaled
+                else "The environment has no TransitionObservation: the memory sees neither its last action nor reward "
+                "and can hardly identify a hidden condition. Wrap it in envs.TransitionObservation."
             )
+            warnings.warn(lacks, stacklevel=4)
 
     def _setup_model(self) -> None:
         self._setup_lr_schedule()
@@ -169,7 +198,7 @@ class MemoryAlgorithm(SavedLearner, ABC):
             **self.policy_settings() | self.policy_kwargs,
         )
         assert isinstance(policy, MemoryPolicy)
-        return policy
+        return policy.float()  # whatever PyTorch's default is: kernels and replay hold float32
 
     def policy_settings(self) -> dict[str, Any]:
         """Keyword arguments of the policy that follow from the algorithm's own settings."""
@@ -245,8 +274,12 @@ class MemoryAlgorithm(SavedLearner, ABC):
         result = super(OffPolicyAlgorithm, self)._setup_learn(
             total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar
         )
+        assert isinstance(self._last_obs, np.ndarray)
+        if (
+            self._vec_normalize_env is not None and self._last_original_obs is None
+        ):  # loaded, to go on where it was
+            self._last_original_obs = self._vec_normalize_env.unnormalize_obs(self._last_obs)
         if resets:  # the environments were reset: another stream begins
-            assert isinstance(self._last_obs, np.ndarray)
             check_finite("observation", self._last_obs, self.num_timesteps)
             self.replay_buffer.seam()
             self.acting.reset()
@@ -289,7 +322,8 @@ class MemoryAlgorithm(SavedLearner, ABC):
         assert isinstance(self._last_obs, np.ndarray)
         actions = self.acting.act(self._last_obs)  # memory advances under random actions too
         if self.num_timesteps < learning_starts:
-            actions = np.array([self.action_space.sample() for _ in range(n_envs)])
+            drawn = np.array([self.action_space.sample() for _ in range(n_envs)])
+            actions = self.held(drawn, self.learner.exploration_steps, self.generator)
         else:
             actions = self.explore(actions)
             check_finite("action", actions, self.num_timesteps)
@@ -304,20 +338,23 @@ class MemoryAlgorithm(SavedLearner, ABC):
         dones: np.ndarray,
         infos: list[dict[str, Any]],
     ) -> None:
-        assert isinstance(self._last_obs, np.ndarray)
         assert isinstance(new_obs, np.ndarray)
         check_finite("reward", reward, self.num_timesteps)
         check_finite("observation", new_obs, self.num_timesteps)
         ended = np.flatnonzero(dones)
-        final_obs = [infos[e]["terminal_observation"] for e in ended]
-        if ended.size:
-            check_finite("final observation", np.stack(final_obs), self.num_timesteps, ended)
-        acting, phase = self.acting, self._phases(infos)
+        final_obs = final_observations(infos, ended)
+        check_finite("final observation", final_obs, self.num_timesteps, ended)
+        assert isinstance(self._last_obs, np.ndarray)
+        acting, phase, obs, paid = self.acting, self._phases(infos), self._last_obs, reward
+        if (normalizer := self._vec_normalize_env) is not None:  # what is stored are the originals
+            obs, paid = np.asarray(self._last_original_obs), normalizer.get_original_reward()
+            self._last_original_obs = normalizer.get_original_obs()
+            final_obs = np.asarray(normalizer.unnormalize_obs(final_obs)) if ended.size else final_obs
         self.replay_buffer.add(
             np.arange(self.n_envs),
-            obs=self._last_obs,
-            action=self.policy.scaled(buffer_action),
-            reward=self.learner.reward_scale * reward,
+            obs=obs,
+            action=self.policy.scale_action(buffer_action),
+            reward=self.learner.reward_scale * paid,
             start=acting.episode_start,
             memory_start=acting.memory_start,
             final=False,
@@ -329,7 +366,7 @@ class MemoryAlgorithm(SavedLearner, ABC):
         if ended.size:
             self.replay_buffer.add(
                 ended,
-                obs=np.stack(final_obs),
+                obs=final_obs,
                 action=0,
                 reward=0.0,
                 start=False,

@@ -21,6 +21,9 @@ class LearnerConfig:
     """Environment steps, over all environments, from one update to the next."""
     learning_starts: int = 2_000
     """Environment steps, over all environments, with random actions before the first update."""
+    exploration_steps: float = 1.0
+    """Steps for which what is tried at random is kept, on average: random actions before the first update, and what
+    MemorySAC's actions are sampled with. Where only a long push gets anywhere, as in MountainCar, some 10."""
     gamma: float = 0.98
     """Discount of a step."""
     tau: float = 0.01
@@ -48,6 +51,8 @@ class LearnerConfig:
         for name in ("learning_rate", "batch_size", "steps_per_update", "max_grad_norm", "reward_scale"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"LearnerConfig got {name}={getattr(self, name)}; give a number above 0.")
+        if not self.exploration_steps >= 1.0:
+            raise ValueError(f"LearnerConfig got exploration_steps={self.exploration_steps}; give 1 or more.")
         for name in ("prediction_steps", "refresh_every"):
             if (given := getattr(self, name)) is not None and given < 1:
                 raise ValueError(f"LearnerConfig got {name}={given}; give a whole number, 1 or more.")

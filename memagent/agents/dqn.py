@@ -48,7 +48,8 @@ class MemoryDQN(MemoryAlgorithm):
     policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {"MemoryPolicy": MemoryQPolicy}
     supported_actions = (spaces.Discrete,)
     advice = (
-        "it learns Discrete actions: take MemorySAC, or make them discrete with a gymnasium.ActionWrapper."
+        "it learns Discrete actions: take MemorySAC for a Box, envs.FlatActions (envs.make_vec does) for at most 1,024 "
+        "combinations of a MultiDiscrete or MultiBinary, or make them Discrete with a gymnasium.ActionWrapper."
     )
 
     configs = MemoryAlgorithm.configs | {"exploration": ("exploration", ExplorationConfig)}
@@ -87,4 +88,5 @@ class MemoryDQN(MemoryAlgorithm):
         assert isinstance(self.action_space, spaces.Discrete)
         self.logger.record("rollout/exploration_rate", self.exploration_rate)
         chance = self.generator.random(len(greedy)) < self.exploration_rate
-        return np.where(chance, self.generator.integers(self.action_space.n, size=len(greedy)), greedy)
+        drawn = self.action_space.start + self.generator.integers(self.action_space.n, size=len(greedy))
+        return np.where(chance, drawn, greedy)

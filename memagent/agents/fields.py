@@ -14,7 +14,10 @@ from memagent.archive import ArchiveError, reason, shortened
 from memagent.settings import value_of
 
 MOMENTS = ("exp_avg", "exp_avg_sq", "step")
-BOX_TYPES = ("float32", "float64", "uint8", "int8", "int16", "int32", "int64")
+BOX_TYPES = (
+    *("float16", "float32", "float64"),
+    *("uint8", "uint16", "uint32", "int8", "int16", "int32", "int64"),
+)
 
 
 def entry(data: Mapping[str, Any], name: str, kind: Any) -> Any:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 
@@ -27,3 +29,17 @@ def check_finite(quantity: str, values: np.ndarray, step: int, envs: np.ndarray 
         f"The {quantity} of environment {env} at step {step} is {np.asarray(values[row])}, expected finite numbers: "
         "mend the environment, or bound what it gives."
     )
+
+
+def as_number(reward: Any) -> float:
+    """The reward of a step as a number, also out of an array of one.
+
+    Raises:
+        ValueError: it is several numbers.
+    """
+    number = np.asarray(reward, np.float64)
+    if number.size != 1:
+        raise ValueError(
+            f"The reward is {reward}, expected one number: weigh several into one by a gymnasium.RewardWrapper."
+        )
+    return number.item()

@@ -120,7 +120,8 @@ class SequenceLearner(OffPolicyAlgorithm, ABC):
         def advance(
             envs: np.ndarray, rows: Mapping[str, np.ndarray], state: Sequence[ArrayLike]
         ) -> list[np.ndarray]:
-            x, start = (torch.from_numpy(rows[name]).to(self.device) for name in ("obs", "memory_start"))
+            seen = (self._seen(rows["obs"]), rows["memory_start"])
+            x, start = (torch.from_numpy(part).to(self.device) for part in seen)
             told = context[torch.as_tensor(row_of[envs] + rows["stretch"], device=self.device)]
             with torch.no_grad():
                 _, after = self.policy.unroll(x, told, start, as_state(state, empty, self.device))
@@ -140,7 +141,7 @@ class SequenceLearner(OffPolicyAlgorithm, ABC):
         row_of = first - stretches[np.minimum(first, len(stretches) - 1)]
         model = self.policy.context_model
         if model is None:
-            return torch.zeros(len(envs), 0, device=self.device), row_of
+            return torch.zeros(len(envs), 0, dtype=torch.float32, device=self.device), row_of
         size, contexts = self.adapt_config.train_support, []
         for some in range(0, len(envs), size):
             part = slice(some, some + size)
@@ -152,7 +153,7 @@ class SequenceLearner(OffPolicyAlgorithm, ABC):
 
         None, with weights, target heads and priorities as they were, where loss or gradient are infinite or NaN.
         """
-        policy, x = self.policy, Windows.of(batch, self.device)
+        policy, x = self.policy, self._windows(batch)
         adaptation = self._adapt(batch, x)
         features = self._features(x, adaptation.context, batch.state)
         seen = x.rows(self.replay_config.burn_in)
@@ -187,9 +188,24 @@ class SequenceLearner(OffPolicyAlgorithm, ABC):
             logs["inner_rate"] = policy.context_model.meta.rates()["context"].mean()
         return {name: value.detach() for name, value in logs.items()}
 
+    def _windows(self, batch: SequenceBatch) -> Windows:
+        """The windows as the agent sees them."""
+        seen = batch._replace(obs=self._seen(batch.obs), reward=self._seen_reward(batch.reward))
+        return Windows.of(seen, self.device)
+
+    def _seen(self, obs: np.ndarray) -> np.ndarray:
+        """Stored observations [..., O] as the agent sees them: normalised as by now, where there is VecNormalize."""
+        normalizer = self._vec_normalize_env
+        return obs if normalizer is None else np.asarray(normalizer.normalize_obs(obs))
+
+    def _seen_reward(self, reward: np.ndarray) -> np.ndarray:
+        """The same of stored rewards, which are scaled."""
+        normalizer, scale = self._vec_normalize_env, self.learner.reward_scale
+        return reward if normalizer is None else scale * normalizer.normalize_reward(reward / scale)
+
     def features(self, batch: SequenceBatch) -> tuple[Tensor, Windows]:
         """The features [rows + n, B, D] of windows after their burn-in, under a zero context; and those rows."""
-        x = Windows.of(batch, self.device)
+        x = self._windows(batch)
         context = x.obs.new_zeros(*x.reward.shape, self.policy.context_dim)
         return self._features(x, context, batch.state), x.rows(self.replay_config.burn_in)
 
@@ -244,7 +260,7 @@ class SequenceLearner(OffPolicyAlgorithm, ABC):
         Runs over an episode's end are masked: the observation after it is the next episode's.
         """
         k, h = self.adapt_config.steps_ahead, self.adapt_config.history
-        parts = (obs, self.policy.scaled(action), self.learner.reward_scale * reward.astype(np.float32), done)
+        parts = (obs, self.policy.scale_action(action), self.learner.reward_scale * reward.astype(np.float32), done)
         padded = (np.concatenate((np.zeros((h, *x.shape[1:]), x.dtype), x)) for x in parts)
         x, a, r, final = (torch.as_tensor(part, device=self.device) for part in padded)
         final[:h] = True  # before the stream there is nothing
@@ -291,7 +307,7 @@ class SequenceLearner(OffPolicyAlgorithm, ABC):
         return Adaptation(ours[..., None] * model.told(context), loss, before - loss.detach())
 
     def _lengths(self, shape: tuple[int, ...]) -> Tensor:
-        """How many steps before it are shown with each run: half of the time all h, else fewer, as an episode begins with."""
+        """How many steps before it are shown with each run: half of the time all h, else fewer, as in a young phase."""
         h = self.adapt_config.history
         drawn = self.generator.integers(0, 2 * h, shape) if h else np.zeros(shape, np.int64)
         return torch.from_numpy(np.minimum(drawn, h)).to(self.device)
@@ -305,7 +321,8 @@ class SequenceLearner(OffPolicyAlgorithm, ABC):
         """
         k, h = self.adapt_config.steps_ahead, self.adapt_config.history
         drawn = self.replay_buffer.support(envs, stretches, size=size, steps=k + h)
-        obs, action, reward, mask = (torch.from_numpy(part).to(self.device) for part in drawn)
+        seen = (self._seen(drawn.obs), drawn.action, self._seen_reward(drawn.reward), drawn.mask)
+        obs, action, reward, mask = (torch.from_numpy(part).to(self.device) for part in seen)
         final = torch.zeros_like(reward, dtype=torch.bool)
         found = self._runs(obs, action, reward, final, k, h, length)
         return Outcomes(found.inputs[0], found.outcome[0], mask)

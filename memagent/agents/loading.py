@@ -142,13 +142,13 @@ def _unfilled(
     observation_space, action_space = (
         space_of(entry(data, name, dict)) for name in ("observation_space", "action_space")
     )
+    cls.check_spaces(observation_space, action_space)
     if env is not None:
         env = cls._wrap_env(env, settings["verbose"])
         check_for_correct_spaces(env, observation_space, action_space)
     settings |= {"env": env, "device": device, "_init_setup_model": False}
     agent = cls(**settings)
     agent.observation_space, agent.action_space = observation_space, action_space
-    agent.check_spaces()
     assert observation_space.shape is not None
     layout = layout_of(data, observation_space.shape[0])
     if env is None:

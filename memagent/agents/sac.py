@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
+import torch
 from gymnasium import spaces
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv
@@ -53,7 +54,10 @@ class MemorySAC(MemoryAlgorithm):
 
     policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {"MemoryPolicy": MemoryActorCriticPolicy}
     supported_actions = (spaces.Box,)
-    advice = "it learns continuous actions in a Box: take MemoryDQN, which learns Discrete ones."
+    advice = (
+        "it learns continuous actions in a Box: take MemoryDQN, which learns Discrete ones, or make a Box of them with "
+        "a gymnasium.ActionWrapper."
+    )
 
     configs = MemoryAlgorithm.configs | {"entropy": ("entropy", EntropyConfig)}
 
@@ -67,13 +71,19 @@ class MemorySAC(MemoryAlgorithm):
         entropy: EntropyConfig | None = None,
         **kwargs: Any,
     ) -> None:
-        refuse_endless(getattr(env, "action_space", None))
         self.entropy = entropy or EntropyConfig()
         super().__init__(policy, env, **kwargs)
 
-    def check_spaces(self) -> None:
-        super().check_spaces()
-        refuse_endless(self.action_space)
+    @classmethod
+    def check_spaces(cls, observation_space: spaces.Space, action_space: spaces.Space) -> None:
+        super().check_spaces(observation_space, action_space)
+        assert isinstance(action_space, spaces.Box)
+        reach = action_space.high.astype(np.float64) - action_space.low
+        if not (np.isfinite(reach) & (reach > 0)).all():
+            raise ValueError(
+                f"MemorySAC was given the action space {action_space}; expected finite bounds, low below high: wrap "
+                "the environment in a gymnasium.wrappers.TransformAction that has them."
+            )
 
     def policy_settings(self) -> dict[str, Any]:
         return {"temperature": self.entropy.temperature, "temperature_rate": self.entropy.learning_rate}
@@ -111,17 +121,6 @@ class MemorySAC(MemoryAlgorithm):
     def explore(self, greedy: np.ndarray) -> np.ndarray:
         """Each environment's actor draws its action."""
         self.logger.record("rollout/temperature", self.policy.log_temperature.exp().item())
-        noise = self.policy.draw_noise(self.generator, greedy.shape[:1])
-        return self.policy.actions(self.acting.features, noise)
-
-
-def refuse_endless(space: spaces.Space | None) -> None:
-    """ValueError for a Box that cannot be rescaled to [-1, 1]."""
-    if not isinstance(space, spaces.Box):
-        return
-    reach = space.high.astype(np.float64) - space.low
-    if not (np.isfinite(reach) & (reach > 0)).all():
-        raise ValueError(
-            f"MemorySAC was given the action space {space}; expected finite bounds, low below high: wrap the "
-            "environment in a gymnasium.wrappers.TransformAction that has them."
-        )
+        drawn = self.policy.draw_noise(self.generator, greedy.shape[:1]).cpu().numpy()
+        noise = self.held(drawn, self.learner.exploration_steps, self.generator)
+        return self.policy.actions(self.acting.features, torch.from_numpy(noise).to(self.device))

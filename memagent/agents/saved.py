@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
+from gymnasium import spaces
 from stable_baselines3.common.type_aliases import GymEnv
 
 from memagent.agents.learning import SequenceLearner
@@ -26,8 +27,9 @@ class SavedLearner(SequenceLearner, ABC):
     """The constructor's settings by name: the attribute that keeps each, and its dataclass."""
     _episodes: np.ndarray  # [E], episodes that each environment has ended
 
+    @classmethod
     @abstractmethod
-    def check_spaces(self) -> None:
+    def check_spaces(cls, observation_space: spaces.Space, action_space: spaces.Space) -> None:
         """ValueError for an action or observation space that the agent cannot take."""
 
     @abstractmethod

@@ -206,12 +206,12 @@ def test_predict_samples_the_actor_unless_it_is_to_be_deterministic() -> None:
     torch.manual_seed(0)
     actions, _ = agent.predict(obs)
     again, _ = agent.predict(obs)
-    drawn = np.arctanh(agent.policy.scaled(actions))
+    drawn = np.arctanh(agent.policy.scale_action(actions))
     assert drawn.mean() == pytest.approx(mean, abs=0.1)
     assert drawn.std() == pytest.approx(np.exp(log_std), rel=0.1)
     assert not np.array_equal(actions, again)
     best, _ = agent.predict(obs, deterministic=True)
-    np.testing.assert_allclose(agent.policy.scaled(best), np.tanh(mean), atol=1e-5)
+    np.testing.assert_allclose(agent.policy.scale_action(best), np.tanh(mean), atol=1e-5)
 
 
 def test_acting_samples_where_it_is_given_a_generator() -> None:
