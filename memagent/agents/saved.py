@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import io
 import pathlib
+import zipfile
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, Self
@@ -14,8 +14,9 @@ from stable_baselines3.common.type_aliases import GymEnv
 
 from memagent.agents.learning import SequenceLearner
 from memagent.agents.loading import is_pickled, load_agent, load_weights
-from memagent.agents.saving import Where, save_agent
-from memagent.archive import ArchiveError
+from memagent.agents.saving import Where, found_at, name_of, place_of, save_agent
+from memagent.archive import ArchiveError, reason
+from memagent.files import replacing
 from memagent.policies import MemoryPolicy
 
 
@@ -101,15 +102,29 @@ class SavedLearner(SequenceLearner, ABC):
     def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
         return ["policy", "policy.optimizer"], []
 
-    def save_replay_buffer(self, path: str | pathlib.Path | io.BufferedIOBase) -> None:
-        """Write the replay as plain arrays (npz); the next batch after loading is the same to the bit."""
-        np.savez(path, **self.replay_buffer.state_dict())  # type: ignore[arg-type]  # numpy takes files and paths
+    def save_replay_buffer(self, path: Where) -> None:
+        """Write the replay as plain arrays (npz); the next batch after loading is the same to the bit.
 
-    def load_replay_buffer(
-        self, path: str | pathlib.Path | io.BufferedIOBase, truncate_last_traj: bool = True
-    ) -> None:
-        """Read what `save_replay_buffer` wrote; a seam follows unless `truncate_last_traj` is False."""
-        with np.load(path, allow_pickle=False) as saved:
-            self.replay_buffer.load_state_dict(saved)
+        A path without suffix gets .npz, its folder is made, and the file is replaced as a whole.
+        """
+        arrays: dict[str, Any] = self.replay_buffer.state_dict()
+        if isinstance(path, str | pathlib.Path):
+            with replacing(place_of(path, ".npz")) as file:
+                np.savez(file, **arrays)
+        else:
+            np.savez(path, **arrays)  # type: ignore[arg-type]  # numpy takes file objects
+
+    def load_replay_buffer(self, path: Where, truncate_last_traj: bool = True) -> None:
+        """Read what `save_replay_buffer` wrote; a seam follows unless `truncate_last_traj` is False.
+
+        Raises:
+            ValueError: the file is no such replay's, or of one with other sizes.
+        """
+        file = found_at(path, ".npz") if isinstance(path, str | pathlib.Path) else path
+        try:
+            with np.load(file, allow_pickle=False) as saved:
+                self.replay_buffer.load_state_dict(saved)
+        except (ValueError, EOFError, zipfile.BadZipFile) as error:
+            raise ValueError(f"{name_of(path)} holds no replay for this agent: {reason(error)}") from error
         if truncate_last_traj:
             self.replay_buffer.seam()
