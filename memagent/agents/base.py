@@ -16,11 +16,11 @@ from gymnasium import spaces
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.policies import BasePolicy
-from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, RolloutReturn
+from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, RolloutReturn, Schedule
 from stable_baselines3.common.vec_env import VecEnv
 
 from memagent.agents.acting import Acting, select, told_phases
-from memagent.agents.config import LearnerConfig
+from memagent.agents.config import LearnerConfig, LearnerSetting
 from memagent.agents.finite import check_finite
 from memagent.agents.saved import SavedLearner
 from memagent.context import AdaptConfig
@@ -45,7 +45,8 @@ class MemoryAlgorithm(SavedLearner, ABC):
         seed, verbose, device, tensorboard_log, stats_window_size: as in SB3.
 
     Raises:
-        ValueError: for an action or observation space that the agent cannot take.
+        ValueError: for an action or observation space that the agent cannot take, a device that is not here, or a
+            replay that is larger than the machine's memory.
     """
 
     supported_actions: ClassVar[tuple[type[spaces.Space], ...]]
@@ -57,6 +58,12 @@ class MemoryAlgorithm(SavedLearner, ABC):
         "adapt": ("adapt_config", AdaptConfig),
         "learner": ("learner", LearnerConfig),
     }
+    # SB3's names for what `learner` holds.
+    learning_rate = LearnerSetting()
+    learning_starts = LearnerSetting()
+    batch_size = LearnerSetting()
+    gamma = LearnerSetting()
+    tau = LearnerSetting()
 
     def __init__(
         self,
@@ -76,6 +83,7 @@ class MemoryAlgorithm(SavedLearner, ABC):
         device: torch.device | str = "auto",
         _init_setup_model: bool = True,
     ) -> None:
+        check_device(device)
         self.memory_config, self.replay_config = memory or MemoryConfig(), replay or ReplayConfig()
         self.meta_config, self.adapt_config = meta or MetaConfig(), adapt or AdaptConfig()
         self.learner = learner or LearnerConfig()
@@ -90,7 +98,7 @@ class MemoryAlgorithm(SavedLearner, ABC):
         super().__init__(
             policy,
             env,  # type: ignore[arg-type]  # None is how `load` builds an agent without environment
-            learning_rate=self.learner.rate_schedule(),
+            learning_rate=self.learner.learning_rate,
             buffer_size=self.replay_config.capacity,
             learning_starts=self.learner.learning_starts,
             batch_size=self.learner.batch_size,
@@ -135,8 +143,12 @@ class MemoryAlgorithm(SavedLearner, ABC):
                 stacklevel=4,
             )
 
+    @property
+    def lr_schedule(self) -> Schedule:  # type: ignore[override]  # an attribute in SB3
+        """The learning rate by the share of training that is left, from 1 to 0; it follows from `learner`."""
+        return self.learner.rate_schedule()
+
     def _setup_model(self) -> None:
-        self._setup_lr_schedule()
         self.set_random_seed(self.seed)
         if self.seed is not None and self.env is not None:
             # SB3 seeds environment i with seed + i, so that runs 0, 1, 2, … would share nearly all their lifetimes.
@@ -159,7 +171,7 @@ class MemoryAlgorithm(SavedLearner, ABC):
         policy = self.policy_class(
             self.observation_space,
             self.action_space,
-            self.learner.rate_schedule(),
+            self.lr_schedule,
             memory=self.memory_config,
             adapt=self.adapt_config,
             meta=self.meta_config,
@@ -356,3 +368,14 @@ class MemoryAlgorithm(SavedLearner, ABC):
         if belief is not None and self.adapt_config.phase_signal == "detect":
             return (belief.phase << 32) + belief.age // LONGEST_STRETCH
         return told_phases(infos)
+
+
+def check_device(device: torch.device | str) -> None:
+    """ValueError for a device that PyTorch cannot use here; SB3 takes the CPU in place of a GPU that is not there."""
+    try:
+        torch.empty(0, device="cpu" if device == "auto" else device)
+    except (RuntimeError, AssertionError, NotImplementedError, TypeError) as error:
+        raise ValueError(
+            f'device is {str(device)!r}, which PyTorch cannot use here; give "cpu", or "auto" for a GPU where there '
+            "is one."
+        ) from error

@@ -7,7 +7,6 @@ its. Only then is anything of their sizes made.
 from __future__ import annotations
 
 import io
-import os
 import re
 import zipfile
 import zlib
@@ -33,6 +32,7 @@ from memagent.agents.fields import (
 )
 from memagent.agents.saving import COUNTERS, EPISODE, Where, bytes_of, name_of
 from memagent.archive import NOT_A_ZIP, ArchiveError, member_names, parse_archive, reason, shortened
+from memagent.replay.streams import machine_memory
 from memagent.settings import build
 
 if TYPE_CHECKING:
@@ -203,21 +203,13 @@ def _described(agent: SavedLearner) -> MemoryPolicy:
     row = sum(policy.run_dims) + 8
     runs = agent.n_envs * agent.adapt_config.support * agent.adapt_config.steps_ahead
     needed = 4 * (rows * sum(part.numel() for part in state) + (agent.replay_config.capacity + runs) * row)
-    there = _memory()
+    there = machine_memory()
     if agent.n_envs < 1 or needed > there:
         raise ArchiveError(
             f"its settings ask for {agent.n_envs} environments and {needed / 1e9:.1f} GB, expected 1 or more and at "
             f"most the {there / 1e9:.1f} GB of this machine."
         )
     return policy
-
-
-def _memory() -> int:
-    """Bytes of this machine's memory; 64 GB where it does not say."""
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):
-        return 64 * 10**9
 
 
 def _checked(

@@ -73,14 +73,22 @@ class SavedLearner(SequenceLearner, ABC):
         Raises:
             ArchiveError: a ValueError that says what of the file, or of what was given, does not fit.
         """
+        given = (custom_objects or {}) | kwargs
         if trust and is_pickled(path):
-            return super().load(path, env, device, custom_objects, print_system_info, force_reset, **kwargs)
+            if given:
+                raise ArchiveError(
+                    f"{name_of(path)} was not loaded: it is pickled, with settings of its own, and {', '.join(given)} "
+                    "was given; load it without, save it anew, and give that to the new file's load."
+                )
+            return super().load(
+                path, env, device, print_system_info=print_system_info, force_reset=force_reset
+            )
         return load_agent(
             cls,
             path,
             env,
             device,
-            (custom_objects or {}) | kwargs,
+            given,
             print_system_info=print_system_info,
             force_reset=force_reset,
         )
@@ -112,7 +120,7 @@ class SavedLearner(SequenceLearner, ABC):
             with replacing(place_of(path, ".npz")) as file:
                 np.savez(file, **arrays)
         else:
-            np.savez(path, **arrays)  # type: ignore[arg-type]  # numpy takes file objects
+            np.savez(path, **arrays)  # numpy takes file objects
 
     def load_replay_buffer(self, path: Where, truncate_last_traj: bool = True) -> None:
         """Read what `save_replay_buffer` wrote; a seam follows unless `truncate_last_traj` is False.

@@ -146,7 +146,9 @@ def test_a_replay_of_other_sizes_or_of_none_is_refused(dqn: MemoryAlgorithm, tmp
     dqn.save_replay_buffer(stream)
     stream.seek(0)
     other = build(DummyVecEnv([Corridor] * 2), kind="lstm", capacity=2048)
-    with pytest.raises(ValueError, match="The file holds no replay for this agent: The saved replay has the sizes"):
+    with pytest.raises(
+        ValueError, match="The file holds no replay for this agent: The saved replay has the sizes"
+    ):
         other.load_replay_buffer(stream)
     for content in (b"", b"PK", pickle.dumps([1])):
         (tmp_path / "replay.npz").write_bytes(content)
