@@ -47,10 +47,16 @@ def main(config: RunConfig) -> None:
     with start_run(run_dir, settings_of(config), config.wandb) as tracker:
         learn(agent, config, run_dir, tracker)
         evaluation = evaluate(agent, config, run_dir)
-        tracker.summarise(evaluation["summary"])
+        scores = {
+            f"eval/{split}/{kind}": score
+            for split, of_split in evaluation["summary"].items()
+            for kind, score in of_split.items()
+            if score is not None
+        }
+        tracker.summarise(scores)
         for path in sorted((run_dir / "figures").glob("*.png")):
             tracker.log_figure(f"figures/{path.stem}", path, agent.num_timesteps)
-        tracker.log_model(run_dir / "model.zip", evaluation["summary"])
+        tracker.log_model(run_dir / "model.zip", run_dir / "config.json", metadata=scores)
     save_status(run_dir, "finished", agent.num_timesteps)
     print(f"Everything is in {run_dir}; open {run_dir / 'report.html'}.")
 

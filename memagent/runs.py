@@ -107,8 +107,9 @@ class RunConfig:
     save_every: int | None = 10_000
     """Environment steps, over all environments, from one checkpoint to the next; the newest is kept in checkpoint.zip.
     None: no checkpoints."""
-    wandb: Literal["offline", "online", "disabled"] = "offline"
-    """Track the run in Weights & Biases: in files only, uploaded too (needs an account), or not at all."""
+    wandb: Literal["offline", "online", "disabled"] | None = None
+    """Track the run in Weights & Biases: in files only, uploaded too (needs an account), or not at all. None: as the
+    environment variable WANDB_MODE says, else offline."""
     device: str = "auto"
     """Where the agent learns: "cpu", "cuda", or "auto" for a GPU where there is one."""
     threads: int = 1
