@@ -130,7 +130,9 @@ def test_wandbs_own_variables_are_obeyed(tmp_path: Path, monkeypatch: pytest.Mon
     start_run(tmp_path / "d", {}, mode="offline").finish()
     assert read_records(tmp_path / "d")
     monkeypatch.setenv("WANDB_MODE", "sometimes")
-    with pytest.raises(TrackingError, match="'sometimes', as given or by WANDB_MODE; choose one of offline, online"):
+    with pytest.raises(
+        TrackingError, match="'sometimes', as given or by WANDB_MODE; choose one of offline, online"
+    ):
         start_run(tmp_path / "e", {})
 
 
@@ -196,7 +198,9 @@ def test_disabled_leaves_nothing(tmp_path: Path) -> None:
 
 
 def test_an_unknown_mode_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(TrackingError, match="'dryrun', as given or by WANDB_MODE; choose one of offline, online"):
+    with pytest.raises(
+        TrackingError, match="'dryrun', as given or by WANDB_MODE; choose one of offline, online"
+    ):
         start_run(tmp_path, {}, mode="dryrun")  # type: ignore[arg-type]
 
 
