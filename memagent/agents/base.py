@@ -8,7 +8,7 @@ from __future__ import annotations
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -241,6 +241,19 @@ class MemoryAlgorithm(SavedLearner, ABC):
     ) -> tuple[np.ndarray, tuple[np.ndarray, ...] | None]:
         """The action, and what is remembered after this observation; see `MemoryPolicy.predict`."""
         return self.policy.predict(observation, state, episode_start, deterministic, adapt)
+
+    def learn(
+        self,
+        total_timesteps: int,
+        callback: MaybeCallback = None,
+        log_interval: int = 4,
+        tb_log_name: str | None = None,
+        reset_num_timesteps: bool = True,
+        progress_bar: bool = False,
+    ) -> Self:
+        """As SB3's; in TensorBoard's folder a run is named after the algorithm, unless `tb_log_name` is given."""
+        name = type(self).__name__ if tb_log_name is None else tb_log_name
+        return super().learn(total_timesteps, callback, log_interval, name, reset_num_timesteps, progress_bar)
 
     def _setup_learn(
         self,

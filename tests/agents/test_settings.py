@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from agents.builders import Corridor, build
 from gymnasium import spaces
+from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.vec_env import DummyVecEnv
 
@@ -124,3 +125,18 @@ def test_predict_answers_with_arrays_and_refuses_as_sb3_does(actions: spaces.Spa
         agent.predict((np.zeros(2), {}))
     with pytest.raises(ValueError, match="given a dict, expected an array"):
         agent.predict({"obs": np.zeros(2)})
+
+
+@pytest.mark.parametrize(("given", "name"), [({}, "MemoryDQN"), ({"tb_log_name": "run"}, "run")])
+def test_a_run_in_tensorboard_is_named_after_the_algorithm(
+    agent: MemoryAlgorithm, monkeypatch: pytest.MonkeyPatch, given: dict[str, str], name: str
+) -> None:
+    asked = []
+
+    def configure(verbose: int, folder: str | None, tb_log_name: str, *args: Any) -> Logger:
+        asked.append(tb_log_name)
+        return Logger(None, [])
+
+    monkeypatch.setattr("stable_baselines3.common.utils.configure_logger", configure)
+    agent.learn(4, **given)
+    assert asked == [name]
