@@ -3,8 +3,14 @@
 python train.py --env Drift/CartPole-v0 --total-timesteps 100000 --seed 0 --num-envs 16 --memory.kind dnc
 """
 
-import argparse
+import os
 import signal
+
+if __name__ == "__main__":  # Ctrl-C while the libraries load, which takes seconds
+    signal.signal(signal.SIGINT, lambda *_: os.write(2, b"Interrupted.\n") and os._exit(130))
+
+import argparse
+import re
 import sys
 import traceback
 from collections.abc import Sequence
@@ -25,11 +31,10 @@ from memagent.progress import TrainingLog
 from memagent.runs import (
     RunConfig,
     RunError,
+    begun_run,
     make_agent,
-    new_run_dir,
     preset_config,
     save_agent,
-    save_config,
     save_status,
     settings_of,
 )
@@ -42,11 +47,11 @@ def main(config: RunConfig) -> None:
     torch.set_num_threads(config.threads)
     env = make_env(config, config.num_envs, config.seed)
     agent = make_agent(config, env)
-    run_dir = new_run_dir(config)
-    save_config(run_dir, config)
-    with start_run(run_dir, settings_of(config), config.wandb) as tracker:
+    with begun_run(config) as run_dir:
+        tracker = start_run(run_dir, settings_of(config), config.wandb)
+    with tracker:
         learn(agent, config, run_dir, tracker)
-        evaluation = evaluate(agent, config, run_dir)
+        evaluation = evaluate(agent, config, run_dir, run_dir)
         scores = {
             f"eval/{split}/{kind}": score
             for split, of_split in evaluation["summary"].items()
@@ -114,8 +119,20 @@ def parse(arguments: Sequence[str]) -> RunConfig:
     first.add_argument("--env", default=RunConfig.env)
     env = first.parse_known_args(arguments)[0].env
     return tyro.cli(
-        RunConfig, args=arguments, default=preset_config(env, envs.preset(env)), description=__doc__
+        RunConfig,
+        args=[as_flag(argument) for argument in arguments],
+        default=preset_config(env, envs.preset(env)),
+        description=__doc__,
     )
+
+
+def as_flag(argument: str) -> str:
+    """`--adapt.enabled=False`, as sweeps pass it, in the form of a flag: `--adapt.no-enabled`; others as they are."""
+    match = re.fullmatch(r"--((?:[\w-]+\.)*)([\w-]+)=(true|false)", argument, re.IGNORECASE)
+    if match is None:
+        return argument
+    section, name, value = match.groups()
+    return f"--{section}{'no-' if value.lower() == 'false' else ''}{name}"
 
 
 if __name__ == "__main__":

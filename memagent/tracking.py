@@ -54,7 +54,7 @@ class Tracker:
         self.log({key: wandb.Image(figure)}, step)
 
     def log_model(self, *paths: Path, metadata: Mapping[str, Any] | None = None) -> None:
-        """Keep a model file, and what belongs to it, as the artifact `model`: referred to where they lie, not copied."""
+        """Keep a model file, and what belongs to it, as the artifact `model`: referred to in place, not copied."""
         artifact = wandb.Artifact("model", type="model", metadata=dict(metadata or {}))
         for path in paths:
             artifact.add_file(str(path), policy="immutable")

@@ -15,9 +15,21 @@ def test_the_command_line_starts_from_the_environments_preset() -> None:
     assert config.replay.capacity == preset["replay"]["capacity"] != RunConfig().replay.capacity
 
 
-def test_environments_without_a_preset_have_the_defaults() -> None:
-    assert parse(["--env=CartPole-v1", "--seed", "3"]).learner == RunConfig().learner
-    assert envs.preset("CartPole-v1") == {}
+def test_where_nothing_drifts_there_is_no_adaptation_unless_asked_for() -> None:
+    config = parse(["--env=CartPole-v1", "--seed", "3"])
+    assert config.learner == RunConfig().learner
+    assert not config.adapt.enabled
+    assert parse(["--env=CartPole-v1", "--adapt.enabled"]).adapt.enabled
+    assert parse(["--env=Drift/CartPole-v0"]).adapt.enabled
+
+
+@pytest.mark.parametrize("off", ["--adapt.enabled=False", "--adapt.enabled=false", "--adapt.no-enabled"])
+def test_flags_parse_as_sweeps_and_people_write_them(off: str) -> None:
+    links = "--memory.temporal_links"
+    assert not parse([off]).adapt.enabled
+    assert parse([off, "--adapt.enabled=True"]).adapt.enabled  # the last one counts
+    assert not parse([f"{links}=False"]).memory.temporal_links
+    assert parse([f"{links}=true"]).memory.temporal_links
 
 
 @pytest.mark.parametrize("name", envs.CATALOGUE)

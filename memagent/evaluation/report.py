@@ -11,6 +11,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 from rich.box import SIMPLE_HEAD
+from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
@@ -47,23 +48,17 @@ def split_score(records: Records, split: str, adapted: bool) -> Interval | None:
     return interval(means) if means else None
 
 
-def table(records: Records, title: str = "Return per split") -> Table:
+def table(records: Records, title: str = "Return per split") -> Group:
     """Training and held-out contexts by adapted and unadapted, for `rich.print`. `records`: see evaluation.json."""
-    made = Table(
-        box=SIMPLE_HEAD,
-        show_edge=False,
-        pad_edge=False,
-        title=Text(title),  # brackets in a folder's name are no markup
-        caption=_note(records),
-        title_justify="left",
-        caption_justify="left",
-    )
+    made = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
     header, rows = _summary(records)
     for name in header:
         made.add_column(name, justify="left" if name == "contexts" else "right")
     for row in rows:
         made.add_row(*row)
-    return made
+    return Group(
+        Text(title), made, Text(_note(records))
+    )  # as Text: brackets in a folder's name are no markup
 
 
 def write_report(
