@@ -15,6 +15,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from envs import compiling
 from memagent.dynamics import DynamicsModel, Outcomes, gaussian_loss, surprise
 from memagent.meta import MetaConfig, MetaLearner
 
@@ -99,7 +100,7 @@ class ContextModel(nn.Module):
         """
         encoded, meta = self.model.encode(support.inputs), self.meta
         rows = (encoded, support.outcome, support.mask)
-        if encoded.device.type == "cpu":
+        if encoded.device.type == "cpu" and compiling.ENABLED:
             from memagent.fused_context import fused_fit  # only now: importing it loads numba
 
             return fused_fit(self.model, *rows, meta.rates()["context"], meta.config)

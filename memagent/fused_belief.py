@@ -1,10 +1,11 @@
 """The bookkeeping of `memagent.belief`, compiled: a few hundred numbers in dozens of small arrays at every step."""
 
 import numpy as np
-from numba import njit
+
+from envs.compiling import compiled
 
 
-@njit(cache=True)
+@compiled()
 def add_steps(obs, steps_obs, steps_action, steps_happened, length, action, happened, goes_on):
     """Put the step from obs [E, O] into each stream's ring of its last k, or empty it where the episode does not go on.
 
@@ -40,7 +41,7 @@ def add_steps(obs, steps_obs, steps_action, steps_happened, length, action, happ
     return run, outcome, whole
 
 
-@njit(cache=True)
+@compiled()
 def keep_runs(run, outcome, whole, inputs, outcomes, count, newest):
     """Keep the whole runs: of each phase the newest S, or a uniform sample (Vitter 1985, algorithm R).
 
@@ -62,7 +63,7 @@ def keep_runs(run, outcome, whole, inputs, outcomes, count, newest):
             outcomes[e, place] = outcome[e]
 
 
-@njit(cache=True)
+@compiled()
 def _hash(x):
     x = x * np.uint64(0x9E3779B97F4A7C15)
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
@@ -70,7 +71,7 @@ def _hash(x):
     return x ^ (x >> np.uint64(31))
 
 
-@njit(cache=True)
+@compiled()
 def accumulate(ratio, whole, score, peak, pending):
     """Add the evidence [E] of the whole runs to the scores; the peaks [E] of those that are back at 0."""
     peaks = np.zeros_like(peak)

@@ -14,8 +14,9 @@ import os
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from numba import njit
 from numpy.typing import ArrayLike, DTypeLike, NDArray
+
+from envs.compiling import compiled
 
 Shape = tuple[int, ...]
 
@@ -32,7 +33,7 @@ def machine_memory() -> int:
         return 64 * 10**9
 
 
-@njit(cache=True)
+@compiled()
 def _copy_runs(
     stored: NDArray,
     envs: NDArray[np.int64],
