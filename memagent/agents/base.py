@@ -23,6 +23,7 @@ from memagent.agents.acting import Acting, select, told_phases
 from memagent.agents.config import LearnerConfig, LearnerSetting
 from memagent.agents.finite import check_finite
 from memagent.agents.saved import SavedLearner
+from memagent.agents.sb3_names import ways
 from memagent.context import AdaptConfig
 from memagent.layout import transition_layout
 from memagent.memory import MemoryConfig
@@ -47,6 +48,7 @@ class MemoryAlgorithm(SavedLearner, ABC):
     Raises:
         ValueError: for an action or observation space that the agent cannot take, a device that is not here, or a
             replay that is larger than the machine's memory.
+        TypeError: for a setting that is none, SB3's among them, with what gives it here.
     """
 
     supported_actions: ClassVar[tuple[type[spaces.Space], ...]]
@@ -82,7 +84,12 @@ class MemoryAlgorithm(SavedLearner, ABC):
         seed: int | None = None,
         device: torch.device | str = "auto",
         _init_setup_model: bool = True,
+        **unknown: Any,
     ) -> None:
+        if unknown:
+            raise TypeError(
+                f"{type(self).__name__} has no setting {', '.join(unknown)}; {ways(unknown, self.configs)}."
+            )
         check_device(device)
         self.memory_config, self.replay_config = memory or MemoryConfig(), replay or ReplayConfig()
         self.meta_config, self.adapt_config = meta or MetaConfig(), adapt or AdaptConfig()
@@ -166,8 +173,29 @@ class MemoryAlgorithm(SavedLearner, ABC):
         if len(getattr(self, "_episodes", ())) != self.n_envs:
             self._episodes = np.zeros(self.n_envs, np.int64)
 
+    def _get_policy_from_name(self, policy_name: str) -> type[BasePolicy]:
+        if policy_name not in self.policy_aliases:
+            raise ValueError(
+                f"{type(self).__name__} was given the policy {policy_name!r}, expected "
+                f"{' or '.join(map(repr, self.policy_aliases))}, with memory=MemoryConfig(…)."
+            )
+        return self.policy_aliases[policy_name]
+
     def make_policy(self) -> MemoryPolicy:
-        """A policy with the weights that training begins from, by the agent's spaces, layout and configs."""
+        """A policy with the weights that training begins from, by the agent's spaces, layout and configs.
+
+        Raises:
+            TypeError: policy_kwargs has a name that the policy does not take.
+        """
+        try:
+            return self._made_policy()
+        except TypeError as error:
+            raise TypeError(
+                f"policy_kwargs={self.policy_kwargs} was given ({error}); expected features_dim and head_size, or what "
+                "a policy of your own takes: the memory is set by memory=MemoryConfig(…), rates by learner=."
+            ) from error
+
+    def _made_policy(self) -> MemoryPolicy:
         policy = self.policy_class(
             self.observation_space,
             self.action_space,

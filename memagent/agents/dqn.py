@@ -81,6 +81,13 @@ class MemoryDQN(MemoryAlgorithm):
             return final
         return LinearSchedule(initial, final, fraction)(self._current_progress_remaining)
 
+    @exploration_rate.setter
+    def exploration_rate(self, rate: float) -> None:
+        raise AttributeError(
+            f"exploration_rate was set to {rate}, and follows from the agent's `exploration`; set that to an "
+            "ExplorationConfig. Random exploration belongs to learn: predict has none."
+        )
+
     def bootstrap_values(self, features: Tensor, noise: Tensor) -> Tensor:
         """The target heads' value of the online heads' best action, [..., D] -> [...]."""
         return double_q_value(self.policy.heads(features), self.policy.target_heads(features))

@@ -31,6 +31,7 @@ from memagent.agents.fields import (
     space_of,
 )
 from memagent.agents.saving import COUNTERS, EPISODE, Where, bytes_of, name_of
+from memagent.agents.sb3_names import ways
 from memagent.archive import NOT_A_ZIP, ArchiveError, member_names, parse_archive, reason, shortened
 from memagent.replay.streams import machine_memory
 from memagent.settings import build
@@ -168,7 +169,7 @@ def _settings(cls: type[AgentT], data: dict[str, Any], given: Mapping[str, Any])
     if unknown := given.keys() - known:
         raise ArchiveError(
             f"{cls.__name__}.load was given {', '.join(sorted(unknown))}, expected some of "
-            f"{', '.join(sorted(known))}; a rate, for one, is learner=LearnerConfig(learning_rate=…)."
+            f"{', '.join(sorted(known))}; {ways(sorted(unknown), cls.configs)}."
         )
     configs, plain = entry(data, "configs", dict), entry(data, "plain", dict)
     settings: dict[str, Any] = {

@@ -1,5 +1,6 @@
 """A setting is obeyed, wherever it is given, or refused in a sentence."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -140,3 +141,43 @@ def test_a_run_in_tensorboard_is_named_after_the_algorithm(
     monkeypatch.setattr("stable_baselines3.common.utils.configure_logger", configure)
     agent.learn(4, **given)
     assert asked == [name]
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (
+            {"buffer_size": 100},
+            "has no setting buffer_size; SB3's buffer_size is replay=ReplayConfig(capacity=…).",
+        ),
+        ({"gamma": 0.9}, "SB3's gamma is learner=LearnerConfig(gamma=…)."),
+        (
+            {"action_noise": None},
+            "SB3's action_noise has no counterpart: MemoryDQN explores by ExplorationConfig",
+        ),
+        (
+            {"learnr": 1},
+            "has no setting learnr; give memory=…, replay=…, meta=…, adapt=…, learner=…, exploration=….",
+        ),
+        ({"policy_kwargs": {"net_arch": [64]}}, "expected features_dim and head_size"),
+    ],
+)
+def test_settings_of_sb3_are_refused_with_their_way_here(given: dict[str, Any], said: str) -> None:
+    with pytest.raises(TypeError, match=re.escape(said)):
+        MemoryDQN("MemoryPolicy", DummyVecEnv([Corridor]), **given)
+
+
+def test_policies_of_sb3_and_a_rate_that_follows_are_refused_in_a_sentence(
+    agent: MemoryDQN, tmp_path: Path
+) -> None:
+    with pytest.raises(
+        ValueError, match="given the policy 'MlpPolicy', expected 'MemoryPolicy', with memory="
+    ):
+        MemoryDQN("MlpPolicy", DummyVecEnv([Corridor]))
+    with pytest.raises(AttributeError, match="follows from the agent's `exploration`"):
+        agent.exploration_rate = 0.5
+    agent.save(tmp_path / "agent")
+    with pytest.raises(
+        ArchiveError, match=r"SB3's learning_rate is learner=LearnerConfig\(learning_rate=…\)"
+    ):
+        MemoryDQN.load(tmp_path / "agent", learning_rate=1e-4)
