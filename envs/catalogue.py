@@ -21,6 +21,7 @@ from gymnasium.wrappers import HumanRendering, RenderCollection
 
 from envs.drift import ChangeAt, Context, Drift
 from envs.entries import CATALOGUE, Entry
+from envs.plants.mujoco import without_deprecations
 from envs.recall import RecallEnv
 from envs.schedules import Choice, Geometric, Periodic, Source, Uniform
 from envs.sensors import Sensors
@@ -135,7 +136,8 @@ def _make_base(name: str, render_mode: str | None) -> gym.Env:
             assert isinstance(spec.entry_point, str)
             creator: Any = load_env_creator(spec.entry_point)  # the class
             _check_mode(name, render_mode, creator.metadata["render_modes"])
-        return gym.make(spec, render_mode=render_mode, disable_env_checker=True)
+        with without_deprecations(entry.extra):
+            return gym.make(spec, render_mode=render_mode, disable_env_checker=True)
     except gym.error.DependencyNotInstalled as missing:
         raise gym.error.DependencyNotInstalled(
             f"{name} needs the extra {entry.extra}: pip install 'memagent[{entry.extra}]'."

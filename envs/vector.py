@@ -10,6 +10,7 @@ import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 
+from envs.plants.mujoco import without_deprecations
 from envs.wrappers import TransitionObservation
 
 if TYPE_CHECKING:
@@ -118,7 +119,8 @@ def make_env(name: str, seed: int | None, transition_observation: bool, kwargs: 
     if name in CATALOGUE or name == RECALL:
         env = gym.make(name, transition_observation=transition_observation, **kwargs)
     else:
-        env = gym.make(name, **kwargs)
+        with without_deprecations(gym.spec(name).entry_point):
+            env = gym.make(name, **kwargs)
         if not isinstance(env.observation_space, spaces.Box):
             env = gym.wrappers.FlattenObservation(env)
         if transition_observation and _showable(env):
