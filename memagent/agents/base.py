@@ -168,7 +168,7 @@ class MemoryAlgorithm(SavedLearner, ABC):
         self.train_freq = max(1, round(self.learner.steps_per_update / self.n_envs))
         self._convert_train_freq()
         if getattr(self, "replay_buffer", None) is None:
-            self.replay_buffer = self._make_replay()
+            self.replay_buffer = self.make_replay()
         self.acting = self.make_acting(self.n_envs)
         if len(getattr(self, "_episodes", ())) != self.n_envs:
             self._episodes = np.zeros(self.n_envs, np.int64)
@@ -215,7 +215,7 @@ class MemoryAlgorithm(SavedLearner, ABC):
         """Keyword arguments of the policy that follow from the algorithm's own settings."""
         return {}
 
-    def _make_replay(self) -> PrioritizedSequenceBuffer:
+    def make_replay(self) -> PrioritizedSequenceBuffer:
         assert self.observation_space.shape is not None and self.action_space.shape is not None
         state = self.policy.initial_state(1)
         return PrioritizedSequenceBuffer(

@@ -18,6 +18,7 @@ from memagent.agents.saving import Where, found_at, name_of, place_of, save_agen
 from memagent.archive import ArchiveError, reason
 from memagent.files import replacing
 from memagent.policies import MemoryPolicy
+from memagent.replay import PrioritizedSequenceBuffer
 
 
 class SavedLearner(SequenceLearner, ABC):
@@ -34,6 +35,10 @@ class SavedLearner(SequenceLearner, ABC):
     @abstractmethod
     def make_policy(self) -> MemoryPolicy:
         """An untrained policy for the agent's spaces, by its settings."""
+
+    @abstractmethod
+    def make_replay(self) -> PrioritizedSequenceBuffer:
+        """An empty replay for the agent's spaces, by its settings."""
 
     def save(
         self, path: Where, exclude: Iterable[str] | None = None, include: Iterable[str] | None = None
@@ -128,6 +133,8 @@ class SavedLearner(SequenceLearner, ABC):
         Raises:
             ValueError: the file is no such replay's, or of one with other sizes.
         """
+        if getattr(self, "replay_buffer", None) is None:  # as SB3's examples leave it
+            self.replay_buffer = self.make_replay()
         file = found_at(path, ".npz") if isinstance(path, str | pathlib.Path) else path
         try:
             with np.load(file, allow_pickle=False) as saved:

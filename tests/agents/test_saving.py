@@ -137,7 +137,10 @@ def test_the_replay_is_where_its_path_says(
     dqn.save_replay_buffer(path)
     assert [p for p in tmp_path.rglob("*") if p.is_file()] == [tmp_path / written]
     other = build(DummyVecEnv([Corridor] * 2), kind="lstm", seed=5)
-    other.load_replay_buffer(path)
+    for without in (False, True):
+        if without:
+            other.replay_buffer = None
+        other.load_replay_buffer(path)
     assert other.replay_buffer.num_transitions == dqn.replay_buffer.num_transitions > 0
 
 
