@@ -63,7 +63,7 @@ class BatchedVectorEnv(gym.vector.VectorEnv):
         if seed is None:
             seeds = [None] * E
         else:
-            seeds = [seed + i for i in range(E)] if isinstance(seed, int | np.integer) else list(seed)
+            seeds = [int(seed) + i for i in range(E)] if isinstance(seed, int | np.integer) else list(seed)
         if len(seeds) != E:
             raise ValueError(
                 f"reset(seed=…) got {len(seeds)} seeds: expected one for each of {E} environments."

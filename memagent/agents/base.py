@@ -8,6 +8,7 @@ from __future__ import annotations
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from operator import index
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -117,7 +118,7 @@ class MemoryAlgorithm(SavedLearner, ABC):
             verbose=verbose,
             device=device,
             support_multi_env=True,
-            seed=seed,
+            seed=None if seed is None else index(seed),
             sde_support=False,
         )
         if self.env is not None:

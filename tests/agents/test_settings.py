@@ -67,6 +67,12 @@ def test_a_value_that_cannot_be_is_refused(agent: MemoryAlgorithm, name: str, va
         setattr(agent, name, value)
 
 
+def test_a_seed_may_be_numpys() -> None:
+    given, plain = (build(DummyVecEnv([Corridor]), kind="none", seed=seed) for seed in (np.uint32(3), 3))
+    assert given.seed == 3 and isinstance(given.seed, int)
+    assert given.generator.bit_generator.state == plain.generator.bit_generator.state
+
+
 @pytest.mark.parametrize("device", ["gpu", "cuda:99", "mps:7"])
 def test_a_device_that_is_not_here_is_refused(device: str, tmp_path: Path, agent: MemoryAlgorithm) -> None:
     with pytest.raises(

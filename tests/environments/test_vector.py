@@ -174,3 +174,13 @@ def test_a_shared_clock_is_one_lifetime_in_episodes_of_their_own(batched):
     other = make_vec(CARTPOLE, 1, 4, shared_clock=True, phase_steps=9)
     other.reset()
     assert other.step(np.array([0]))[3][0]["context"] != contexts[0]
+
+
+@pytest.mark.parametrize("kind", [np.int64, np.uint32, np.int32])
+def test_seeds_may_be_numpys(kind):
+    single = gym.make("Drift/CartPole-v0")
+    np.testing.assert_array_equal(single.reset(seed=kind(3))[0], single.reset(seed=3)[0])
+    vec = envs.make_vec("Drift/CartPole-v0", 2, face="gymnasium")
+    expected, _ = vec.reset(seed=3)
+    for seed in (kind(3), [kind(3), kind(4)]):
+        np.testing.assert_array_equal(vec.reset(seed=seed)[0], expected)
