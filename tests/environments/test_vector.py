@@ -7,6 +7,7 @@ from stable_baselines3.common.vec_env import VecEnv
 
 import envs
 from envs import make_vec
+from envs.plants.mujoco import without_deprecations
 
 CARTPOLE, PENDULUM = "Drift/CartPole-v0", "Drift/Pendulum-v0"
 
@@ -184,3 +185,19 @@ def test_seeds_may_be_numpys(kind):
     expected, _ = vec.reset(seed=3)
     for seed in (kind(3), [kind(3), kind(4)]):
         np.testing.assert_array_equal(vec.reset(seed=seed)[0], expected)
+
+
+@pytest.mark.parametrize("name", ["Drift/HalfCheetah-v0", "Drift/HalfCheetahVel-v0", "HalfCheetah-v5"])
+def test_mujocos_compiler_does_not_repeat_what_it_says_of_gymnasiums_models(
+    name, capfd, tmp_path, monkeypatch
+):
+    mujoco = pytest.importorskip("mujoco")
+    monkeypatch.chdir(tmp_path)  # MuJoCo writes its warnings there, too
+    before = mujoco.get_mju_user_warning()
+    make_vec(name, 2, 0).close()
+    assert capfd.readouterr() == ("", "")
+    assert not list(tmp_path.iterdir())
+    assert mujoco.get_mju_user_warning() is before
+    with without_deprecations("mujoco"):
+        mujoco.get_mju_user_warning()("the simulation is unstable")
+    assert capfd.readouterr().err == "WARNING: the simulation is unstable\n"
