@@ -95,8 +95,7 @@ class Draw(Schedule):
     def __post_init__(self) -> None:
         if self.recurring is not None and (not whole(self.recurring) or self.recurring < 1):
             raise ValueError(
-                f"Draw(recurring={self.recurring!r}): expected a whole number of values, at least 1, or None for new "
-                "ones."
+                f"Draw(recurring={self.recurring!r}): expected at least 1 value, a whole number, or None for new ones."
             )
 
     @property

@@ -191,7 +191,7 @@ def test_values_stay_within_the_bounds(schedule, seed, step):
         (lambda: Choice(()), "at least one value"),
         (lambda: Uniform(((2, 1),)), "low <= high"),
         (lambda: Steps((), Periodic(1)), "at least one value"),
-        (lambda: Draw(Choice((1,)), Periodic(1), recurring=0), "at least 1,"),
+        (lambda: Draw(Choice((1,)), Periodic(1), recurring=0), "at least 1 value"),
         (lambda: from_json({"kind": "Zigzag"}), "Unknown schedule kind 'Zigzag'"),
         (lambda: from_json({"kind": "Constant", "value": 1}), "no field"),
     ],
