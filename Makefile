@@ -2,9 +2,10 @@
 # constraints.txt changed; otherwise at once.
 
 PYTHON ?= python3
-TRAIN_ARGS ?= --env Drift/CartPole-v0 --total-timesteps 30000
+TRAIN_ARGS ?=
 PYTEST_ARGS ?=
 
+TRAIN_DEFAULTS := --env Drift/CartPole-v0 --total-timesteps 30000
 BIN := .venv/bin
 # The stamp is written last and holds the folder it was made in: without it, or with another folder in it, .venv is
 # half-made, broken or a copy, and is made anew.
@@ -20,11 +21,11 @@ help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
 	@echo
 	@echo "  PYTHON=python3.12       the interpreter that .venv is made with (3.11 or newer)"
-	@echo "  TRAIN_ARGS='--seed 1'   arguments of train.py (now: $(TRAIN_ARGS))"
+	@echo "  TRAIN_ARGS='--seed 1'   arguments of train.py, after: $(TRAIN_DEFAULTS)"
 	@echo "  PYTEST_ARGS='-k replay' arguments of pytest"
 
 train: $(STAMP)  ## train an agent on drifting CartPole, then evaluate it (see TRAIN_ARGS)
-	$(BIN)/python train.py $(TRAIN_ARGS)
+	$(BIN)/python train.py $(TRAIN_DEFAULTS) $(TRAIN_ARGS)
 
 test: check  ## check, then run the tests
 	$(BIN)/python -m pytest -n 2 $(PYTEST_ARGS)

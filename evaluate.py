@@ -3,12 +3,19 @@
 python evaluate.py runs/my-run
 """
 
+import os
+import signal
+
+if __name__ == "__main__":  # Ctrl-C while the libraries load, which takes seconds
+    signal.signal(signal.SIGINT, lambda *_: os.write(2, b"Interrupted.\n") and os._exit(130))
+
 import inspect
 import json
-import os
+import sys
+import tempfile
 import traceback
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -33,10 +40,12 @@ from memagent.files import write_bytes, write_text
 from memagent.memory import DNC
 from memagent.progress import phase_changes, read_episodes
 from memagent.runs import (
+    EvaluationConfig,
     RunConfig,
     RunError,
     load_agent,
     load_config,
+    load_status,
     model_file,
     settings_of,
 )
@@ -44,7 +53,7 @@ from memagent.stopping import plain_errors
 
 CAPTIONS = {
     "stream": "Return over the training stream, with the phase changes.",
-    "contexts": "Return on every context, held still from empty memory, unadapted and adapted.",
+    "contexts": "Return on every context, held still from empty memory.",
     "episodes": "Return by episode since the change, unadapted and adapted: how soon adaptation pays.",
     "context": "The context vector over one environment's drifting stream: one condition, one place.",
     "model": "The dynamics model's error over the steps since a change, with z = 0 and with z fitted.",
@@ -73,6 +82,11 @@ class Options:
     """Seed of the contexts, of their episodes and of sampled actions. None: as config.json says."""
     deterministic: bool | None = None
     """Judge MemorySAC by its best actions, else by actions sampled as in training. None: as config.json says."""
+    device: str | None = None
+    """Where the agent acts: "cpu", "cuda", or "auto" for a GPU where there is one. None: as config.json says."""
+    out: Path | None = None
+    """Folder for the results, of one run. None: the run folder itself; an evaluation there with other settings, which
+    would be lost, is refused."""
     trust: bool = False
     """Let a run folder run code: import the module that its environment's id names, and read a pickled model.zip. Give
     it only for folders of people you trust."""
@@ -80,26 +94,46 @@ class Options:
 
 def main(options: Options) -> None:
     """Evaluate one run folder after the other."""
-    given = {
-        name: value
-        for name, value in vars(options).items()
-        if name not in ("run_dirs", "trust") and value is not None
-    }
-    configs = [load_config(run_dir, trust=options.trust) for run_dir in options.run_dirs]
+    if options.out is not None and len(options.run_dirs) > 1:
+        raise RunError(f"--out was given for {len(options.run_dirs)} run folders; give it with one.")
+    configs = [with_options(load_config(d, trust=options.trust), options) for d in options.run_dirs]
     for run_dir, config in zip(options.run_dirs, configs, strict=True):
-        config = replace(config, evaluation=replace(config.evaluation, **given))
         torch.set_num_threads(min(config.threads, os.cpu_count() or 1))
         env = make_env(config, num_envs=1, seed=config.evaluation.seed)
         agent = load_agent(run_dir, config, env, trust=options.trust)
-        if (model := model_file(run_dir)).name != "model.zip":
-            print(f"The training of {run_dir} was not finished; {model} is of step {agent.num_timesteps}.")
-        evaluate(agent, config, run_dir)
+        evaluate(agent, config, run_dir, options.out or run_dir)
 
 
-def evaluate(agent: MemoryAlgorithm, config: RunConfig, run_dir: Path) -> dict[str, Any]:
-    """Play; write evaluation.json, figures/ and report.html; print the table; return what evaluation.json holds."""
+def with_options(config: RunConfig, options: Options) -> RunConfig:
+    """The configuration, with what the command line gives in its place.
+
+    Raises:
+        RunError: the evaluation cannot have such a value.
+    """
+    given = {name: value for name, value in vars(options).items() if value is not None}
+    own = given.keys() & {setting.name for setting in fields(EvaluationConfig)}
+    try:
+        evaluation = replace(config.evaluation, **{name: given[name] for name in own})
+    except ValueError as error:
+        raise RunError(str(error)) from error
+    return replace(config, evaluation=evaluation, device=given.get("device", config.device))
+
+
+def evaluate(agent: MemoryAlgorithm, config: RunConfig, run_dir: Path, out: Path) -> dict[str, Any]:
+    """Play; write evaluation.json, figures/ and report.html; print the table; return what evaluation.json holds.
+
+    Args:
+        agent, config: what is judged, and how.
+        run_dir: the folder of its training.
+        out: the folder for the results.
+
+    Raises:
+        RunError: the training's episodes cannot be read, or the results not be written.
+    """
     settings, log = config.evaluation, run_dir / "episodes.csv"
     episodes = read_log(log) if log.is_file() else None
+    remarks = remarks_on(agent, config, run_dir)
+    check_out(out, config)
 
     def make_held_env(contexts: Sequence[Context]) -> VecEnv:
         return hold(make_env(config, len(contexts), settings.seed, settings.time_limit), contexts)
@@ -127,12 +161,80 @@ def evaluate(agent: MemoryAlgorithm, config: RunConfig, run_dir: Path) -> dict[s
     if config.memory.kind == "dnc":
         figures["memory"] = png(memory_figure(**trace_episode(agent, make_held_env(contexts[:1]))))
 
-    write_text(run_dir / "evaluation.json", json.dumps(evaluation, indent=2) + "\n")
-    save_figures(figures, run_dir / "figures")
     shown = {CAPTIONS[name]: figures[name] for name in CAPTIONS if name in figures}
-    write_report(run_dir / "report.html", evaluation, settings_of(config), shown, title=config.env)
+    try:
+        write_text(out / "evaluation.json", json.dumps(evaluation, indent=2) + "\n")
+        save_figures(figures, out / "figures")
+        write_report(
+            out / "report.html", evaluation, settings_of(config), shown, title=config.env, remarks=remarks
+        )
+    except OSError as error:
+        raise RunError(f"The evaluation cannot be written into {out}: {error}.") from error
+    for remark in remarks:
+        print(remark)
     Console().print(table(records, title=f"{config.env}, memory {config.memory.kind}, {run_dir}"))
     return evaluation
+
+
+def check_out(out: Path, config: RunConfig) -> None:
+    """Make the folder for the results.
+
+    Raises:
+        RunError: nothing can be written there, or it holds an evaluation with other settings.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=out).close()
+        earlier = out / "evaluation.json"
+        held = earlier.read_bytes() if earlier.is_file() else None
+    except OSError as error:
+        raise RunError(
+            f"The evaluation cannot be written into {out}: {error}; name another folder by --out."
+        ) from error
+    if held is None:
+        return
+    try:
+        same = json.loads(held)["settings"] == asdict(config.evaluation)
+    except (ValueError, KeyError, TypeError, RecursionError):
+        same = False
+    if not same:
+        raise RunError(
+            f"{earlier} holds an evaluation with other settings, which would be lost; name another folder by --out, or "
+            "remove it first."
+        )
+
+
+def remarks_on(agent: MemoryAlgorithm, config: RunConfig, run_dir: Path) -> list[str]:
+    """What one has to know of a training before its results: that it ended early, or that nothing was learned.
+
+    Raises:
+        RunError: status.json cannot be read.
+    """
+    state, steps, wanted = load_status(run_dir), agent.num_timesteps, config.total_timesteps
+    remarks = []
+    if state in ("interrupted", "failed"):
+        remarks.append(
+            f"The training was {state.replace('failed', 'ended by an error')} after {steps} of {wanted} steps."
+        )
+    elif state == "training":
+        remarks.append(
+            f"The training was not finished: {model_file(run_dir)} is of step {steps} of {wanted}."
+        )
+    if (why := untaught(agent)) is not None:
+        remarks.append(why)
+    return remarks
+
+
+def untaught(agent: MemoryAlgorithm) -> str | None:
+    """That an agent has learned nothing, and what an update needs; None where it has made one, or no step yet."""
+    if agent._n_updates or not agent.num_timesteps:
+        return None
+    learner = agent.learner
+    return (
+        f"Nothing was learned: not one update was made in {agent.num_timesteps} steps. After {learner.learning_starts} "
+        f"steps one comes every {learner.steps_per_update}, and needs {agent.replay_config.window} rows of an "
+        "environment: train longer, or change --learner.learning-starts, --replay.rows or --num-envs."
+    )
 
 
 def read_log(path: Path) -> dict[str, np.ndarray]:
@@ -282,6 +384,14 @@ def save_figures(figures: Mapping[str, bytes], folder: Path) -> None:
         write_bytes(folder / f"{name}.png", data)
 
 
+def parse(arguments: Sequence[str]) -> Options:
+    """The command line; help where it names no run folder."""
+    try:
+        return tyro.cli(Options, args=arguments or ["--help"])
+    except SystemExit as ended:
+        raise SystemExit(ended.code if arguments else 2) from None
+
+
 if __name__ == "__main__":
     with plain_errors(RunError):
-        main(tyro.cli(Options))
+        main(parse(sys.argv[1:]))

@@ -3,7 +3,13 @@
 python train.py --env Drift/CartPole-v0 --total-timesteps 100000 --seed 0 --num-envs 16 --memory.kind dnc
 """
 
+import os
 import signal
+
+if __name__ == "__main__":  # Ctrl-C while the libraries load, which takes seconds
+    signal.signal(signal.SIGINT, lambda *_: os.write(2, b"Interrupted.\n") and os._exit(130))
+
+import re
 import sys
 import traceback
 from collections.abc import Sequence
@@ -27,11 +33,10 @@ from memagent.runs import (
     RunError,
     Words,
     Wrappers,
+    begun_run,
     make_agent,
-    new_run_dir,
     preset_config,
     save_agent,
-    save_config,
     save_status,
     settings_of,
 )
@@ -44,15 +49,21 @@ def main(config: RunConfig) -> None:
     torch.set_num_threads(config.threads)
     env = make_env(config, config.num_envs, config.seed)
     agent = make_agent(config, env)
-    run_dir = new_run_dir(config)
-    save_config(run_dir, config)
-    with start_run(run_dir, settings_of(config), config.wandb) as tracker:
+    with begun_run(config) as run_dir:
+        tracker = start_run(run_dir, settings_of(config), config.wandb)
+    with tracker:
         learn(agent, config, run_dir, tracker)
-        evaluation = evaluate(agent, config, run_dir)
-        tracker.summarise(evaluation["summary"])
+        evaluation = evaluate(agent, config, run_dir, run_dir)
+        scores = {
+            f"eval/{split}/{kind}": score
+            for split, of_split in evaluation["summary"].items()
+            for kind, score in of_split.items()
+            if score is not None
+        }
+        tracker.summarise(scores)
         for path in sorted((run_dir / "figures").glob("*.png")):
             tracker.log_figure(f"figures/{path.stem}", path, agent.num_timesteps)
-        tracker.log_model(run_dir / "model.zip", evaluation["summary"])
+        tracker.log_model(run_dir / "model.zip", run_dir / "config.json", metadata=scores)
     save_status(run_dir, "finished", agent.num_timesteps)
     print(f"Everything is in {run_dir}; open {run_dir / 'report.html'}.")
 
@@ -119,14 +130,24 @@ def parse(arguments: Sequence[str]) -> RunConfig:
     Raises:
         RunError: the environment cannot be made.
     """
-    asked, _ = tyro.cli(Asked, args=arguments, return_unknown_args=True, add_help=False)
+    flags = [as_flag(argument) for argument in arguments]
+    asked, _ = tyro.cli(Asked, args=flags, return_unknown_args=True, add_help=False)
     actions = None
     if asked.env not in envs.CATALOGUE:
         one = make_env(RunConfig(**vars(asked)), num_envs=1, seed=0)
         actions = one.action_space
         one.close()
     default = preset_config(asked.env, envs.preset(asked.env, actions))
-    return tyro.cli(RunConfig, args=arguments, default=default, description=__doc__)
+    return tyro.cli(RunConfig, args=flags, default=default, description=__doc__)
+
+
+def as_flag(argument: str) -> str:
+    """`--adapt.enabled=False`, as sweeps pass it, in the form of a flag: `--adapt.no-enabled`; others as they are."""
+    match = re.fullmatch(r"--((?:[\w-]+\.)*)([\w-]+)=(true|false)", argument, re.IGNORECASE)
+    if match is None:
+        return argument
+    section, name, value = match.groups()
+    return f"--{section}{'no-' if value.lower() == 'false' else ''}{name}"
 
 
 if __name__ == "__main__":

@@ -16,13 +16,13 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 import tyro
 from numpy.typing import NDArray
-from pathlib import Path
 
 import envs
 from benchmarks import adaptation, continuous

@@ -5,7 +5,7 @@ python -m benchmarks.environments
 Random actions; drift, noise, resets and TransitionObservation are included on our side. Everything is timed in turn, in
 one process and one thread, by processor time (other programs on the machine count for little): a round has every rival
 once, a ratio is the median over rounds of the ratios within one. A step is one of an environment; of vector
-environments that reset in a step of its own, those are not counted. Results are kept in results/environments.json.
+environments that reset in a step of its own, those are not counted.
 """
 
 import json
@@ -13,12 +13,14 @@ import os
 import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
+import tyro
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 import envs
@@ -34,6 +36,14 @@ PLANT = {
     "gravity": Uniform(((6.0, 14.0),)),
 }
 Measured = dict[str, list[float]]
+
+
+@dataclass(frozen=True)
+class Options:
+    """What drifting environments cost, batched ones and single ones, beside those that do not drift."""
+
+    out: Path = RESULTS
+    """File for the results, which replace those that it holds."""
 
 
 def random_actions(space: gym.Space, num_envs: int) -> np.ndarray:
@@ -161,7 +171,7 @@ def ns_gym_cartpole() -> gym.Env | None:
     return NSClassicControlWrapper(gym.make("CartPole-v1"), walks)
 
 
-def main() -> None:
+def main(options: Options) -> None:
     """Measure, print, keep."""
     cartpole = batched("Drift/CartPole-v0", "CartPole-v1")
     pendulum = batched("Drift/Pendulum-v0", "Pendulum-v1")
@@ -190,10 +200,10 @@ def main() -> None:
             "cartpole_us_per_step": wrapper,
         },
     }
-    RESULTS.write_text(json.dumps(result, indent=1) + "\n")
+    options.out.write_text(json.dumps(result, indent=1) + "\n")
     for name, value in summary.items():
         print(f"{name:36} {'not installed' if value is None else f'{value:,.2f}'}")
 
 
 if __name__ == "__main__":
-    main()
+    main(tyro.cli(Options))

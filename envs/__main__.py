@@ -10,7 +10,10 @@ from __future__ import annotations
 
 import argparse
 import sys
+from difflib import get_close_matches
 from pathlib import Path
+
+import gymnasium as gym
 
 from envs.catalogue import CATALOGUE, default_drift
 from envs.page import described, listing, page, picture
@@ -22,9 +25,7 @@ HERE = Path(__file__).parent
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser("python -m envs", description="The catalogue of drifting environments.")
-    parser.add_argument(
-        "id", nargs="?", choices=list(CATALOGUE), metavar="ID", help="one id; all where left out"
-    )
+    parser.add_argument("id", nargs="?", metavar="ID", help="one id; all where left out")
     parser.add_argument("--plot", action="store_true", help="draw its drift over a lifetime and some frames")
     parser.add_argument("--out", type=Path, help="the PNG to write (default: the id, in this folder)")
     parser.add_argument("--schedule", default="draw", choices=["draw", "random", "cycle"])
@@ -38,6 +39,10 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     if options.plot and options.id is None:
         parser.error("--plot draws one id: name it.")
+    if options.id is not None and options.id not in CATALOGUE:
+        near = get_close_matches(options.id, CATALOGUE, n=1)
+        hint = f"did you mean {near[0]}?" if near else "python -m envs lists them."
+        parser.error(f"{options.id} is no id of a drifting environment; {hint}")
     return options
 
 
@@ -47,14 +52,23 @@ def main(arguments: list[str] | None = None) -> None:
     if options.write:
         write(HERE)
     elif options.plot:
-        drift = default_drift(options.id, options.schedule, options.phase_steps)
-        out = options.out or Path(options.id.removeprefix("Drift/") + ".png")
-        draw_drift(options.id, drift, out, seed=options.seed, steps=options.steps, frames=options.frames)
-        sys.stdout.write(f"{out}\n")
+        plot(options)
     elif options.id is not None:
         sys.stdout.write(described(options.id, CATALOGUE[options.id]) + "\n")
     else:
         sys.stdout.write(listing())
+
+
+def plot(options: argparse.Namespace) -> None:
+    """The drift of an id, as a picture; exit code 2 with a sentence where it cannot be drawn or written."""
+    out = options.out or Path(options.id.removeprefix("Drift/") + ".png")
+    try:
+        drift = default_drift(options.id, options.schedule, options.phase_steps)
+        draw_drift(options.id, drift, out, seed=options.seed, steps=options.steps, frames=options.frames)
+    except (ValueError, OSError, gym.error.Error) as error:
+        sys.stderr.write(f"error: {options.id} cannot be drawn into {out}: {error}\n")
+        raise SystemExit(2) from None
+    sys.stdout.write(f"{out}\n")
 
 
 def write(folder: Path) -> None:

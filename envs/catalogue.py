@@ -17,9 +17,12 @@ from typing import Any, Literal, get_args
 
 import gymnasium as gym
 from gymnasium import spaces
+from gymnasium.envs.registration import load_env_creator
+from gymnasium.wrappers import HumanRendering, RenderCollection
 
 from envs.drift import ChangeAt, Context, Drift
 from envs.entries import CATALOGUE, Entry, plain_preset
+from envs.plants.mujoco import without_deprecations
 from envs.recall import RecallEnv
 from envs.schedules import Choice, Geometric, Periodic, Source, Uniform
 from envs.sensors import Sensors
@@ -101,32 +104,64 @@ def make(
     entry = _entry(name)
     if drift is None:
         drift = default_drift(name, schedule, phase_steps, num_contexts, change_at)
-    base = _make_base(name, render_mode)
+    made = _make_base(name, render_mode)
+    base = made.unwrapped
     env: gym.Env = DriftingEnv(base, drift, seed, lifetime=lifetime, observe_context=observe_context)
     told = spaces.flatdim(env.observation_space) - spaces.flatdim(base.observation_space)
     if entry.sensors is not None:
         end = spaces.flatdim(env.observation_space)
         env = Sensors(env, (*entry.sensors, *range(end - told, end)))
-    if not transition_observation:
-        return env
-    scale = entry.change_scale if change_scale is None else change_scale
-    if change_scale is None and isinstance(scale, tuple):
-        scale = (*scale, *[1.0] * told)
-    return TransitionObservation(env, scale)
+    if transition_observation:
+        scale = entry.change_scale if change_scale is None else change_scale
+        if change_scale is None and isinstance(scale, tuple):
+            scale = (*scale, *[1.0] * told)
+        env = TransitionObservation(env, scale)
+    # Where Gymnasium has a mode that the base has not made of another, it does so around the base.
+    around = (kind for kind in (HumanRendering, RenderCollection) if isinstance(made, kind))
+    for kind in around:
+        env = kind(env)
+    return env
 
 
 def _make_base(name: str, render_mode: str | None) -> gym.Env:
+    """The base environment as Gymnasium makes it, with its wrappers.
+
+    Raises:
+        UnsupportedMode: it cannot be rendered so.
+        DependencyNotInstalled: of an extra that is missing.
+    """
     entry = _entry(name)
     try:
-        return gym.make(entry.base, render_mode=render_mode, disable_env_checker=True).unwrapped
+        spec = gym.spec(entry.base)
+        if render_mode is not None:
+            assert isinstance(spec.entry_point, str)
+            creator: Any = load_env_creator(spec.entry_point)  # the class
+            _check_mode(name, render_mode, creator.metadata["render_modes"])
+        with without_deprecations(entry.extra):
+            return gym.make(spec, render_mode=render_mode, disable_env_checker=True)
     except gym.error.DependencyNotInstalled as missing:
         raise gym.error.DependencyNotInstalled(
             f"{name} needs the extra {entry.extra}: pip install 'memagent[{entry.extra}]'."
         ) from missing
 
 
-def make_recall(*, transition_observation: bool = True, **kwargs: Any) -> gym.Env:
-    """The memory probe, as gym.make builds it; further arguments are RecallEnv's."""
+def _check_mode(name: str, render_mode: str, native: Sequence[str]) -> None:
+    """Refuses a mode that Gymnasium cannot make of the native ones either."""
+    human = ["human"] if {"rgb_array", "rgb_array_list"} & set(native) else []
+    lists = [f"{mode}_list" for mode in native if mode != "human" and not mode.endswith("_list")]
+    modes = list(dict.fromkeys([*native, *human, *lists]))
+    if render_mode not in modes:
+        raise gym.error.UnsupportedMode(
+            f"{name} has no render_mode {render_mode!r}: expected {', '.join(['None', *modes])}."
+        )
+
+
+def make_recall(
+    *, transition_observation: bool = True, render_mode: str | None = None, **kwargs: Any
+) -> gym.Env:
+    """The memory probe, as gym.make builds it; there is nothing to see of it. Further arguments are RecallEnv's."""
+    if render_mode is not None:
+        _check_mode(RECALL, render_mode, RecallEnv.metadata["render_modes"])
     env = RecallEnv(**kwargs)
     return TransitionObservation(env, 1.0) if transition_observation else env
 
@@ -165,14 +200,12 @@ def contexts(name: str, split: Split = "train", count: int = 8, seed: int = 0) -
 def preset(name: str, actions: spaces.Space | None = None) -> dict[str, Any]:
     """The settings of a run in an id, nested by section: the entry's, or outside the catalogue those for `actions`.
 
-    Empty where there is no entry and no `actions`.
+    Outside the catalogue nothing drifts: no adaptation.
     """
-    settings: Mapping[str, Any] = {}
     if name in CATALOGUE:
-        settings = CATALOGUE[name].preset
-    elif actions is not None:
-        settings = plain_preset(actions)
-    return deepcopy(dict(settings))
+        return deepcopy(dict(CATALOGUE[name].preset))
+    plain = {} if actions is None else deepcopy(dict(plain_preset(actions)))
+    return {**plain, "adapt": {"enabled": False}}
 
 
 def _balanced(sources: Mapping[str, Choice | Uniform]) -> dict[str, Source]:

@@ -6,7 +6,8 @@ Lemire 2019 (numbers below a bound). Words are held in uint64, also those of 32 
 """
 
 import numpy as np
-from numba import njit
+
+from envs.compiling import compiled
 
 _MASK, _LOW = np.uint64(0xFFFFFFFF), np.uint64(32)
 _16, _53, _64 = np.uint64(16), np.uint64(11), np.uint64(64)
@@ -17,7 +18,7 @@ _PCG_HIGH, _PCG_LOW = np.uint64(0x2360ED051FC65DA4), np.uint64(0x4385DF649FCCF64
 _0, _1 = np.uint64(0), np.uint64(1)
 
 
-@njit(cache=True)
+@compiled()
 def _mixed_in(value, pool, at, factor):
     """Mixes a word into one of the pool's; `factor` is how the hash's constant stands, and is returned moved on."""
     value = (value ^ factor) & _MASK
@@ -29,7 +30,7 @@ def _mixed_in(value, pool, at, factor):
     return factor
 
 
-@njit(cache=True)
+@compiled()
 def _seeded(seed, a, b, number, words):
     """Four words of SeedSequence(seed, spawn_key=(a, b, number)), seed below 2**63, into words [4]."""
     pool, factor = np.zeros(4, np.uint64), _INIT_A
@@ -58,7 +59,7 @@ def _seeded(seed, a, b, number, words):
             words[i // 2] = value
 
 
-@njit(cache=True)
+@compiled()
 def _high_product(x, y):
     """The upper 64 of the 128 bits of x y."""
     x0, x1, y0, y1 = x & _MASK, x >> _LOW, y & _MASK, y >> _LOW
@@ -66,7 +67,7 @@ def _high_product(x, y):
     return x1 * y1 + (middle >> _LOW) + (((middle & _MASK) + x0 * y1) >> _LOW)
 
 
-@njit(cache=True)
+@compiled()
 def _stepped(high, low, inc_high, inc_low):
     """One step of the generator: state · multiplier + increment, modulo 2**128."""
     new_low = low * _PCG_LOW
@@ -75,7 +76,7 @@ def _stepped(high, low, inc_high, inc_low):
     return new_high + inc_high + (_1 if total < new_low else _0), total
 
 
-@njit(cache=True)
+@compiled()
 def first_word(seed, a, b, number):
     """The first 64 bits of PCG64(SeedSequence(seed, spawn_key=(a, b, number)))."""
     w = np.zeros(4, np.uint64)
@@ -89,13 +90,13 @@ def first_word(seed, a, b, number):
     return (word >> turn) | (word << ((_64 - turn) & np.uint64(63)))
 
 
-@njit(cache=True)
+@compiled()
 def first_uniform(seed, a, b, number):
     """What `Generator.random()` returns first."""
     return np.float64(first_word(seed, a, b, number) >> _53) * (1.0 / 9007199254740992.0)
 
 
-@njit(cache=True)
+@compiled()
 def first_below(seed, a, b, number, bound):
     """What `Generator.integers(bound)` returns first, bound from 2 to 2**32 − 1; −1 where it rejects a word."""
     product = (first_word(seed, a, b, number) & _MASK) * np.uint64(bound)

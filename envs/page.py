@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import gymnasium as gym
 
-from envs.catalogue import CATALOGUE, Entry, default_drift
+from envs.catalogue import BASES, CATALOGUE, RECALL, Entry, default_drift
 from envs.interface import Parameter
 from envs.plants import find_plant
 from envs.schedules import Choice, Draw, Uniform
@@ -57,13 +57,17 @@ _UNSHOWN = (
 
 
 def listing() -> str:
-    """All ids, as `python -m envs` prints them."""
+    """Every id that is registered, as `python -m envs` prints them."""
     shown, unshown = (
         [described(name, entry) for name, entry in CATALOGUE.items() if entry.shown is which]
         for which in (True, False)
     )
     head = "Drifting parameters: unit, training range | held-out range"
-    return "\n\n".join([head, *shown, _UNSHOWN, *unshown]) + "\n"
+    still = [
+        f"{RECALL}\n  A probe that only memory solves: recall a cue at the episode's end. Nothing drifts."
+    ]
+    bases = ["Our base environments, which do not drift:", *(f"  {name}" for name in BASES)]
+    return "\n\n".join([head, *shown, _UNSHOWN, *unshown, *still, "\n".join(bases)]) + "\n"
 
 
 def described(name: str, entry: Entry) -> str:

@@ -19,7 +19,7 @@ from typing import Any
 from envs.curves import Decay, Ramp, Sigmoid, Sine, Square
 from envs.paths import Path, Schedule
 from envs.sources import Choice, Source, Uniform
-from envs.times import Between, Geometric, Listed, Periodic, Pieces, Times
+from envs.times import Between, Geometric, Listed, Periodic, Pieces, Times, whole
 from envs.walks import OrnsteinUhlenbeck, RandomWalk
 
 __all__ = [
@@ -93,9 +93,9 @@ class Draw(Schedule):
     recurring: int | None = None
 
     def __post_init__(self) -> None:
-        if self.recurring is not None and self.recurring < 1:
+        if self.recurring is not None and (not whole(self.recurring) or self.recurring < 1):
             raise ValueError(
-                f"Draw(recurring={self.recurring}): expected at least 1 value, or None for new ones."
+                f"Draw(recurring={self.recurring!r}): expected at least 1 value, a whole number, or None for new ones."
             )
 
     @property

@@ -24,6 +24,11 @@ class Pieces(Protocol):
         """The first step of a piece; None when there are not so many."""
 
 
+def whole(*counts: object) -> bool:
+    """Whether all of them are whole numbers: half a step never comes."""
+    return all(isinstance(count, int | np.integer) for count in counts)
+
+
 @dataclass(frozen=True)
 class Times(ABC):
     """The lifetime steps at which a schedule moves on to its next piece."""
@@ -40,8 +45,10 @@ class Periodic(Times):
     every: int
 
     def __post_init__(self) -> None:
-        if self.every < 1:
-            raise ValueError(f"Periodic(every={self.every}): expected a period of at least 1 step.")
+        if not whole(self.every) or self.every < 1:
+            raise ValueError(
+                f"Periodic(every={self.every!r}): expected a period of at least 1 step, a whole number."
+            )
 
     def bind(self, seed: int) -> Periodic:
         return self
@@ -61,8 +68,10 @@ class Listed(Times):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "steps", tuple(self.steps))
-        if any(b <= a for a, b in pairwise((0, *self.steps))):
-            raise ValueError(f"Listed(steps={self.steps}): expected steps that increase from at least 1.")
+        if not whole(*self.steps) or any(b <= a for a, b in pairwise((0, *self.steps))):
+            raise ValueError(
+                f"Listed(steps={self.steps}): expected whole numbers of steps that increase from at least 1."
+            )
 
     def bind(self, seed: int) -> Listed:
         return self
@@ -110,9 +119,9 @@ class Between(Times):
     stream: str = ""
 
     def __post_init__(self) -> None:
-        if not 1 <= self.shortest <= self.longest:
+        if not whole(self.shortest, self.longest) or not 1 <= self.shortest <= self.longest:
             raise ValueError(
-                f"Between({self.shortest}, {self.longest}): expected 1 <= shortest <= longest steps."
+                f"Between({self.shortest!r}, {self.longest!r}): expected 1 <= shortest <= longest steps, whole numbers."
             )
 
     def bind(self, seed: int) -> Pieces:

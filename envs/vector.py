@@ -11,6 +11,7 @@ import numpy as np
 from gymnasium import spaces
 
 from envs.flat_actions import MOST_COMBINATIONS, FlatActions, combinations
+from envs.plants.mujoco import without_deprecations
 from envs.wrappers import TransitionObservation
 
 if TYPE_CHECKING:
@@ -146,7 +147,8 @@ def make_env(
             raise ValueError(f"{name} takes no wrappers: they would lie outside TransitionObservation.")
         env = gym.make(name, transition_observation=transition_observation, **kwargs)
     else:
-        env = gym.make(name, **kwargs)
+        with without_deprecations(gym.spec(name).entry_point):
+            env = gym.make(name, **kwargs)
         if time_limit is not None and (env.spec is None or env.spec.max_episode_steps is None):
             env = gym.wrappers.TimeLimit(env, time_limit)
         for wrapper in wrappers:

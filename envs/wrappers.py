@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from operator import index
 from typing import Any, SupportsFloat
 
 import gymnasium as gym
@@ -152,6 +153,9 @@ class DriftingEnv(gym.Wrapper, RecordConstructorArgs):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Any, dict[str, Any]]:
+        seed = (
+            None if seed is None else index(seed)
+        )  # a NumPy integer is not Python's, which Gymnasium asks for
         seed, left = self.course.begin(seed, options)
         for channel in self._channels:
             channel.begin()

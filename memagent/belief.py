@@ -78,8 +78,8 @@ class BeliefTracker:
 
     Args:
         model: fits contexts and weighs evidence; read, never written.
-        config: how much is kept, when contexts are fitted, and whether evidence ends a phase (`phase_signal="detect"`) or
-            `begin_anew` alone does.
+        config: how much is kept, when contexts are fitted, and whether evidence ends a phase
+            (`phase_signal="detect"`) or `begin_anew` alone does.
         sizes: O, A and D = C + 1: numbers of an observation, of an action as vector and of an outcome.
     """
 

@@ -15,6 +15,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from envs import compiling
 from memagent.dynamics import DynamicsModel, Outcomes, gaussian_loss, surprise
 from memagent.meta import MetaConfig, MetaLearner
 
@@ -44,7 +45,7 @@ class AdaptConfig:
     """Numbers in the context vector."""
     steps_ahead: int = 8
     """Steps whose joint outcome the dynamics model predicts, told the actions: what they do adds up over steps, and the
-    noise of sensors does not. Over more steps a context is found more reliably, over fewer a change is noticed sooner."""
+    noise of sensors does not. With more, a context is found more reliably; with fewer, a change is noticed sooner."""
     history: int = 1
     """Steps before these that it is shown: out of them it makes what no single observation shows, such as a velocity,
     and the more there are, the better through the sensors' noise."""
@@ -103,7 +104,7 @@ class ContextModel(nn.Module):
         """
         encoded, meta = self.model.encode(support.inputs), self.meta
         rows = (encoded, support.outcome, support.mask)
-        if encoded.device.type == "cpu":
+        if encoded.device.type == "cpu" and compiling.ENABLED:
             from memagent.fused_context import fused_fit  # only now: importing it loads numba
 
             return fused_fit(self.model, *rows, meta.rates()["context"], meta.config)

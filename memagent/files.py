@@ -5,21 +5,34 @@ writing, the name holds the old file or the new one.
 """
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 
-def write_bytes(path: Path, data: bytes) -> Path:
-    """Replace the file `path`, atomically; a link is replaced, not followed. Returns the path."""
+@contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """A file to write in; where the block ends well it replaces the file `path`, atomically, else nothing is left.
+
+    A link is replaced, not followed.
+    """
     unfinished = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         with unfinished.open("wb") as file:
-            file.write(data)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         unfinished.replace(path)
     finally:
         unfinished.unlink(missing_ok=True)
     _sync_folder(path.parent)
+
+
+def write_bytes(path: Path, data: bytes) -> Path:
+    """Replace the file `path`, atomically. Returns the path."""
+    with replacing(path) as file:
+        file.write(data)
     return path
 
 

@@ -1,10 +1,11 @@
 """The bookkeeping of `memagent.belief`, compiled: a few hundred numbers in dozens of small arrays at every step."""
 
 import numpy as np
-from numba import njit
+
+from envs.compiling import compiled
 
 
-@njit(cache=True)
+@compiled()
 def add_steps(obs, past_obs, past_action, past_happened, length, action, happened, goes_on, h):
     """Add the step from obs [E, O] to each stream's last k + h, or empty them where the episode does not go on.
 
@@ -49,7 +50,7 @@ def add_steps(obs, past_obs, past_action, past_happened, length, action, happene
     return inputs, outcome, whole
 
 
-@njit(cache=True)
+@compiled()
 def push(rows, newest, which):
     """Put the newest [E, D] in front of rows [E, R, D], and drop the last, where `which` [E] says so."""
     for e in range(which.size):
@@ -61,11 +62,12 @@ def push(rows, newest, which):
             rows[e, 0] = newest[e]
 
 
-@njit(cache=True)
+@compiled()
 def keep_runs(run, outcome, which, inputs, outcomes, count, newest):
     """Keep the runs [E, I] and [E, D] of some streams: of each phase the newest S, or a uniform sample.
 
-    The sample is drawn by algorithm R (Vitter 1985); its draws are a hash of the run's number (Steele et al. 2014, SplitMix64): a function of the stream.
+    The sample is drawn by algorithm R (Vitter 1985); its draws are a hash of the run's number (Steele et al. 2014,
+    SplitMix64): a function of the stream.
     """
     size = inputs.shape[1]
     for e in range(count.size):
@@ -83,7 +85,7 @@ def keep_runs(run, outcome, which, inputs, outcomes, count, newest):
             outcomes[e, place] = outcome[e]
 
 
-@njit(cache=True)
+@compiled()
 def _hash(x):
     x = x * np.uint64(0x9E3779B97F4A7C15)
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
@@ -91,7 +93,7 @@ def _hash(x):
     return x ^ (x >> np.uint64(31))
 
 
-@njit(cache=True)
+@compiled()
 def accumulate(ratio, whole, score, peak, pending):
     """Add the evidence [E] of the whole runs to the scores; the peaks [E] of those that are back at 0."""
     peaks = np.zeros_like(peak)

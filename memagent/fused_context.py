@@ -12,11 +12,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from numba import njit
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from envs.compiling import compiled
 from memagent.dynamics import BETA, LOG_VAR, LOG_VAR_RANGE, DynamicsModel
 from memagent.meta import MetaConfig
 
@@ -55,7 +55,7 @@ class Step(NamedTuple):
     gradient: Array  # [Z]
 
 
-@njit(cache=True)
+@compiled()
 def _relu_film(x, bias, scale, shift, activation):
     """x += bias; activation = relu(scale * x + shift), [S, H] each."""
     zero = x.dtype.type(0.0)
@@ -65,7 +65,7 @@ def _relu_film(x, bias, scale, shift, activation):
             activation[s, h] = max(scale[h] * x[s, h] + shift[h], zero)
 
 
-@njit(cache=True)
+@compiled()
 def _through_film(d, x, activation, scale, back, of_scale, of_shift):
     """Back through relu(scale * x + shift): d [S, H] is cut, back = scale * d; by scale and shift [H]."""
     zero = x.dtype.type(0.0)
@@ -80,7 +80,7 @@ def _through_film(d, x, activation, scale, back, of_scale, of_shift):
             of_shift[h] += cut
 
 
-@njit(cache=True)
+@compiled()
 def _gradient(E, y, z, weights):
     """The gradient of the mean loss of the rows E [S, H], y [S, D] at the context z [Z]."""
     S, H, D = E.shape[0], E.shape[1], y.shape[1]
@@ -116,7 +116,7 @@ def _gradient(E, y, z, weights):
     return Step(film, h_1, pre, h_2, sigma, share, error, inverse, d_out, d_2, back, d_1, d_film, gradient)
 
 
-@njit(cache=True)
+@compiled()
 def _out_backward(step, reach, d_out_bar, out_bar):
     """Through d_out: d_mean = share r, d_spread = reach d_log_var sigma (1 - sigma), with
     d_log_var = share (1 - error r) / 2 and r = error exp(-log_var); no derivative of share.
@@ -137,7 +137,7 @@ def _out_backward(step, reach, d_out_bar, out_bar):
             out_bar[s, D + j] = slope * (sigma_bar - reach * scaled * scaled_bar)
 
 
-@njit(cache=True)
+@compiled()
 def _again(x, d, activation, scale_bar, shift_bar, t, d_bar):
     """The part by the cut derivative d [S, H], t, and by x, d_bar: of the sums that `_through_film` made."""
     zero = x.dtype.type(0.0)
@@ -147,7 +147,7 @@ def _again(x, d, activation, scale_bar, shift_bar, t, d_bar):
             d_bar[s, h] += scale_bar[h] * d[s, h]
 
 
-@njit(cache=True)
+@compiled()
 def _add(total, x):
     """total += x, [S, H] each."""
     for s in range(x.shape[0]):
@@ -155,7 +155,7 @@ def _add(total, x):
             total[s, h] += x[s, h]
 
 
-@njit(cache=True)
+@compiled()
 def _gradient_backward(E, z, weights, step, g_bar, E_bar, bars):
     """From g_bar [Z], the outer loss by the gradient: its part by z is returned, by E and weights added up."""
     S, H = E.shape
@@ -205,14 +205,14 @@ def _gradient_backward(E, z, weights, step, g_bar, E_bar, bars):
     return film_bar @ weights.F
 
 
-@njit(cache=True)
+@compiled()
 def _rows(encoded, outcome, mask):
     """The rows of a task that count."""
     which = np.flatnonzero(mask)
     return which, encoded[which], outcome[which]
 
 
-@njit(cache=True)
+@compiled()
 def _clip(gradient, max_norm):
     """The factor that clips a gradient to `max_norm`, and its norm squared; 0 where it is not finite."""
     squares = (gradient * gradient).sum()
@@ -223,7 +223,7 @@ def _clip(gradient, max_norm):
     return max_norm / np.sqrt(squares), squares
 
 
-@njit(cache=True)
+@compiled()
 def fit(encoded, outcome, mask, weights, rates, num_steps, max_norm, bound):
     """The contexts after every step, [num_steps + 1, K, Z], from 0."""
     K, Z = encoded.shape[0], rates.shape[0]
@@ -243,7 +243,7 @@ def fit(encoded, outcome, mask, weights, rates, num_steps, max_norm, bound):
     return path
 
 
-@njit(cache=True)
+@compiled()
 def fit_backward(
     encoded, outcome, mask, weights, rates, path, max_norm, bound, first_order, z_bar, E_bar, bars
 ):

@@ -18,6 +18,7 @@ import torch
 from gymnasium import spaces
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import Schedule
+from stable_baselines3.common.utils import is_vectorized_observation
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional
@@ -294,19 +295,19 @@ class MemoryPolicy(BasePolicy, ABC):
             adapt: fit the context to what happens; else it is 0, and the state is the memory alone.
 
         Returns:
-            Actions [E, ...] (no E for a single observation) and the state, a tuple of arrays with leading E.
+            Actions, an array [E, ...] (no E for a single observation) and the state, a tuple of arrays with leading E.
 
         Raises:
-            ValueError: the observation is a dict, or the state is none that such a call returns.
+            ValueError: the observation is not of the space's shape, or the state is none that such a call returns.
         """
         self.set_training_mode(False)
-        if isinstance(observation, dict):
+        if isinstance(observation, dict | tuple):
             raise ValueError(
-                "predict was given a dict; expected an array [O] or [E, O] (flatten the observation)."
+                f"predict was given a {type(observation).__name__}, expected an array [O] or [E, O]: flatten a dict, "
+                "and of what Gymnasium's reset returns give the observation alone."
             )
         obs = np.asarray(observation, dtype=np.float32)
-        assert self.observation_space.shape is not None
-        batched = obs.ndim > len(self.observation_space.shape)
+        batched = is_vectorized_observation(obs, self.observation_space)
         obs = obs if batched else obs[None]
         start = (
             np.zeros(len(obs), bool) if episode_start is None else np.asarray(episode_start, bool).reshape(-1)
@@ -322,7 +323,7 @@ class MemoryPolicy(BasePolicy, ABC):
         features, memory = self.advance(obs, start, memory, context)
         actions = self.actions(features, noise=self._noise(len(obs), deterministic))
         kept = (*(part.cpu().numpy() for part in memory), *(belief or ()))
-        return actions if batched else actions[0], kept
+        return actions if batched else actions.squeeze(0), kept
 
     def _adapting(self, asked: bool) -> BeliefTracker | None:
         """What moves the belief of `predict` on; None where it holds none."""

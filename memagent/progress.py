@@ -1,6 +1,7 @@
 """What a person sees of training while it runs, and what is kept of it: a progress bar, one line per episode."""
 
 import csv
+from collections import deque
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -24,14 +25,15 @@ class TrainingLog(BaseCallback):
 
     Args:
         path: the file, with columns step (over all environments), env, phase, context_id, return, length.
-        total_timesteps: environment steps that the bar counts to.
-        window: newest episodes whose mean return the bar shows.
+        total_timesteps: environment steps that the bar counts to; it shows the mean return of the episodes that ended
+            within the newest twentieth of them, and of the newest one at least.
     """
 
-    def __init__(self, path: Path, total_timesteps: int, window: int = 100) -> None:
+    def __init__(self, path: Path, total_timesteps: int) -> None:
         super().__init__()
-        self._returns: list[float] = []
-        self._window = window
+        self._recent: deque[tuple[int, float]] = (
+            deque()
+        )  # step and return of the episodes whose mean the bar shows
         self._file = path.open("w", newline="", buffering=1)
         self._rows = csv.writer(self._file)
         self._rows.writerow(EPISODE_COLUMNS)
@@ -49,20 +51,23 @@ class TrainingLog(BaseCallback):
 
     def _add(self, env: int, info: dict[str, Any]) -> None:
         episode = info["episode"]
-        self._returns = [*self._returns[-self._window + 1 :], episode["r"]]
+        self._recent.append((self.num_timesteps, episode["r"]))
         phase, context = (told_number(info, name) for name in ("phase", "context_id"))
         self._rows.writerow([self.num_timesteps, env, phase, context, episode["r"], episode["l"]])
 
     def _report(self, infos: list[dict[str, Any]]) -> None:
-        phase = float(told_phases(infos).mean())
-        self.logger.record("rollout/phase", phase)
+        oldest = self.num_timesteps - self._bar.total / 20
+        while len(self._recent) > 1 and self._recent[0][0] <= oldest:
+            self._recent.popleft()
+        shown = {"return": f"{np.mean([gained for _, gained in self._recent]):.1f}"}
+        if any("phase" in info for info in infos):
+            phase = float(told_phases(infos).mean())
+            self.logger.record("rollout/phase", phase)
+            shown["phase"] = f"{phase:.1f}"
         if (acting := getattr(self.model, "acting", None)) is not None:
             for name, value in memory_statistics(acting.state).items():
                 self.logger.record(f"memory/{name}", value)
-        # The speed is tqdm's own.
-        self._bar.set_postfix(
-            {"return": f"{np.mean(self._returns):.1f}", "phase": f"{phase:.1f}"}, refresh=False
-        )
+        self._bar.set_postfix(shown, refresh=False)  # the speed is tqdm's own
 
     def _on_training_end(self) -> None:
         self.model.dump_logs()  # what came after the last dump

@@ -11,7 +11,9 @@ evaluation.json, report.html, figures/, wandb/
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from itertools import count
@@ -37,7 +39,7 @@ from memagent.files import write_text
 from memagent.memory import MemoryConfig
 from memagent.meta import MetaConfig
 from memagent.replay import ReplayConfig
-from memagent.settings import build
+from memagent.settings import build, value_of
 
 # Every algorithm, and the one section of RunConfig that is its own.
 ALGORITHMS: dict[str, tuple[type[MemoryAlgorithm], str]] = {
@@ -164,8 +166,9 @@ class RunConfig:
     save_every: int | None = 10_000
     """Environment steps, over all environments, from one checkpoint to the next; the newest is kept in checkpoint.zip.
     None: no checkpoints."""
-    wandb: Literal["offline", "online", "disabled"] = "offline"
-    """Track the run in Weights & Biases: in files only, uploaded too (needs an account), or not at all."""
+    wandb: Literal["offline", "online", "disabled"] | None = None
+    """Track the run in Weights & Biases: in files only, uploaded too (needs an account), or not at all. None: as the
+    environment variable WANDB_MODE says, else offline."""
     device: str = "auto"
     """Where the agent learns: "cpu", "cuda", or "auto" for a GPU where there is one."""
     threads: int = 1
@@ -232,6 +235,30 @@ def _claimed(path: Path) -> Path:
     return path
 
 
+@contextmanager
+def begun_run(config: RunConfig) -> Iterator[Path]:
+    """A run's new folder with its config.json; where the block fails nothing of it, or made for it, is left.
+
+    Raises:
+        RunError: as in `new_run_dir`.
+    """
+    parent = config.run_dir or Path("runs")
+    made = [path for path in (parent, *parent.parents) if not path.exists()]  # the innermost first
+    run_dir = new_run_dir(config)
+    if config.run_dir is None:
+        made.insert(0, run_dir)
+    try:
+        save_config(run_dir, config)
+        yield run_dir
+    except BaseException:
+        for path in run_dir.iterdir():
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        with suppress(OSError):  # another run has something in it
+            for path in made:
+                path.rmdir()
+        raise
+
+
 def settings_of(config: RunConfig) -> dict[str, Any]:
     """Every setting as JSON types, nested; not where the run's folder lies, which may be moved."""
     return {name: value for name, value in asdict(config).items() if name != "run_dir"}
@@ -245,6 +272,21 @@ def save_config(run_dir: Path, config: RunConfig) -> None:
 def save_status(run_dir: Path, state: RunState, steps: int) -> None:
     """Write status.json: how far the run has come. One that says "training" and is not running was killed."""
     write_text(run_dir / "status.json", json.dumps({"state": state, "steps": steps}) + "\n")
+
+
+def load_status(run_dir: Path) -> RunState | None:
+    """What status.json says of how far the run has come; None where there is none.
+
+    Raises:
+        RunError: it says nothing that `save_status` writes.
+    """
+    path = run_dir / "status.json"
+    if not path.is_file():
+        return None
+    try:
+        return value_of("state", RunState, json.loads(path.read_bytes())["state"])
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise RunError(f"{path} does not say how far a run has come: {reason(error)}.") from error
 
 
 def load_config(run_dir: Path, *, trust: bool = False) -> RunConfig:

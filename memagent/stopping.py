@@ -78,6 +78,7 @@ class Checkpoints(BaseCallback):
 def plain_errors(*kinds: type[Exception]) -> Iterator[None]:
     """What a script runs in: these errors end it with their sentence and exit code 2, SIGINT with 130, SIGTERM 143."""
     before = signal.signal(signal.SIGTERM, _terminate)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # whatever it was while the libraries loaded
     try:
         yield
     except kinds as error:

@@ -1,13 +1,13 @@
 """Weights & Biases: a run in the run folder, a writer of SB3's logger, and the callback that joins the two.
 
-    with start_run(run_dir, config, mode="offline") as tracker:
+    with start_run(run_dir, config) as tracker:
         agent.learn(total_timesteps, callback=TrackingCallback(tracker))
         tracker.log_figure("figures/stream", run_dir / "figures" / "stream.png", agent.num_timesteps)
-        tracker.log_model(run_dir / "model.zip")
+        tracker.log_model(run_dir / "model.zip", run_dir / "config.json")
 
-Everything lies under the run folder's `wandb/`, is charted over `global_step` (environment steps), and is
-finished however the block ends. Offline, the default, needs no account and opens no connection; `wandb sync`
-uploads the run later.
+Everything lies under the run folder's `wandb/`, is charted over `global_step` (environment steps), and is finished
+however the block ends. A run is its own, whatever other runs the process has. Offline, the default unless WANDB_MODE
+says otherwise, needs no account and opens no connection; `wandb sync` uploads the run later.
 """
 
 import os
@@ -53,10 +53,11 @@ class Tracker:
         """Write a picture, drawn (a matplotlib figure) or already on disk (a path), as of environment step `step`."""
         self.log({key: wandb.Image(figure)}, step)
 
-    def log_model(self, path: Path, metadata: Mapping[str, Any] | None = None) -> None:
-        """Keep a model file as the artifact `model`. It is referred to where it lies: nothing is copied offline."""
+    def log_model(self, *paths: Path, metadata: Mapping[str, Any] | None = None) -> None:
+        """Keep a model file, and what belongs to it, as the artifact `model`: referred to in place, not copied."""
         artifact = wandb.Artifact("model", type="model", metadata=dict(metadata or {}))
-        artifact.add_file(str(path), policy="immutable")
+        for path in paths:
+            artifact.add_file(str(path), policy="immutable")
         self.run.log_artifact(artifact)
 
     def update_config(self, values: Mapping[str, Any]) -> None:
@@ -85,35 +86,41 @@ class Tracker:
 def start_run(
     run_dir: Path,
     config: Mapping[str, Any],
-    mode: TrackingMode = "offline",
-    project: str = "memagent",
+    mode: TrackingMode | None = None,
+    project: str | None = None,
     name: str | None = None,
 ) -> Tracker:
-    """Start a W&B run whose files lie in `run_dir/wandb`.
+    """Start a W&B run whose files lie in `run_dir/wandb`, beside any others that the process has.
 
     Args:
         run_dir: the run folder; made if it is not there.
         config: what the run was started with, as JSON types (nested mappings are shown as `a.b`).
-        mode: "offline" writes files only, "online" also uploads them, "disabled" does neither.
-        project, name: where the run is listed; without a name, the folder's.
+        mode: "offline" writes files only, "online" also uploads them, "disabled" does neither. None: as the environment
+            variable WANDB_MODE says, else "offline".
+        project, name: where the run is listed. None: as WANDB_PROJECT and WANDB_NAME say, else "memagent" and the
+            folder's name.
 
     Raises:
-        ValueError: `mode` is none of the three.
-        TrackingError: W&B could not start the run, for instance online without an account.
+        TrackingError: the mode is none of the three, or W&B could not start the run, for instance online without an
+            account.
     """
+    mode = mode or os.environ.get("WANDB_MODE") or "offline"  # type: ignore[assignment]  # checked in the next line
     if mode not in get_args(TrackingMode):
-        raise ValueError(f"The W&B mode is {mode!r}; choose one of {', '.join(get_args(TrackingMode))}.")
+        raise TrackingError(
+            f"The W&B mode is {mode!r}, as given or by WANDB_MODE; choose one of {', '.join(get_args(TrackingMode))}."
+        )
     if mode != "online":
         # W&B reports its own errors to a server unless told not to, and looks that server up at its start.
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
     run_dir.mkdir(parents=True, exist_ok=True)
     try:
         run = wandb.init(
-            project=project,
-            name=name or run_dir.resolve().name,
+            project=project or os.environ.get("WANDB_PROJECT") or "memagent",
+            name=name or os.environ.get("WANDB_NAME") or run_dir.resolve().name,
             dir=run_dir.resolve(),  # W&B's background process may have another working directory
             config=dict(config),
             mode=mode,
+            reinit="create_new",  # else W&B hands out the run that the process has already
             settings=wandb.Settings(console="off", quiet=True, silent=mode != "online"),
         )
     except wandb.Error as error:

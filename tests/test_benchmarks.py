@@ -1,7 +1,9 @@
 """No run of a benchmark is lost; and what benchmarks.continuous makes of them: gaps, recovery, tables, curves, JSON."""
 
 import json
+import runpy
 import subprocess
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -54,6 +56,24 @@ RUNS = [
     made("none", 20.0, [0.0] * 20, sampled=30.0),
     made("oracle", 120.0, [1.0] * 20, sampled=105.0),
 ]
+
+
+@pytest.mark.filterwarnings("ignore:.* found in sys.modules")  # a module that other tests have loaded
+@pytest.mark.parametrize(
+    "name", ["adaptation", "continuous", "controls", "environments", "gpu", "memory", "mutations"]
+)
+def test_help_measures_nothing_and_writes_nothing(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def write(path: Path, *args: Any, **kwargs: Any) -> None:
+        raise AssertionError(f"{path} was written")
+
+    monkeypatch.setattr(Path, "write_text", write)
+    monkeypatch.setattr(sys, "argv", [name, "--help"])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_module(f"benchmarks.{name}", run_name="__main__")
+    assert ended.value.code == 0
+    assert "--help" in capsys.readouterr().out
 
 
 def test_the_gap_between_no_memory_and_the_oracle() -> None:

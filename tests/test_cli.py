@@ -15,8 +15,9 @@ from typing import Any, get_type_hints
 
 import numpy as np
 import pytest
+import wandb
 from offline_run import config as tracked_config
-from offline_run import history, of_kind, read_records
+from offline_run import history, of_kind, read_records, summary
 
 import envs
 from memagent.progress import read_episodes
@@ -157,7 +158,14 @@ def test_wandb_has_the_run(trained: tuple[Path, str, str]) -> None:
     assert steps == sorted(steps)
     assert steps[-1] >= 800
     assert tracked_config(records)["memory"]["memory_size"] == 6
-    assert [artifact.name for artifact in of_kind(records, "artifact")] == ["model"]
+    (artifact,) = of_kind(records, "artifact")
+    assert artifact.name == "model"
+    assert {content.path for content in artifact.manifest.contents} == {"model.zip", "config.json"}
+    scores = json.loads((run_dir / "evaluation.json").read_text())["summary"]
+    assert {f"{split}/{kind}" for split in scores for kind in scores[split]} == {
+        key.removeprefix("eval/") for key in summary(records) if key.startswith("eval/")
+    }
+    assert summary(records)["eval/train/adapted"] == scores["train"]["adapted"]
     assert [end.exit_code for end in of_kind(records, "exit")] == [0]
 
 
@@ -174,12 +182,27 @@ def test_evaluate_rebuilds_the_agent_and_finds_the_same(trained: tuple[Path, str
     rows = [line for line in printed.splitlines() if line.startswith(("training", "held out"))]
     assert len(rows) == 2
     assert all(row in out for row in rows)
-    code, _, _ = run("evaluate.py", run_dir, "--contexts", "1", "--episodes", "1", "--seed", "5")
-    other = json.loads(path.read_text())
-    assert code == 0
-    assert len(other["contexts"]) == 4
-    assert other["contexts"][0]["context"] != before["contexts"][0]["context"]
-    path.write_text(json.dumps(before))
+
+
+def test_another_evaluation_takes_no_ones_place(
+    trained: tuple[Path, str, str], tmp_path: Path, run: Run
+) -> None:
+    path = trained[0] / "evaluation.json"
+    before = path.read_bytes()
+    other = ["--contexts=1", "--episodes=1", "--seed=5"]
+    code, out, err = run("evaluate.py", trained[0], *other)
+    assert (code, out, path.read_bytes()) == (2, "", before)
+    assert err.startswith(f"error: {path} holds an evaluation with other settings") and "--out" in err
+    code, _, _ = run("evaluate.py", trained[0], *other, "--out", tmp_path / "new" / "out")
+    assert (code, path.read_bytes()) == (0, before)
+    assert {p.name for p in (tmp_path / "new" / "out").iterdir()} == {
+        "evaluation.json",
+        "figures",
+        "report.html",
+    }
+    made = json.loads((tmp_path / "new" / "out" / "evaluation.json").read_text())
+    assert len(made["contexts"]) == 4
+    assert made["contexts"][0]["context"] != json.loads(before)["contexts"][0]["context"]
 
 
 def test_continuous_actions_leave_the_same_folder(
@@ -197,14 +220,15 @@ def test_continuous_actions_leave_the_same_folder(
         (split, adapted) for split in ("train", "held_out") for adapted in (False, True)
     }
 
-    def judged(*arguments: str) -> dict[str, Any]:
-        code, _, _ = run("evaluate.py", run_dir, *arguments)
+    def judged(name: str, *arguments: str) -> dict[str, Any]:
+        code, _, _ = run("evaluate.py", run_dir, "--out", tmp_path / name, *arguments)
         assert code == 0
-        return json.loads((run_dir / "evaluation.json").read_text())
+        return json.loads((tmp_path / name / "evaluation.json").read_text())
 
-    assert judged() == before
-    sampled = judged("--deterministic", "False")
-    assert judged("--deterministic", "False") == sampled and not sampled["settings"]["deterministic"]
+    assert judged("again") == before
+    sampled = judged("sampled", "--deterministic", "False")
+    assert judged("sampled", "--deterministic", "False") == sampled
+    assert not sampled["settings"]["deterministic"]
     assert sampled["summary"] != before["summary"]
 
 
@@ -214,13 +238,13 @@ def test_an_environment_that_does_not_drift_is_one_phase(tmp_path: Path, run: Ru
     assert code == 0
     evaluation = json.loads((tmp_path / "run" / "evaluation.json").read_text())
     assert [(r["split"], r["context"], r["adapted"]) for r in evaluation["contexts"]] == [
-        ("train", {}, False),
-        ("train", {}, True),
+        ("train", {}, False)
     ]
     assert evaluation["summary"]["held_out"] == {"adapted": None, "unadapted": None}
     assert set(read_episodes(tmp_path / "run" / "episodes.csv")["phase"]) == {0}
     assert "training (1)" in out
-    assert not (tmp_path / "run" / "figures" / "memory.png").exists()  # there is no memory to picture
+    assert "adapted" not in out
+    assert {p.name for p in (tmp_path / "run" / "figures").iterdir()} == {"stream.png", "contexts.png"}
     assert not (tmp_path / "run" / "wandb").exists()
 
 
@@ -264,6 +288,9 @@ def test_a_killed_training_leaves_its_checkpoint(tmp_path: Path, run: Run) -> No
         (["--env", "CartPole-v1", "--algo", "sac"], "No agent can learn in CartPole-v1"),
         (["--env", "CartPole-v1", "--schedule", "cycle"], "CartPole-v1 takes no schedule"),
         (["--run-dir", str(ROOT)], f"{ROOT} is there already and not empty"),
+        (["--device", "gpu"], "No agent can learn in Drift/CartPole-v0: device is 'gpu'"),
+        (["--phase-steps", "-5"], "The environment Drift/CartPole-v0 cannot be made: Periodic(every=-5)"),
+        (["--replay.capacity", str(10**11)], "No agent can learn in Drift/CartPole-v0: A replay of"),
     ],
 )
 def test_what_cannot_be_trained_is_one_sentence(
@@ -275,6 +302,94 @@ def test_what_cannot_be_trained_is_one_sentence(
     assert err.startswith(f"error: {said}")
     assert len(err.splitlines()) == 1
     assert not list(tmp_path.iterdir())  # nothing is left of a run that never began
+
+
+@pytest.mark.parametrize("given", [[], ["--run-dir=some/new"], ["--run-dir=empty"]])
+def test_a_start_that_fails_leaves_nothing_behind(
+    tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch, given: list[str]
+) -> None:
+    def init(**settings: object) -> None:
+        raise wandb.errors.UsageError("No API key configured.")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(wandb, "init", init)
+    (tmp_path / "empty").mkdir()
+    code, out, err = run("train.py", "--env=CartPole-v1", "--wandb=online", *given)
+    assert (code, out) == (2, "")
+    assert err.startswith("error: W&B could not start the run online")
+    assert list(tmp_path.rglob("*")) == [tmp_path / "empty"]
+
+
+def test_a_training_without_an_update_says_that_nothing_was_learned(tmp_path: Path, run: Run) -> None:
+    """In a folder whose name rich would read as markup."""
+    run_dir = tmp_path / "a[/b]c"
+    short = [
+        "--env=CartPole-v1",
+        "--total-timesteps=64",
+        "--num-envs=2",
+        "--memory.kind=none",
+        "--wandb=disabled",
+    ]
+    code, out, _ = run("train.py", *short, *SMALL, "--run-dir", run_dir)
+    assert code == 0
+    assert (
+        "Nothing was learned: not one update was made in 64 steps. After 100 steps one comes every 32" in out
+    )
+    assert f"CartPole-v1, memory none, {run_dir}" in out.replace("\n", "")
+    assert "Nothing was learned" in (run_dir / "report.html").read_text()
+
+
+def test_a_report_says_that_the_training_was_interrupted(
+    trained: tuple[Path, str, str], tmp_path: Path, run: Run
+) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(trained[0], copy)
+    assert "The training was" not in (copy / "report.html").read_text()
+    (copy / "status.json").write_text('{"state": "interrupted", "steps": 800}')
+    code, out, _ = run("evaluate.py", copy)
+    assert code == 0
+    for shown in (out, (copy / "report.html").read_text()):
+        assert "The training was interrupted after 800 of 800 steps." in shown
+
+
+def test_without_a_run_folder_there_is_help(run: Run) -> None:
+    code, out, err = run("evaluate.py")
+    assert (code, err) == (2, "")
+    assert "--contexts" in out and "Run folders, as train.py leaves them" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--contexts", "0"], "contexts is 0; give 1 or more."),
+        (["--device", "gpu"], "device is 'gpu', which PyTorch cannot use here"),
+        (["--out", __file__], "cannot be written into"),
+        (["twice", "--out", "new"], "--out was given for 2 run folders"),
+    ],
+)
+def test_an_evaluation_that_cannot_be_is_one_sentence(
+    trained: tuple[Path, str, str], run: Run, arguments: list[str], said: str
+) -> None:
+    code, out, err = run("evaluate.py", trained[0], *arguments)
+    assert (code, out) == (2, "")
+    assert err.startswith("error: ") and said in err
+    assert len(err.splitlines()) == 1
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="needs to see what a process has loaded")
+def test_ctrl_c_while_libraries_load_is_no_traceback(tmp_path: Path) -> None:
+    for script in ("train.py", "evaluate.py"):
+        process = start(script, "--help", cwd=tmp_path)
+        while process.poll() is None and not listens(process.pid):
+            time.sleep(0.001)
+        process.send_signal(signal.SIGINT)
+        assert process.communicate() == ("", "Interrupted.\n")
+        assert process.returncode == 130
+
+
+def listens(pid: int) -> bool:
+    """Whether a process has begun to load PyTorch: it has its handler of Ctrl-C, and has done nothing yet."""
+    return "libtorch" in Path(f"/proc/{pid}/maps").read_text()
 
 
 def test_what_cannot_be_evaluated_is_one_sentence(tmp_path: Path, run: Run) -> None:
@@ -301,6 +416,8 @@ def test_what_cannot_be_evaluated_is_one_sentence(tmp_path: Path, run: Run) -> N
         ("config.json", '{"total_timestep": 5}', "did you mean total_timesteps?"),
         ("config.json", '{"env": "os:Thing-v0"}', "a module would be imported"),
         ("model.zip", "PK", "was not loaded: it is not a whole ZIP archive"),
+        ("status.json", '{"state": "done"}', "does not say how far a run has come: state is 'done'"),
+        ("status.json", "", "does not say how far a run has come"),
         ("episodes.csv", "step,env\n1,2\n", "does not hold the episodes of a training"),
         ("episodes.csv", "", "does not hold the episodes of a training"),
         ("episodes.csv", "step,env,phase,context_id,return,length\n1,0,0,0,nan,5\n", "finite numbers"),

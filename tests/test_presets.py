@@ -19,7 +19,7 @@ def test_the_command_line_starts_from_the_environments_preset() -> None:
 
 
 def test_outside_the_catalogue_the_kind_of_the_actions_decides() -> None:
-    assert envs.preset("CartPole-v1") == {}
+    assert envs.preset("CartPole-v1") == {"adapt": {"enabled": False}}
     discrete, continuous = (envs.preset("CartPole-v1", make_vec(env, 1).action_space) for env in PLAIN)
     assert discrete != continuous
     for env, preset in zip(PLAIN, (discrete, continuous), strict=True):
@@ -27,6 +27,22 @@ def test_outside_the_catalogue_the_kind_of_the_actions_decides() -> None:
         expected = settings_of(preset_config(env, preset)) | {"seed": 3}
         assert config == expected != settings_of(RunConfig(env=env, seed=3))
     assert parse(["--env=CartPole-v1", "--num-envs", "2"]).num_envs == 2 != discrete["num_envs"]
+
+
+def test_where_nothing_drifts_there_is_no_adaptation_unless_asked_for() -> None:
+    config = parse(["--env=CartPole-v1", "--seed", "3"])
+    assert not config.adapt.enabled
+    assert parse(["--env=CartPole-v1", "--adapt.enabled"]).adapt.enabled
+    assert parse(["--env=Drift/CartPole-v0"]).adapt.enabled
+
+
+@pytest.mark.parametrize("off", ["--adapt.enabled=False", "--adapt.enabled=false", "--adapt.no-enabled"])
+def test_flags_parse_as_sweeps_and_people_write_them(off: str) -> None:
+    links = "--memory.temporal_links"
+    assert not parse([off]).adapt.enabled
+    assert parse([off, "--adapt.enabled=True"]).adapt.enabled  # the last one counts
+    assert not parse([f"{links}=False"]).memory.temporal_links
+    assert parse([f"{links}=true"]).memory.temporal_links
 
 
 @pytest.mark.parametrize("name", envs.CATALOGUE)

@@ -56,8 +56,31 @@ def test_one_line_per_episode_and_a_bar(tmp_path: Path, capsys: pytest.CaptureFi
     assert phase_changes(episodes).tolist() == [12, 20, 24]
     bar = capsys.readouterr().err
     assert "40/40" in bar
-    assert "return=3.8, phase=2.0" in bar  # (6 · 3 + 4 · 5) / 10; phases 3 and 1
+    assert "return=5.0, phase=2.0" in bar  # the newest episode, at step 40; phases 3 and 1
     assert "rollout/phase" in (tmp_path / "progress.csv").read_text()
+
+
+def test_the_bar_shows_the_return_of_recent_episodes_and_no_phase_where_there_is_none(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Episode n of two steps pays n: episodes 39 and 40 of 40 end within the newest twentieth of the steps."""
+
+    class Better(Counting):
+        def step(self, action: int) -> tuple[np.ndarray, float, bool, bool, dict]:
+            obs, _, over, *_ = super().step(action)
+            return obs, float(over) * (self.episodes + 1), over, False, {}
+
+    agent = DQN(
+        "MlpPolicy", DummyVecEnv([lambda: Monitor(Better(2))]), learning_starts=10_000, buffer_size=100
+    )
+    agent.set_logger(configure(str(tmp_path), ["csv"]))
+    with TrainingLog(tmp_path / "episodes.csv", total_timesteps=80) as log:
+        agent.learn(80, callback=log)
+    agent.logger.close()
+    bar = capsys.readouterr().err
+    assert "return=39.5" in bar
+    assert "phase" not in bar
+    assert "rollout/phase" not in (tmp_path / "progress.csv").read_text()
 
 
 def test_what_came_after_the_last_dump_is_not_lost(tmp_path: Path) -> None:

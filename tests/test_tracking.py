@@ -86,16 +86,54 @@ def test_pictures_drawn_or_on_disk(tmp_path: Path) -> None:
 
 
 def test_the_model_is_an_artifact_that_stays_in_the_run_folder(tmp_path: Path) -> None:
-    model = tmp_path / "model.zip"
-    model.write_bytes(b"weights")
+    files = {"config.json": b"{}", "model.zip": b"weights"}
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(content)
     with start_run(tmp_path, {}) as tracker:
-        tracker.log_model(model, {"return": 500})
+        tracker.log_model(tmp_path / "model.zip", tmp_path / "config.json", metadata={"return": 500})
     (artifact,) = of_kind(read_records(tmp_path), "artifact")
-    (content,) = artifact.manifest.contents
     assert (artifact.name, artifact.type, artifact.finalize) == ("model", "model", True)
     assert json.loads(artifact.metadata) == {"return": 500}
-    assert (content.path, content.size) == ("model.zip", len(b"weights"))
-    assert Path(content.local_path) == model
+    kept = {content.path: content for content in artifact.manifest.contents}
+    assert {name: content.size for name, content in kept.items()} == {n: len(c) for n, c in files.items()}
+    assert {Path(content.local_path) for content in kept.values()} == {tmp_path / name for name in files}
+
+
+def test_runs_of_a_process_are_each_their_own(tmp_path: Path) -> None:
+    """A second seed, a cell of a notebook run again, a run of the user's around ours."""
+    mine = wandb.init(dir=tmp_path, mode="offline", settings=wandb.Settings(console="off", silent=True))
+    first, second = (start_run(tmp_path / name, {"seed": name}) for name in ("a", "b"))
+    second.log({"x": 2.0}, 2)
+    second.finish()
+    first.log({"x": 1.0}, 1)
+    first.finish()
+    assert len({mine.id, first.run.id, second.run.id}) == 3
+    assert wandb.run is mine
+    mine.log({"x": 3.0})  # an error if it were finished
+    mine.finish()
+    for name, x in (("a", 1.0), ("b", 2.0)):
+        records = read_records(tmp_path / name)
+        assert config(records)["seed"] == name
+        assert [row["x"] for row in history(records)] == [x]
+
+
+def test_wandbs_own_variables_are_obeyed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_PROJECT", "theirs")
+    monkeypatch.setenv("WANDB_NAME", "night")
+    start_run(tmp_path / "a", {}).finish()
+    start_run(tmp_path / "b", {}, project="ours", name="day").finish()
+    runs = [of_kind(read_records(tmp_path / name), "run")[0] for name in ("a", "b")]
+    assert [(run.project, run.display_name) for run in runs] == [("theirs", "night"), ("ours", "day")]
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    start_run(tmp_path / "c", {}).finish()
+    assert not list((tmp_path / "c").iterdir())
+    start_run(tmp_path / "d", {}, mode="offline").finish()
+    assert read_records(tmp_path / "d")
+    monkeypatch.setenv("WANDB_MODE", "sometimes")
+    with pytest.raises(
+        TrackingError, match="'sometimes', as given or by WANDB_MODE; choose one of offline, online"
+    ):
+        start_run(tmp_path / "e", {})
 
 
 def test_pictures_settings_and_exclusions_of_sb3s_logger(tmp_path: Path) -> None:
@@ -160,7 +198,9 @@ def test_disabled_leaves_nothing(tmp_path: Path) -> None:
 
 
 def test_an_unknown_mode_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="'dryrun'; choose one of offline, online, disabled"):
+    with pytest.raises(
+        TrackingError, match="'dryrun', as given or by WANDB_MODE; choose one of offline, online"
+    ):
         start_run(tmp_path, {}, mode="dryrun")  # type: ignore[arg-type]
 
 

@@ -7,6 +7,7 @@ numbers drawn ahead. How ends of episodes are handled and how results look is it
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from operator import index
 from typing import Any
 
 import gymnasium as gym
@@ -168,6 +169,9 @@ class Batch:
 
     def _reset(self, env: int, seed: int | None, options: Mapping[str, Any] | None) -> None:
         left = dict(options or {})
+        seed = (
+            None if seed is None else index(seed)
+        )  # a NumPy integer is not Python's, which Gymnasium asks for
         if self.courses:
             seed, left = self.load(env).begin(seed, left)
             self._store(env)

@@ -63,20 +63,24 @@ class BatchedVectorEnv(gym.vector.VectorEnv):
         if seed is None:
             seeds = [None] * E
         else:
-            seeds = [seed + i for i in range(E)] if isinstance(seed, int | np.integer) else list(seed)
+            seeds = [int(seed) + i for i in range(E)] if isinstance(seed, int | np.integer) else list(seed)
         if len(seeds) != E:
             raise ValueError(
                 f"reset(seed=…) got {len(seeds)} seeds: expected one for each of {E} environments."
             )
         left = dict(options or {})
-        which = np.flatnonzero(left.pop("reset_mask", self._all))
-        obs = self._obs.copy()
-        self.batch.reset(which, seeds, [left] * E, obs)
-        self._obs, self._constants = obs, None
+        mask = np.asarray(left.pop("reset_mask", self._all))
+        if mask.shape != (E,) or mask.dtype != np.bool_ or not mask.any():
+            raise ValueError(
+                f"reset got the reset_mask {mask}: expected {E} bools, True for one environment at least."
+            )
+        which = np.flatnonzero(mask)
+        self.batch.reset(which, seeds, [left] * E, self._obs)
+        self._constants = None
         info: dict[str, Any] = {}
         for env in which.tolist():
             info = self._add_info(info, self.batch.report(env), env)
-        return obs.copy(), info
+        return self._obs.copy(), info
 
     def step(self, actions: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         batch = self.batch
@@ -93,7 +97,7 @@ class BatchedVectorEnv(gym.vector.VectorEnv):
             over = np.flatnonzero(terminated | truncated)
             if over.size:
                 info = self._restart(over, obs, changed, since)
-        self._obs = obs
+        self._obs[:] = obs  # what the caller does to the array that is returned, a masked reset does not show
         if batch.courses:
             info = self._inform(info, changed, since)
         return obs, reward, terminated, truncated, info

@@ -18,6 +18,7 @@ from numba import njit
 from envs import point
 from envs.batched import dynamics
 from envs.batched.dynamics import move, observe, start
+from envs.compiling import compiled
 
 # entries of spec
 LIMIT, CHOICES, ACTIONS, OBSERVED, READS, TRANSITIONS, NEXT_STEP, WITHIN, SPECS = range(9)
@@ -145,7 +146,7 @@ def _valid(spec, actions):
 def entries(kind: int, digest: str):  # noqa: C901 two compiled functions
     """`step` and `begin` for plants of one kind, compiled when first called and kept on disk."""
 
-    @njit(cache=True, nogil=True, error_model="numpy")
+    @compiled(nogil=True, error_model="numpy")
     def step(spec, two, actions, bounds, state, columns, interface, counts, drawn, normals, told, seen, scale,
              previous, returns, obs, reward, flags, since):  # fmt: skip
         """One step of every environment; returns what has to be attended to before the next."""
@@ -182,7 +183,7 @@ def entries(kind: int, digest: str):  # noqa: C901 two compiled functions
                 attention |= EMPTY
         return attention
 
-    @njit(cache=True, nogil=True, error_model="numpy")
+    @compiled(nogil=True, error_model="numpy")
     def begin(spec, which, keep, state, interface, counts, drawn, normals, told, seen, scale, previous,
               returns, obs):  # fmt: skip
         """Resets the environments `which` [n]; those in `keep` [E] have their state already. Returns as `step`."""

@@ -6,8 +6,11 @@ Masses, friction, damping and gears are factors on the body's own values, of whi
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from copy import copy
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -157,3 +160,28 @@ def mujoco_plant(env: Any) -> Plant | None:
             _native(env)
             return BODIES[kind.__name__]
     return None
+
+
+@contextmanager
+def without_deprecations(needs: object) -> Iterator[None]:
+    """Around the making of an environment: what MuJoCo's compiler says of attributes in Gymnasium's own models.
+
+    It would say so once for every copy of a body, on the terminal and in MUJOCO_LOG.TXT. Other warnings go through.
+    Nothing happens where `needs`, an extra or an entry point, does not name MuJoCo.
+    """
+    if "mujoco" not in str(needs) or find_spec("mujoco") is None:
+        yield
+        return
+    import mujoco
+
+    before = mujoco.get_mju_user_warning()
+    mujoco.set_mju_user_warning(_pass_on)
+    try:
+        yield
+    finally:
+        mujoco.set_mju_user_warning(before)
+
+
+def _pass_on(message: str) -> None:
+    if "is deprecated" not in message:
+        sys.stderr.write(f"WARNING: {message}\n")

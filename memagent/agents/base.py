@@ -8,7 +8,8 @@ from __future__ import annotations
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from operator import index
+from typing import Any, ClassVar, Self
 
 import gymnasium as gym
 import numpy as np
@@ -17,13 +18,14 @@ from gymnasium import spaces
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.policies import BasePolicy
-from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, RolloutReturn
+from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, RolloutReturn, Schedule
 from stable_baselines3.common.vec_env import VecEnv, unwrap_vec_normalize
 
 from memagent.agents.acting import Acting, Held, final_observations, select, told_phases
-from memagent.agents.config import LearnerConfig
+from memagent.agents.config import LearnerConfig, LearnerSetting
 from memagent.agents.finite import as_number, check_finite
 from memagent.agents.saved import SavedLearner
+from memagent.agents.sb3_names import ways
 from memagent.context import AdaptConfig, PhaseSignal
 from memagent.layout import is_scaled, transition_layout
 from memagent.memory import MemoryConfig
@@ -46,7 +48,9 @@ class MemoryAlgorithm(SavedLearner, ABC):
         seed, verbose, device, tensorboard_log, stats_window_size: as in SB3.
 
     Raises:
-        ValueError: for an action or observation space that the agent cannot take.
+        ValueError: for an action or observation space that the agent cannot take, a device that is not here, or a
+            replay that is larger than the machine's memory.
+        TypeError: for a setting that is none, SB3's among them, with what gives it here.
     """
 
     supported_actions: ClassVar[tuple[type[spaces.Space], ...]]
@@ -58,6 +62,12 @@ class MemoryAlgorithm(SavedLearner, ABC):
         "adapt": ("adapt_config", AdaptConfig),
         "learner": ("learner", LearnerConfig),
     }
+    # SB3's names for what `learner` holds.
+    learning_rate = LearnerSetting()
+    learning_starts = LearnerSetting()
+    batch_size = LearnerSetting()
+    gamma = LearnerSetting()
+    tau = LearnerSetting()
 
     def __init__(
         self,
@@ -76,7 +86,13 @@ class MemoryAlgorithm(SavedLearner, ABC):
         seed: int | None = None,
         device: torch.device | str = "auto",
         _init_setup_model: bool = True,
+        **unknown: Any,
     ) -> None:
+        if unknown:
+            raise TypeError(
+                f"{type(self).__name__} has no setting {', '.join(unknown)}; {ways(unknown, self.configs)}."
+            )
+        check_device(device)
         self.memory_config, self.replay_config = memory or MemoryConfig(), replay or ReplayConfig()
         self.meta_config, self.adapt_config = meta or MetaConfig(), adapt or AdaptConfig()
         self.learner = learner or LearnerConfig()
@@ -92,7 +108,7 @@ class MemoryAlgorithm(SavedLearner, ABC):
         super().__init__(
             policy,
             env,  # type: ignore[arg-type]  # None is how `load` builds an agent without environment
-            learning_rate=self.learner.rate_schedule(),
+            learning_rate=self.learner.learning_rate,
             buffer_size=self.replay_config.capacity,
             learning_starts=self.learner.learning_starts,
             batch_size=self.learner.batch_size,
@@ -104,7 +120,7 @@ class MemoryAlgorithm(SavedLearner, ABC):
             verbose=verbose,
             device=device,
             support_multi_env=True,
-            seed=seed,
+            seed=None if seed is None else index(seed),
             sde_support=False,
         )
         if self.env is not None:
@@ -164,8 +180,12 @@ class MemoryAlgorithm(SavedLearner, ABC):
             )
             warnings.warn(lacks, stacklevel=4)
 
+    @property
+    def lr_schedule(self) -> Schedule:  # type: ignore[override]  # an attribute in SB3
+        """The learning rate by the share of training that is left, from 1 to 0; it follows from `learner`."""
+        return self.learner.rate_schedule()
+
     def _setup_model(self) -> None:
-        self._setup_lr_schedule()
         self.set_random_seed(self.seed)
         if self.seed is not None and self.env is not None:
             # SB3 seeds environment i with seed + i, so that runs 0, 1, 2, … would share nearly all their lifetimes.
@@ -178,17 +198,38 @@ class MemoryAlgorithm(SavedLearner, ABC):
         self.train_freq = max(1, round(self.learner.steps_per_update / self.n_envs))
         self._convert_train_freq()
         if getattr(self, "replay_buffer", None) is None:
-            self.replay_buffer = self._make_replay()
+            self.replay_buffer = self.make_replay()
         self.acting = self.make_acting(self.n_envs)
         if len(getattr(self, "_episodes", ())) != self.n_envs:
             self._episodes = np.zeros(self.n_envs, np.int64)
 
+    def _get_policy_from_name(self, policy_name: str) -> type[BasePolicy]:
+        if policy_name not in self.policy_aliases:
+            raise ValueError(
+                f"{type(self).__name__} was given the policy {policy_name!r}, expected "
+                f"{' or '.join(map(repr, self.policy_aliases))}, with memory=MemoryConfig(…)."
+            )
+        return self.policy_aliases[policy_name]
+
     def make_policy(self) -> MemoryPolicy:
-        """A policy with the weights that training begins from, by the agent's spaces, layout and configs."""
+        """A policy with the weights that training begins from, by the agent's spaces, layout and configs.
+
+        Raises:
+            TypeError: policy_kwargs has a name that the policy does not take.
+        """
+        try:
+            return self._made_policy()
+        except TypeError as error:
+            raise TypeError(
+                f"policy_kwargs={self.policy_kwargs} was given ({error}); expected features_dim and head_size, or what "
+                "a policy of your own takes: the memory is set by memory=MemoryConfig(…), rates by learner=."
+            ) from error
+
+    def _made_policy(self) -> MemoryPolicy:
         policy = self.policy_class(
             self.observation_space,
             self.action_space,
-            self.learner.rate_schedule(),
+            self.lr_schedule,
             memory=self.memory_config,
             adapt=self.adapt_config,
             meta=self.meta_config,
@@ -204,7 +245,7 @@ class MemoryAlgorithm(SavedLearner, ABC):
         """Keyword arguments of the policy that follow from the algorithm's own settings."""
         return {}
 
-    def _make_replay(self) -> PrioritizedSequenceBuffer:
+    def make_replay(self) -> PrioritizedSequenceBuffer:
         assert self.observation_space.shape is not None and self.action_space.shape is not None
         state = self.policy.initial_state(1)
         return PrioritizedSequenceBuffer(
@@ -259,6 +300,19 @@ class MemoryAlgorithm(SavedLearner, ABC):
     ) -> tuple[np.ndarray, tuple[np.ndarray, ...] | None]:
         """The action, and what is remembered after this observation; see `MemoryPolicy.predict`."""
         return self.policy.predict(observation, state, episode_start, deterministic, adapt)
+
+    def learn(
+        self,
+        total_timesteps: int,
+        callback: MaybeCallback = None,
+        log_interval: int = 4,
+        tb_log_name: str | None = None,
+        reset_num_timesteps: bool = True,
+        progress_bar: bool = False,
+    ) -> Self:
+        """As SB3's; in TensorBoard's folder a run is named after the algorithm, unless `tb_log_name` is given."""
+        name = type(self).__name__ if tb_log_name is None else tb_log_name
+        return super().learn(total_timesteps, callback, log_interval, name, reset_num_timesteps, progress_bar)
 
     def _setup_learn(
         self,
@@ -394,3 +448,14 @@ class MemoryAlgorithm(SavedLearner, ABC):
         if belief is not None and self.adapt_config.phase_signal == "detect":
             return (belief.phase << 32) + belief.age // LONGEST_STRETCH
         return told_phases(infos)
+
+
+def check_device(device: torch.device | str) -> None:
+    """ValueError for a device that PyTorch cannot use here; SB3 takes the CPU in place of a GPU that is not there."""
+    try:
+        torch.empty(0, device="cpu" if device == "auto" else device)
+    except (RuntimeError, AssertionError, NotImplementedError, TypeError) as error:
+        raise ValueError(
+            f'device is {str(device)!r}, which PyTorch cannot use here; give "cpu", or "auto" for a GPU where there '
+            "is one."
+        ) from error

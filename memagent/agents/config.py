@@ -1,10 +1,15 @@
-"""How every agent learns: one frozen dataclass."""
+"""How every agent learns: one frozen dataclass, and SB3's names for some of its fields."""
 
-from dataclasses import dataclass
+from __future__ import annotations
 
+from dataclasses import dataclass, replace
+from typing import Any, get_type_hints
+
+import numpy as np
 from stable_baselines3.common.utils import LinearSchedule
 
 from memagent.agents.acting import MemoryScope
+from memagent.settings import value_of
 
 
 @dataclass(frozen=True)
@@ -72,3 +77,22 @@ class LearnerConfig:
     def rate_schedule(self) -> LinearSchedule:
         """SB3's schedule of the learning rate: of the share of training that is left, from 1 to 0."""
         return LinearSchedule(self.learning_rate, self.final_learning_rate or self.learning_rate, 1.0)
+
+
+class LearnerSetting:
+    """An agent's attribute under SB3's name: the field of that name in its `learner`, for reading and for changing.
+
+    What is written counts from the next step or update on, and is saved; a value that the field cannot have is a
+    ValueError.
+    """
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    def __get__(self, agent: Any, owner: type | None = None) -> Any:
+        return self if agent is None else getattr(agent.learner, self.name)
+
+    def __set__(self, agent: Any, value: Any) -> None:
+        plain = value.item() if isinstance(value, np.generic) else value
+        checked = value_of(self.name, get_type_hints(LearnerConfig)[self.name], plain)
+        agent.learner = replace(agent.learner, **{self.name: checked})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Any, ClassVar
 
 import numpy as np
@@ -27,7 +27,14 @@ class ExplorationConfig:
     final: float = 0.02
     """Share of random actions after the fraction."""
     fraction: float = 0.15
-    """Part of the training over which the share falls, linearly."""
+    """Part of the training over which the share falls, linearly; 0: it is the final one from the first step on."""
+
+    def __post_init__(self) -> None:
+        for name in ("initial", "final", "fraction"):
+            if not 0.0 <= getattr(self, name) <= 1.0:
+                raise ValueError(
+                    f"ExplorationConfig got {name}={getattr(self, name)}; give a number from 0 to 1."
+                )
 
 
 class MemoryDQN(MemoryAlgorithm):
@@ -70,8 +77,17 @@ class MemoryDQN(MemoryAlgorithm):
     @property
     def exploration_rate(self) -> float:
         """The share of random actions at this point of the training."""
-        schedule = LinearSchedule(self.exploration.initial, self.exploration.final, self.exploration.fraction)
-        return schedule(self._current_progress_remaining)
+        initial, final, fraction = astuple(self.exploration)
+        if not fraction:  # SB3's schedule divides by it
+            return final
+        return LinearSchedule(initial, final, fraction)(self._current_progress_remaining)
+
+    @exploration_rate.setter
+    def exploration_rate(self, rate: float) -> None:
+        raise AttributeError(
+            f"exploration_rate was set to {rate}, and follows from the agent's `exploration`; set that to an "
+            "ExplorationConfig. Random exploration belongs to learn: predict has none."
+        )
 
     def bootstrap_values(self, features: Tensor, noise: Tensor) -> Tensor:
         """The target heads' value of the online heads' best action, [..., D] -> [...]."""

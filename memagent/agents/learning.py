@@ -260,7 +260,12 @@ class SequenceLearner(OffPolicyAlgorithm, ABC):
         Runs over an episode's end are masked: the observation after it is the next episode's.
         """
         k, h = self.adapt_config.steps_ahead, self.adapt_config.history
-        parts = (obs, self.policy.scale_action(action), self.learner.reward_scale * reward.astype(np.float32), done)
+        parts = (
+            obs,
+            self.policy.scale_action(action),
+            self.learner.reward_scale * reward.astype(np.float32),
+            done,
+        )
         padded = (np.concatenate((np.zeros((h, *x.shape[1:]), x.dtype), x)) for x in parts)
         x, a, r, final = (torch.as_tensor(part, device=self.device) for part in padded)
         final[:h] = True  # before the stream there is nothing

@@ -7,7 +7,6 @@ its. Only then is anything of their sizes made.
 from __future__ import annotations
 
 import io
-import os
 import re
 import zipfile
 import zlib
@@ -32,7 +31,9 @@ from memagent.agents.fields import (
     space_of,
 )
 from memagent.agents.saving import COUNTERS, EPISODE, Where, bytes_of, name_of
+from memagent.agents.sb3_names import ways
 from memagent.archive import NOT_A_ZIP, ArchiveError, member_names, parse_archive, reason, shortened
+from memagent.replay.streams import machine_memory
 from memagent.settings import build
 
 if TYPE_CHECKING:
@@ -168,7 +169,7 @@ def _settings(cls: type[AgentT], data: dict[str, Any], given: Mapping[str, Any])
     if unknown := given.keys() - known:
         raise ArchiveError(
             f"{cls.__name__}.load was given {', '.join(sorted(unknown))}, expected some of "
-            f"{', '.join(sorted(known))}; a rate, for one, is learner=LearnerConfig(learning_rate=…)."
+            f"{', '.join(sorted(known))}; {ways(sorted(unknown), cls.configs)}."
         )
     configs, plain = entry(data, "configs", dict), entry(data, "plain", dict)
     settings: dict[str, Any] = {
@@ -207,21 +208,13 @@ def _described(agent: SavedLearner) -> MemoryPolicy:
         * (agent.adapt_config.steps_ahead + agent.adapt_config.history)
     )
     needed = 4 * (rows * sum(part.numel() for part in state) + (agent.replay_config.capacity + kept) * row)
-    there = _memory()
+    there = machine_memory()
     if agent.n_envs < 1 or needed > there:
         raise ArchiveError(
             f"its settings ask for {agent.n_envs} environments and {needed / 1e9:.1f} GB, expected 1 or more and at "
             f"most the {there / 1e9:.1f} GB of this machine."
         )
     return policy
-
-
-def _memory() -> int:
-    """Bytes of this machine's memory; 64 GB where it does not say."""
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):
-        return 64 * 10**9
 
 
 def _checked(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import io
 import pathlib
+import zipfile
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, Self
@@ -15,9 +15,11 @@ from stable_baselines3.common.type_aliases import GymEnv
 
 from memagent.agents.learning import SequenceLearner
 from memagent.agents.loading import is_pickled, load_agent, load_weights
-from memagent.agents.saving import Where, save_agent
-from memagent.archive import ArchiveError
+from memagent.agents.saving import Where, found_at, name_of, place_of, save_agent
+from memagent.archive import ArchiveError, reason
+from memagent.files import replacing
 from memagent.policies import MemoryPolicy
+from memagent.replay import PrioritizedSequenceBuffer
 
 
 class SavedLearner(SequenceLearner, ABC):
@@ -35,6 +37,10 @@ class SavedLearner(SequenceLearner, ABC):
     @abstractmethod
     def make_policy(self) -> MemoryPolicy:
         """An untrained policy for the agent's spaces, by its settings."""
+
+    @abstractmethod
+    def make_replay(self) -> PrioritizedSequenceBuffer:
+        """An empty replay for the agent's spaces, by its settings."""
 
     def save(
         self, path: Where, exclude: Iterable[str] | None = None, include: Iterable[str] | None = None
@@ -74,14 +80,22 @@ class SavedLearner(SequenceLearner, ABC):
         Raises:
             ArchiveError: a ValueError that says what of the file, or of what was given, does not fit.
         """
+        given = (custom_objects or {}) | kwargs
         if trust and is_pickled(path):
-            return super().load(path, env, device, custom_objects, print_system_info, force_reset, **kwargs)
+            if given:
+                raise ArchiveError(
+                    f"{name_of(path)} was not loaded: it is pickled, with settings of its own, and {', '.join(given)} "
+                    "was given; load it without, save it anew, and give that to the new file's load."
+                )
+            return super().load(
+                path, env, device, print_system_info=print_system_info, force_reset=force_reset
+            )
         return load_agent(
             cls,
             path,
             env,
             device,
-            (custom_objects or {}) | kwargs,
+            given,
             print_system_info=print_system_info,
             force_reset=force_reset,
         )
@@ -103,15 +117,31 @@ class SavedLearner(SequenceLearner, ABC):
     def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
         return ["policy", "policy.optimizer"], []
 
-    def save_replay_buffer(self, path: str | pathlib.Path | io.BufferedIOBase) -> None:
-        """Write the replay as plain arrays (npz); the next batch after loading is the same to the bit."""
-        np.savez(path, **self.replay_buffer.state_dict())  # type: ignore[arg-type]  # numpy takes files and paths
+    def save_replay_buffer(self, path: Where) -> None:
+        """Write the replay as plain arrays (npz); the next batch after loading is the same to the bit.
 
-    def load_replay_buffer(
-        self, path: str | pathlib.Path | io.BufferedIOBase, truncate_last_traj: bool = True
-    ) -> None:
-        """Read what `save_replay_buffer` wrote; a seam follows unless `truncate_last_traj` is False."""
-        with np.load(path, allow_pickle=False) as saved:
-            self.replay_buffer.load_state_dict(saved)
+        A path without suffix gets .npz, its folder is made, and the file is replaced as a whole.
+        """
+        arrays: dict[str, Any] = self.replay_buffer.state_dict()
+        if isinstance(path, str | pathlib.Path):
+            with replacing(place_of(path, ".npz")) as file:
+                np.savez(file, **arrays)
+        else:
+            np.savez(path, **arrays)  # numpy takes file objects
+
+    def load_replay_buffer(self, path: Where, truncate_last_traj: bool = True) -> None:
+        """Read what `save_replay_buffer` wrote; a seam follows unless `truncate_last_traj` is False.
+
+        Raises:
+            ValueError: the file is no such replay's, or of one with other sizes.
+        """
+        if getattr(self, "replay_buffer", None) is None:  # as SB3's examples leave it
+            self.replay_buffer = self.make_replay()
+        file = found_at(path, ".npz") if isinstance(path, str | pathlib.Path) else path
+        try:
+            with np.load(file, allow_pickle=False) as saved:
+                self.replay_buffer.load_state_dict(saved)
+        except (ValueError, EOFError, zipfile.BadZipFile) as error:
+            raise ValueError(f"{name_of(path)} holds no replay for this agent: {reason(error)}") from error
         if truncate_last_traj:
             self.replay_buffer.seam()

@@ -43,9 +43,7 @@ def save_agent(agent: SavedLearner, path: Where) -> None:
     except ArchiveError as error:
         raise ArchiveError(f"{name_of(path)} was not written: {error}") from error
     if isinstance(path, str | Path):
-        file = Path(path) if Path(path).suffix else Path(f"{path}.zip")
-        file.parent.mkdir(parents=True, exist_ok=True)
-        write_bytes(file, written)
+        write_bytes(place_of(path, ".zip"), written)
     else:
         path.write(written)
 
@@ -96,6 +94,19 @@ def agent_data(agent: SavedLearner) -> dict[str, Any]:
     }
 
 
+def place_of(path: str | Path, suffix: str) -> Path:
+    """Where a path says to write: with the suffix, unless it has one of its own; the folder is made."""
+    file = Path(path) if Path(path).suffix else Path(f"{path}{suffix}")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    return file
+
+
+def found_at(path: str | Path, suffix: str) -> Path:
+    """What a path says to read: a path that is not there may lack the suffix."""
+    file = Path(path)
+    return file if file.exists() else Path(f"{path}{suffix}")
+
+
 def name_of(path: Where) -> str:
     """How a message names a file."""
     return str(path) if isinstance(path, str | Path) else "The file"
@@ -103,7 +114,4 @@ def name_of(path: Where) -> str:
 
 def bytes_of(path: Where) -> bytes:
     """A file as a whole; a path that is not there may lack its .zip."""
-    if not isinstance(path, str | Path):
-        return path.read()
-    file = Path(path)
-    return (file if file.exists() else Path(f"{file}.zip")).read_bytes()
+    return found_at(path, ".zip").read_bytes() if isinstance(path, str | Path) else path.read()

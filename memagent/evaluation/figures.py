@@ -130,9 +130,7 @@ def contexts_figure(records: Sequence[Mapping[str, Any]], *, title: str = "Retur
     pitch = float(np.clip(14.0 / max(sum(heights), 1.0), 0.17, 0.34))  # inches a row
     figure = Figure(figsize=(WIDTH, 1.1 + pitch * sum(heights)), layout="constrained")
     figure.suptitle(title, x=0.01, ha="left", color=INK, fontweight="bold", fontsize=12)
-    figure.supxlabel(
-        "return: mean ± standard deviation over episodes; dashed: mean over contexts", fontsize=9
-    )
+    figure.supxlabel("return: mean, lowest and highest episode; dashed: mean over contexts", fontsize=9)
     if not by_split:
         return figure
     grid = figure.subplots(len(by_split), 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0]
@@ -142,7 +140,8 @@ def contexts_figure(records: Sequence[Mapping[str, Any]], *, title: str = "Retur
     handles = {
         name: handle for axes in grid for handle, name in zip(*axes.get_legend_handles_labels(), strict=True)
     }
-    figure.legend(handles.values(), handles.keys(), loc="upper right", ncols=2, frameon=False)
+    if any(r["adapted"] for r in records):
+        figure.legend(handles.values(), handles.keys(), loc="upper right", ncols=2, frameon=False)
     return figure
 
 
@@ -154,10 +153,17 @@ def _draw_split(axes: Axes, records: Sequence[Mapping[str, Any]], fontsize: floa
         if not chosen:
             continue
         means = np.array([r["mean_return"] for r in chosen])
-        spread = np.array([r["std_return"] for r in chosen])
+        reach = np.array([[min(r["returns"]), max(r["returns"])] for r in chosen]).T
         rows = np.array([ids.index(r["context_id"]) for r in chosen]) + offset
         axes.errorbar(
-            means, rows, xerr=spread, fmt=marker, color=colour, markersize=4.5, elinewidth=1.2, label=name
+            means,
+            rows,
+            xerr=abs(reach - means),
+            fmt=marker,
+            color=colour,
+            markersize=4.5,
+            elinewidth=1.2,
+            label=name,
         )
         if len(ids) > 1:
             axes.axvline(

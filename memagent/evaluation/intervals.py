@@ -123,17 +123,6 @@ def probability_of_improvement(
     return _bootstrap(columns, improvement, resamples, seed)
 
 
-def episode_interval(returns_mean: float, returns_std: float, episodes: int) -> Interval:
-    """The mean of one context's episodes with Student's 95 % interval, mean +- t s / sqrt(n - 1).
-
-    `returns_std` is the population standard deviation, as records hold it.
-    """
-    if episodes < 2:
-        return Interval(returns_mean, np.nan, np.nan)
-    half = float(stats.t.ppf(0.975, episodes - 1)) * returns_std / np.sqrt(episodes - 1)
-    return Interval(returns_mean, returns_mean - half, returns_mean + half)
-
-
 def _matrix(scores: ArrayLike) -> NDArray:
     matrix = np.atleast_2d(np.asarray(scores, dtype=np.float64))
     if matrix.ndim != 2 or matrix.size == 0:

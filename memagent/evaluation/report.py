@@ -11,20 +11,19 @@ from typing import Any
 
 from matplotlib.figure import Figure
 from rich.box import SIMPLE_HEAD
+from rich.console import Group
 from rich.table import Table
+from rich.text import Text
 
 from memagent.evaluation.figures import png
-from memagent.evaluation.intervals import Interval, episode_interval, interval
+from memagent.evaluation.intervals import Interval, interval
 from memagent.evaluation.metrics import SPLITS, adaptation_gain, context_means
 from memagent.files import write_text
 
 Records = Sequence[Mapping[str, Any]]
 SPLIT_NAMES = {"train": "training", "held_out": "held out"}
-COLUMNS = ("contexts", "unadapted", "adapted", "gain")
-NOTE = (
-    "Mean return with its 95 % bootstrap interval over contexts (one context: Student's, over its episodes). "
-    "Gain: adapted − unadapted, paired by context."
-)
+NOTE = "Mean return with its 95 % bootstrap interval over contexts (one context: over its episodes)."
+GAIN_NOTE = " Gain: adapted − unadapted, paired by context."
 STYLE = """
 body{font:16px/1.5 system-ui,sans-serif;color:#24292f;background:#fff;max-width:60rem;margin:2rem auto;padding:0 1rem}
 h1{font-size:1.6rem;margin-bottom:.2rem} h2{font-size:1.2rem;margin-top:2.2rem}
@@ -39,31 +38,27 @@ summary{cursor:pointer} td.value{text-align:left;font-family:ui-monospace,monosp
 def split_score(records: Records, split: str, adapted: bool) -> Interval | None:
     """Mean return over the contexts of a split with its 95 % interval; None where nothing was played.
 
-    The interval is of the mean over contexts; one context alone has Student's, over its episodes.
+    The interval is of the mean over contexts; of one context alone, over its episodes. A bootstrap's ends are means of
+    returns that were seen, and so within what is possible.
     """
     means = list(context_means(records, split, adapted).values())
     chosen = [r for r in records if (r["split"], r["adapted"]) == (split, adapted)]
     if len(chosen) == 1:
-        return episode_interval(chosen[0]["mean_return"], chosen[0]["std_return"], chosen[0]["episodes"])
+        return interval(chosen[0]["returns"])
     return interval(means) if means else None
 
 
-def table(records: Records, title: str = "Return per split") -> Table:
+def table(records: Records, title: str = "Return per split") -> Group:
     """Training and held-out contexts by adapted and unadapted, for `rich.print`. `records`: see evaluation.json."""
-    made = Table(
-        box=SIMPLE_HEAD,
-        show_edge=False,
-        pad_edge=False,
-        title=title,
-        caption=NOTE,
-        title_justify="left",
-        caption_justify="left",
-    )
-    for name in COLUMNS:
+    made = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    header, rows = _summary(records)
+    for name in header:
         made.add_column(name, justify="left" if name == "contexts" else "right")
-    for row in _summary_rows(records):
+    for row in rows:
         made.add_row(*row)
-    return made
+    return Group(
+        Text(title), made, Text(_note(records))
+    )  # as Text: brackets in a folder's name are no markup
 
 
 def write_report(
@@ -73,6 +68,7 @@ def write_report(
     figures: Mapping[str, Figure | bytes | Path],
     *,
     title: str = "Evaluation",
+    remarks: Sequence[str] = (),
 ) -> Path:
     """Write report.html: one file, pictures inside, nothing loaded from anywhere.
 
@@ -82,13 +78,15 @@ def write_report(
         config: the run's configuration, nested as it may be.
         figures: PNG bytes, PNG files or figures, by caption.
         title: of the page, such as the environment's id.
+        remarks: sentences that a reader has to know before the numbers.
     """
     records = evaluation["contexts"]
     facts = {key: value for key, value in evaluation.items() if key not in ("contexts", "summary")}
     parts = [
         f"<h1>{escape(title)}</h1>",
-        _html_table(COLUMNS, _summary_rows(records)),
-        f'<p class="note">{escape(NOTE)}</p>',
+        *(f"<p><strong>{escape(remark)}</strong></p>" for remark in remarks),
+        _html_table(*_summary(records)),
+        f'<p class="note">{escape(_note(records))}</p>',
         *(_html_figure(caption, figure) for caption, figure in figures.items()),
         "<h2>Contexts</h2>",
         _html_table(*_context_rows(records)),
@@ -108,22 +106,35 @@ def write_report(
     )
 
 
-def _summary_rows(records: Records) -> list[list[str]]:
+def _adapts(records: Records) -> bool:
+    """Whether any context was played adapted."""
+    return any(r["adapted"] for r in records)
+
+
+def _note(records: Records) -> str:
+    return NOTE + GAIN_NOTE if _adapts(records) else NOTE
+
+
+def _summary(records: Records) -> tuple[list[str], list[list[str]]]:
+    """Header and rows, a split each: with what adaptation brought, where there was any."""
+    header = ["contexts", "unadapted", "adapted", "gain"] if _adapts(records) else ["contexts", "return"]
     rows = []
     for split in SPLITS:
         chosen = [r for r in records if r["split"] == split]
         if not chosen:
             continue
-        gains = adaptation_gain(records, split)
-        rows.append(
-            [
-                f"{SPLIT_NAMES[split]} ({len({r['context_id'] for r in chosen})})",
-                _with_interval(split_score(records, split, adapted=False)),
+        row = [
+            f"{SPLIT_NAMES[split]} ({len({r['context_id'] for r in chosen})})",
+            _with_interval(split_score(records, split, adapted=False)),
+        ]
+        if _adapts(records):
+            gains = adaptation_gain(records, split)
+            row += [
                 _with_interval(split_score(records, split, adapted=True)),
                 _with_interval(interval(gains) if gains.size else None, sign="+"),
             ]
-        )
-    return rows
+        rows.append(row)
+    return header, rows
 
 
 def _with_interval(score: Interval | None, sign: str = "") -> str:
@@ -137,13 +148,14 @@ def _with_interval(score: Interval | None, sign: str = "") -> str:
 
 def _context_rows(records: Records) -> tuple[list[str], list[list[str]]]:
     names = list(dict.fromkeys(name for r in records for name in r["context"]))
-    header = ["split", "id", *names, "adapted", "episodes", "mean return", "std"]
+    adapts = _adapts(records)
+    header = ["split", "id", *names, *(["adapted"] if adapts else []), "episodes", "mean return", "std"]
     rows = [
         [
             SPLIT_NAMES[r["split"]],
             str(r["context_id"]),
             *(f"{r['context'][name]:.4g}" if name in r["context"] else "–" for name in names),
-            "yes" if r["adapted"] else "no",
+            *(["yes" if r["adapted"] else "no"] if adapts else []),
             str(r["episodes"]),
             f"{r['mean_return']:.1f}",
             f"{r['std_return']:.1f}",

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from envs import compiling
 from memagent.memory import bank
 from memagent.memory.config import MemoryConfig
 from memagent.memory.states import (
@@ -89,11 +90,13 @@ def choose_backend(config: MemoryConfig, weight: Tensor) -> str:
     if config.backend == "reference":
         return "reference"
     device = weight.device.type
-    kernels = {"cpu": "fused", "cuda": "triton" if has_triton() else "reference"}.get(device, "reference")
+    cpu_kernels = "fused" if compiling.ENABLED else "reference"
+    kernels = {"cpu": cpu_kernels, "cuda": "triton" if has_triton() else "reference"}.get(device, "reference")
     if weight.dtype not in (torch.float32, torch.float64) or config.link_sharpness:
         kernels = "reference"
     if config.backend not in ("auto", kernels):
-        place = "on the CPU" if config.backend == "fused" else "on a CUDA device, with the package triton,"
+        on_cpu = "on the CPU, with NUMBA_DISABLE_JIT unset,"
+        place = on_cpu if config.backend == "fused" else "on a CUDA device, with the package triton,"
         raise ValueError(
             f'backend is "{config.backend}" with {weight.dtype} on {weight.device} and '
             f"link_sharpness={config.link_sharpness}, expected float32 or float64 {place} without link_sharpness: set "

@@ -11,16 +11,18 @@ import numpy as np
 from numba import njit, types
 from numba.extending import overload
 
+from envs.compiling import compiled
+
 # Sums may be reordered (for vector lanes) and a*b + c fused; NaN and infinity keep their meaning.
 FAST = {"reassoc", "contract", "nsz"}
 
 
-def kernel(**options: Any) -> Any:
+def kernel(*, cache: bool = False, **options: Any) -> Any:
     """numba.njit for functions that make no arrays and call kernels alone, and so need not count references.
 
-    Counting those of every view of an array takes a fifth of the time.
+    Counting those of every view of an array takes a fifth of the time. `cache` keeps what is compiled on disk.
     """
-    return njit(**{"_nrt": False} | options)
+    return (compiled if cache else njit)(**{"_nrt": False} | options)
 
 
 def exp(x):

@@ -84,7 +84,7 @@ class PrioritizedSequenceBuffer:
             of both; parts named M and L are kept in float16. Empty for a learner without memory.
         seed: of the draws: windows and support each have a generator of their own.
 
-    Raises ValueError where the capacity does not hold one window per environment.
+    Raises ValueError where the capacity does not hold one window per environment, or more than this machine can.
     """
 
     def __init__(

@@ -10,11 +10,13 @@ next multiple of `stride`, and `origin` remembers it as the first row that later
 """
 
 import math
+import os
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from numba import njit
 from numpy.typing import ArrayLike, DTypeLike, NDArray
+
+from envs.compiling import compiled
 
 Shape = tuple[int, ...]
 
@@ -23,7 +25,15 @@ Shape = tuple[int, ...]
 HALF_PRECISION = ("M", "L")
 
 
-@njit(cache=True)
+def machine_memory() -> int:
+    """Bytes of this machine's memory; 64 GB where it does not say."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return 64 * 10**9
+
+
+@compiled()
 def _copy_runs(
     stored: NDArray,
     envs: NDArray[np.int64],
@@ -54,6 +64,9 @@ class RowStreams:
             rest in float32.
 
     Arrays are zeros that the operating system hands out page by page, so what is never written costs nothing.
+
+    Raises:
+        ValueError: once full they would not fit in this machine.
     """
 
     def __init__(
@@ -65,6 +78,14 @@ class RowStreams:
         state: Mapping[str, Shape],
     ) -> None:
         self.num_envs, self.rows, self.stride, self.slots = num_envs, rows, stride, rows // stride
+        row = sum(math.prod(shape) * np.dtype(dtype).itemsize for shape, dtype in fields.values()) + 1
+        slot = sum(math.prod(s) * (2 if name in HALF_PRECISION else 4) for name, s in state.items())
+        needed, there = num_envs * (rows * row + self.slots * slot), machine_memory()
+        if needed > there:
+            raise ValueError(
+                f"A replay of {num_envs * rows} rows grows to {needed / 1e9:.1f} GB, and this machine has "
+                f"{there / 1e9:.1f} GB; give a smaller capacity, or a larger stride."
+            )
         self.next_row = np.zeros(num_envs, dtype=np.int64)  # index of the row that comes next, [E]
         self.origin = np.zeros(num_envs, dtype=np.int64)  # first row after the last seam, [E]
         self._rows = {k: np.zeros((num_envs * rows, *shape), dtype) for k, (shape, dtype) in fields.items()}

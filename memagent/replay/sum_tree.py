@@ -12,11 +12,12 @@ were, a node above 0 has a child above 0, and the tree is a pure function of its
 """
 
 import numpy as np
-from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
+from envs.compiling import compiled
 
-@njit(cache=True)
+
+@compiled()
 def _write(nodes: NDArray[np.float64], indices: NDArray[np.int64], values: NDArray[np.float64]) -> None:
     size = nodes.size // 2
     for k in range(indices.size):
@@ -27,7 +28,7 @@ def _write(nodes: NDArray[np.float64], indices: NDArray[np.int64], values: NDArr
             nodes[node] = nodes[2 * node] + nodes[2 * node + 1]
 
 
-@njit(cache=True)
+@compiled()
 def _draw(nodes: NDArray[np.float64], uniform: NDArray[np.float64]) -> NDArray[np.int64]:
     size, count = nodes.size // 2, uniform.size
     leaves = np.empty(count, dtype=np.int64)

@@ -8,8 +8,9 @@ import json
 from collections.abc import Mapping
 
 import numpy as np
-from numba import njit
 from numpy.typing import ArrayLike, NDArray
+
+from envs.compiling import compiled
 
 Numbers = NDArray[np.int64]
 
@@ -59,7 +60,7 @@ def checked_tasks(
     return who, numbers
 
 
-@njit(cache=True)
+@compiled()
 def draw_different(offered: Numbers, uniform: NDArray[np.float64]) -> tuple[Numbers, NDArray[np.bool_]]:
     """Different ones of 0 … offered - 1 for each of K tasks: min(S, offered), from `uniform` [K, S + 1] in [0, 1).
 

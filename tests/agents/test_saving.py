@@ -125,6 +125,40 @@ def test_paths_and_file_objects(dqn: MemoryAlgorithm, tmp_path: Path) -> None:
         MemoryDQN.load(tmp_path / "nowhere")
 
 
+@pytest.mark.parametrize(
+    ("given", "written"),
+    [("plain", "plain.npz"), ("buffer.pkl", "buffer.pkl"), ("new/folder/b.npz", "new/folder/b.npz")],
+)
+@pytest.mark.parametrize("kind", [str, Path])
+def test_the_replay_is_where_its_path_says(
+    dqn: MemoryAlgorithm, tmp_path: Path, kind: type, given: str, written: str
+) -> None:
+    path = kind(tmp_path / given)
+    dqn.save_replay_buffer(path)
+    assert [p for p in tmp_path.rglob("*") if p.is_file()] == [tmp_path / written]
+    other = build(DummyVecEnv([Corridor] * 2), kind="lstm", seed=5)
+    for without in (False, True):
+        if without:
+            other.replay_buffer = None
+        other.load_replay_buffer(path)
+    assert other.replay_buffer.num_transitions == dqn.replay_buffer.num_transitions > 0
+
+
+def test_a_replay_of_other_sizes_or_of_none_is_refused(dqn: MemoryAlgorithm, tmp_path: Path) -> None:
+    stream = io.BytesIO()
+    dqn.save_replay_buffer(stream)
+    stream.seek(0)
+    other = build(DummyVecEnv([Corridor] * 2), kind="lstm", capacity=2048)
+    with pytest.raises(
+        ValueError, match="The file holds no replay for this agent: The saved replay has the sizes"
+    ):
+        other.load_replay_buffer(stream)
+    for content in (b"", b"PK", pickle.dumps([1])):
+        (tmp_path / "replay.npz").write_bytes(content)
+        with pytest.raises(ValueError, match="replay holds no replay for this agent"):
+            dqn.load_replay_buffer(tmp_path / "replay")
+
+
 def test_each_algorithm_refuses_the_others_file(file: Path, sac: MemoryAlgorithm) -> None:
     assert "it holds a 'MemoryDQN', expected a MemorySAC" in refusal(file, MemorySAC)
     buffer = io.BytesIO()

@@ -162,6 +162,31 @@ def test_all_autoreset_modes(mode):
     assert resets > 2 or mode != AutoresetMode.DISABLED
 
 
+@pytest.mark.parametrize("face", [BatchedVectorEnv, SyncVectorEnv])
+def test_a_masked_reset_shows_the_others_as_they_are_not_what_became_of_the_callers_array(face):
+    def make():
+        return gym.make("Drift/CartPole-v0", seed=3)
+
+    vec = face(read_stack(make()), 3) if face is BatchedVectorEnv else face([make] * 3)
+    vec.reset(seed=[4, 8, 5])
+    obs, *_ = vec.step(np.array([0, 1, 1]))
+    shown, others = obs.copy(), [0, 2]
+    obs[:] = 99.0
+    again, _ = vec.reset(options={"reset_mask": np.array([False, True, False])})
+    np.testing.assert_array_equal(again[others], shown[others])
+    assert not np.array_equal(again[1], shown[1])
+    again[:] = 99.0
+    once_more, _ = vec.reset(options={"reset_mask": np.array([False, True, False])})
+    np.testing.assert_array_equal(once_more[others], shown[others])
+
+
+@pytest.mark.parametrize("mask", [np.zeros(2, bool), np.ones(3, bool), np.array([1, 0]), True])
+def test_a_reset_mask_that_does_not_fit_is_refused(mask):
+    vec = BatchedVectorEnv(read_stack(gym.make("CartPole-v1")), 2)
+    with pytest.raises(ValueError, match="expected 2 bools, True for one environment at least"):
+        vec.reset(seed=0, options={"reset_mask": mask})
+
+
 def test_stepping_on_after_an_end_is_refused_where_autoreset_is_disabled():
     batched = BatchedVectorEnv(read_stack(gym.make("CartPole-v1")), 1, autoreset_mode="Disabled")
     batched.reset(seed=0)

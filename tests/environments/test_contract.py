@@ -135,3 +135,29 @@ def test_time_limits_are_the_base_environments(name):
 def test_no_warning_without_a_checker():
     for name in DRIFTING:  # warnings are errors here
         play(gym.make(name), 250, seed=0)
+
+
+def rendered(name, mode):
+    """What an id gives for a render mode: the environment's own mode, and the type of a picture."""
+    env = gym.make(name, render_mode=mode)
+    env.reset(seed=0)
+    env.step(env.action_space.sample())
+    picture = env.render()
+    env.close()
+    return env.render_mode, type(picture)
+
+
+# Bodies of MuJoCo take OpenGL, which a server has not.
+@pytest.mark.filterwarnings("ignore:.*HumanRendering wrapper is being applied")
+@pytest.mark.parametrize("mode", ["human", "rgb_array", "rgb_array_list"])
+@pytest.mark.parametrize("name", [name for name in DRIFTING if CATALOGUE[name].extra != "mujoco"])
+def test_render_modes_are_those_of_the_base_environment(name, mode, monkeypatch):
+    monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
+    assert rendered(name, mode) == rendered(CATALOGUE[name].base, mode)
+    assert rendered(name, mode)[0] == mode
+
+
+@pytest.mark.parametrize("name", [*DRIFTING, RECALL])
+def test_a_render_mode_that_there_is_not_is_refused(name):
+    with pytest.raises(gym.error.UnsupportedMode, match=f"{name} has no render_mode 'ansi': expected None"):
+        gym.make(name, render_mode="ansi")

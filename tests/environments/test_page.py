@@ -10,8 +10,8 @@ from PIL import Image
 
 import envs
 from envs.__main__ import HERE, main
-from envs.catalogue import CATALOGUE, default_drift
-from envs.page import BODIES, listing, page, picture
+from envs.catalogue import BASES, CATALOGUE, default_drift
+from envs.page import BODIES, page, picture
 from envs.plots import described, draw_drift, film
 
 
@@ -109,5 +109,33 @@ print(listing().count("needs the extra"))
     assert int(said[1]) == sum(entry.extra == extra for entry in CATALOGUE.values())
 
 
-def test_the_listing_names_every_id():
-    assert all(name in listing() for name in CATALOGUE)
+def test_the_listing_names_every_id_that_is_registered_and_nothing_else_is_said():
+    code = (
+        "import gymnasium as gym; before = set(gym.registry); import envs.__main__ as m; m.main([]); "
+        "print('registered', *(set(gym.registry) - before))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    listed, _, ids = done.stdout.partition("registered ")
+    assert done.stderr == ""
+    assert len(ids.split()) == len(CATALOGUE) + 1 + len(BASES)
+    assert all(name in listed for name in ids.split())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["Drift/Carpole-v0"], "did you mean Drift/CartPole-v0?"),
+        (["xyz"], "python -m envs lists them."),
+        (["Drift/CartPole-v0", "--plot", "--phase-steps", "0"], "expected a period of at least 1 step"),
+        (
+            ["Drift/CartPole-v0", "--plot", "--frames=0", "--out", "/dev/null/x.png"],
+            "cannot be drawn into /dev/null",
+        ),
+    ],
+)
+def test_what_cannot_be_shown_is_one_sentence(capsys, arguments, said):
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    out, err = capsys.readouterr()
+    assert (ended.value.code, out) == (2, "")
+    assert said in err.splitlines()[-1]

@@ -7,6 +7,7 @@ from stable_baselines3.common.vec_env import VecEnv
 
 import envs
 from envs import make_vec
+from envs.plants.mujoco import without_deprecations
 
 CARTPOLE, PENDULUM = "Drift/CartPole-v0", "Drift/Pendulum-v0"
 
@@ -174,3 +175,29 @@ def test_a_shared_clock_is_one_lifetime_in_episodes_of_their_own(batched):
     other = make_vec(CARTPOLE, 1, 4, shared_clock=True, phase_steps=9)
     other.reset()
     assert other.step(np.array([0]))[3][0]["context"] != contexts[0]
+
+
+@pytest.mark.parametrize("kind", [np.int64, np.uint32, np.int32])
+def test_seeds_may_be_numpys(kind):
+    single = gym.make("Drift/CartPole-v0")
+    np.testing.assert_array_equal(single.reset(seed=kind(3))[0], single.reset(seed=3)[0])
+    vec = envs.make_vec("Drift/CartPole-v0", 2, face="gymnasium")
+    expected, _ = vec.reset(seed=3)
+    for seed in (kind(3), [kind(3), kind(4)]):
+        np.testing.assert_array_equal(vec.reset(seed=seed)[0], expected)
+
+
+@pytest.mark.parametrize("name", ["Drift/HalfCheetah-v0", "Drift/HalfCheetahVel-v0", "HalfCheetah-v5"])
+def test_mujocos_compiler_does_not_repeat_what_it_says_of_gymnasiums_models(
+    name, capfd, tmp_path, monkeypatch
+):
+    mujoco = pytest.importorskip("mujoco")
+    monkeypatch.chdir(tmp_path)  # MuJoCo writes its warnings there, too
+    before = mujoco.get_mju_user_warning()
+    make_vec(name, 2, 0).close()
+    assert capfd.readouterr() == ("", "")
+    assert not list(tmp_path.iterdir())
+    assert mujoco.get_mju_user_warning() is before
+    with without_deprecations("mujoco"):
+        mujoco.get_mju_user_warning()("the simulation is unstable")
+    assert capfd.readouterr().err == "WARNING: the simulation is unstable\n"

@@ -55,7 +55,7 @@ def test_a_stream_without_a_finished_episode_is_an_empty_picture():
     assert figures.png(figures.stream_figure([], [])).startswith(b"\x89PNG")
 
 
-def record(context_id, split, adapted, mean, std=1.0, **context) -> dict:
+def record(context_id, split, adapted, mean, spread=1.0, **context) -> dict:
     return {
         "context_id": context_id,
         "split": split,
@@ -63,7 +63,7 @@ def record(context_id, split, adapted, mean, std=1.0, **context) -> dict:
         "adapted": adapted,
         "episodes": 3,
         "mean_return": mean,
-        "std_return": std,
+        "returns": [mean - 2 * spread, mean + spread, mean + spread],
     }
 
 
@@ -72,7 +72,7 @@ RECORDS = [
     record(2, "train", False, 200.0, force=15.0, length=1.0),
     record(4, "train", True, 110.0, force=5.0, length=0.25),
     record(2, "train", True, 230.0, force=15.0, length=1.0),
-    record(9, "held_out", False, 50.0, std=7.0, force=2.0, length=0.15),
+    record(9, "held_out", False, 50.0, spread=7.0, force=2.0, length=0.15),
 ]
 
 
@@ -96,10 +96,10 @@ def test_contexts_are_rows_labelled_by_their_parameters():
     assert list(points(held_out)) == ["unadapted"]
 
 
-def test_contexts_show_the_standard_deviation_and_the_mean_over_contexts():
+def test_contexts_show_the_lowest_and_the_highest_return_and_the_mean_over_contexts():
     train, held_out = figures.contexts_figure(RECORDS).axes
     ((start, end),) = (segment[:, 0] for segment in held_out.containers[0].lines[2][0].get_segments())
-    assert (start, end) == (43.0, 57.0)
+    assert (start, end) == (36.0, 57.0)
     assert 150.0 in [line.get_xdata()[0] for line in train.get_lines()]
 
 
@@ -107,6 +107,8 @@ def test_one_context_without_parameters_is_named_by_its_id():
     figure = figures.contexts_figure([record(0, "train", False, 10.0)])
     (axes,) = figure.axes
     assert [text.get_text() for text in axes.get_yticklabels()] == ["", "context 0"]
+    assert not figure.legends  # there is one kind of play
+    assert figures.contexts_figure(RECORDS).legends
     assert figures.png(figure).startswith(b"\x89PNG")
 
 

@@ -86,15 +86,6 @@ def test_probability_of_improvement_counts_pairs_within_contexts():
         intervals.probability_of_improvement(first, second[:, :1])
 
 
-def test_episode_interval_is_students():
-    # n = 5: t = 2.776, sample variance 2.5, standard error sqrt(2.5 / 5).
-    returns = np.array([1.0, 2.0, 3.0, 4.0, 5.0])
-    found = intervals.episode_interval(returns.mean(), returns.std(), 5)
-    assert found.high == pytest.approx(3.0 + 2.776445 * np.sqrt(0.5))
-    assert found.low == pytest.approx(3.0 - 2.776445 * np.sqrt(0.5))
-    assert np.isnan(intervals.episode_interval(3.0, 0.0, 1).low)
-
-
 @pytest.mark.parametrize("scores", [[], [[1.0, np.nan]], np.zeros((2, 2, 2))])
 def test_scores_that_say_nothing_are_refused(scores):
     with pytest.raises(ValueError, match="Scores"):

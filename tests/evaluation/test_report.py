@@ -22,6 +22,7 @@ def record(context_id, split, adapted, mean, std=2.0, episodes=5, **context) -> 
         "episodes": episodes,
         "mean_return": mean,
         "std_return": std,
+        "returns": [mean - std, *[mean] * (episodes - 2), mean + std],
     }
 
 
@@ -63,12 +64,32 @@ def test_table_has_both_splits_both_ways_and_the_paired_gain():
     assert "−35.0 [" in text
 
 
-def test_a_task_that_does_not_drift_is_one_row_with_an_interval_over_episodes():
-    records = [record(0, "train", False, 200.0, std=10.0, episodes=5)]
+def test_a_task_that_does_not_drift_is_one_row_with_an_interval_over_episodes(tmp_path):
+    """No return is above 500, nor is an end of its interval; nothing tells of adaptation, which there was not."""
+    returns = [500.0, 500.0, 500.0, 500.0, 400.0]
+    records = [record(0, "train", False, 480.0) | {"returns": returns}]
     score = report.split_score(records, "train", adapted=False)
-    assert score == intervals.episode_interval(200.0, 10.0, 5)
+    assert score == intervals.interval(returns)
+    assert 400.0 <= score.low < 480.0 < score.high <= 500.0
     text = shown(records)
-    assert f"200 [{score.low:.0f}, {score.high:.0f}]" in text and "held out" not in text
+    assert f"480 [{score.low:.0f}, {score.high:.0f}]" in text and "held out" not in text
+    page = Page(report.write_report(tmp_path / "r.html", {"contexts": records}, {}, {}).read_text()).text
+    for shows in (text, page):
+        assert not {"adapted", "unadapted", "gain", "Gain"} & set(re.findall(r"\w+", shows))
+
+
+def test_brackets_of_a_name_are_no_markup():
+    console = Console(width=80, file=io.StringIO())
+    console.print(report.table(RECORDS, title="runs/a[/b]c, [bold]"))
+    assert "runs/a[/b]c, [bold]" in console.file.getvalue()
+
+
+def test_remarks_stand_before_the_numbers(tmp_path):
+    path = report.write_report(
+        tmp_path / "r.html", {"contexts": RECORDS}, {}, {}, remarks=["It was <cut> short."]
+    )
+    text = Page(path.read_text()).text
+    assert text.index("It was <cut> short.") < text.index("training (4)")
 
 
 def test_what_was_not_played_has_no_score():
