@@ -28,8 +28,9 @@ if TYPE_CHECKING:
     from memagent.agents.saved import SavedLearner
 
 Where = str | Path | io.BufferedIOBase
-COUNTERS = ("num_timesteps", "_total_timesteps", "_num_timesteps_at_start", "_episode_num", "_n_updates")
-EPISODE = ("r", "l", "t")  # what SB3's Monitor says of an episode: return, length, seconds
+COUNTERS = ("num_timesteps", "_total_timesteps", "_episode_num", "_n_updates")
+SKIPS = ("skipped_updates", "skipped_in_a_row")
+EPISODE = ("r", "l")  # of what SB3's Monitor says of an episode: return and length, not what a clock said
 
 
 def save_agent(agent: SavedLearner, path: Where) -> None:
@@ -87,7 +88,7 @@ def agent_data(agent: SavedLearner) -> dict[str, Any]:
         "action_space": space_as_json(agent.action_space),
         "transition_layout": agent.transition_layout,
         "n_envs": agent.n_envs,
-        "counters": {name: int(getattr(agent, name)) for name in COUNTERS},
+        "counters": {name: int(getattr(agent, name)) for name in (*COUNTERS, *SKIPS)},
         "progress_remaining": float(agent._current_progress_remaining),
         "generator": generator_as_json(agent.generator),
         "episodes": [plain_numbers(episode, EPISODE) for episode in agent.ep_info_buffer or ()],
