@@ -3,7 +3,7 @@
 from envs.catalogue import CATALOGUE, contexts, default_drift, preset, register
 from envs.drift import Clock, Drift, Lifetime
 from envs.recall import RecallEnv
-from envs.state import get_state, set_state
+from envs.state import get_state, is_whole, set_state
 from envs.streams import ForeignStream
 from envs.vector import make_vec
 from envs.wrappers import DriftingEnv, TransitionObservation
@@ -22,6 +22,7 @@ __all__ = [
     "contexts",
     "default_drift",
     "get_state",
+    "is_whole",
     "make_vec",
     "preset",
     "register",
