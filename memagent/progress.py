@@ -1,7 +1,7 @@
 """What a person sees of training while it runs, and what is kept of it: a progress bar, one line per episode."""
 
 from collections.abc import Mapping
-from numbers import Real
+from numbers import Integral, Real
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -125,11 +125,7 @@ class Records:
             table.sync()
         logger = self.logger
         undumped = {
-            key: [
-                value if isinstance(value, str) else float(value),
-                logger.name_to_count.get(key, 0),
-                list(logger.name_to_excluded[key]),
-            ]
+            key: [_plain(value), logger.name_to_count.get(key, 0), list(logger.name_to_excluded[key])]
             for key, value in logger.name_to_value.items()
             if isinstance(value, Real | str)
         }
@@ -154,7 +150,7 @@ class RowWriter(KVWriter):
     ) -> None:
         self.table.add(
             {
-                key: value
+                key: _plain(value)
                 for key, value in sorted(key_values.items())
                 if isinstance(value, Real | str) and "csv" not in key_excluded.get(key, ())
             }
@@ -162,6 +158,13 @@ class RowWriter(KVWriter):
 
     def close(self) -> None:
         self.table.close()
+
+
+def _plain(value: Real | str) -> str | int | float:
+    """A number or string as a type of JSON."""
+    if isinstance(value, str):
+        return value
+    return int(value) if isinstance(value, Integral) else float(value)
 
 
 def last_step(path: Path) -> int:

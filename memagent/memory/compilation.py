@@ -1,0 +1,101 @@
+"""Kernels come from disk, always: one that is not there is compiled in a process of its own first.
+
+A process that compiles them links their inner functions to code that was generated apart from the entries; one that
+loads them has the entries' own. Both are right, and round otherwise in the last place, from which two trainings of one
+seed go different ways. So that the same seed is the same run, nobody uses what he has compiled himself, but where there
+is nothing to load from: a folder that cannot be written, or no Python to start.
+"""
+
+import logging
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from numba.core import event
+
+logger = logging.getLogger(__name__)
+_loaded: set[tuple[Callable[..., Any], torch.dtype]] = set()
+_here: set[torch.dtype] = set()  # dtypes whose kernels this process may compile
+
+
+class _NotOnDisk(Exception):
+    """Numba would compile."""
+
+
+class _Refusal(event.Listener):
+    """Keeps Numba from compiling a function."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.function = function
+
+    def on_start(self, event: event.Event) -> None:
+        if event.data["dispatcher"] is self.function:
+            raise _NotOnDisk
+
+    def on_end(self, event: event.Event) -> None:
+        pass
+
+
+def load(function: Callable[..., Any], dtype: torch.dtype, *arguments: Any) -> None:
+    """Have a kernel ready for calls like `function(begin, end, *arguments)`.
+
+    Args:
+        function: compiled by Numba with cache=True; does nothing from 0 to 0.
+        dtype: of the arguments, which have the same types wherever it is the same.
+        arguments: of such a call.
+    """
+    if (function, dtype) in _loaded:
+        return
+    if dtype not in _here:
+        try:
+            with event.install_listener("numba:compile", _Refusal(function)):
+                function(0, 0, *arguments)
+        except _NotOnDisk:
+            logger.warning(
+                "Compiling the memory's kernels: about a minute, once; the result is kept on disk."
+            )
+            _compile_apart(dtype)
+            _here.add(dtype)  # what is still not on the disk cannot be kept there
+    _loaded.add((function, dtype))
+
+
+def _compile_apart(dtype: torch.dtype) -> None:
+    """Compile the kernels for a dtype onto the disk in another process, if that can be."""
+    command = [
+        sys.executable,
+        "-c",
+        f"from memagent.memory.compilation import compile_here; compile_here({str(dtype)!r})",
+    ]
+    paths = {"PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)}
+    try:
+        subprocess.run(
+            command,
+            env=os.environ | paths,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,  # Ctrl-C is meant for the training
+            check=False,
+        )
+    except OSError as error:
+        logger.warning("No other process can be started to compile in: %s", error)
+
+
+def compile_here(name: str) -> None:
+    """Compile all kernels for a dtype by its name, such as "torch.float32", by using each once."""
+    from memagent.memory.config import MemoryConfig
+    from memagent.memory.controller import DNC
+
+    dtype = getattr(torch, name.removeprefix("torch."))
+    _here.add(dtype)
+    torch.set_num_threads(1)
+    config = MemoryConfig(memory_size=2, memory_dim=2, num_read_heads=1, hidden_size=2, backend="fused")
+    memory = DNC(config, 2).to(dtype)
+    x, start = torch.zeros(2, 2, 2, dtype=dtype), torch.zeros(2, 2, dtype=torch.bool)
+    with torch.no_grad():
+        memory(x, start, memory.initial_state(2))
+    y, _ = memory(x, start, memory.initial_state(2))
+    y.sum().backward()
