@@ -64,11 +64,7 @@ def load(function: Callable[..., Any], dtype: torch.dtype, *arguments: Any) -> N
 
 def _compile_apart(dtype: torch.dtype) -> None:
     """Compile the kernels for a dtype onto the disk in another process, if that can be."""
-    command = [
-        sys.executable,
-        "-c",
-        f"from memagent.memory.compilation import compile_here; compile_here({str(dtype)!r})",
-    ]
+    command = [sys.executable, "-m", "memagent.memory.compile_kernels", str(dtype).removeprefix("torch.")]
     paths = {"PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)}
     try:
         subprocess.run(
@@ -84,18 +80,6 @@ def _compile_apart(dtype: torch.dtype) -> None:
         logger.warning("No other process can be started to compile in: %s", error)
 
 
-def compile_here(name: str) -> None:
-    """Compile all kernels for a dtype by its name, such as "torch.float32", by using each once."""
-    from memagent.memory.config import MemoryConfig
-    from memagent.memory.controller import DNC
-
-    dtype = getattr(torch, name.removeprefix("torch."))
+def allow(dtype: torch.dtype) -> None:
+    """Let this process compile the kernels for a dtype."""
     _here.add(dtype)
-    torch.set_num_threads(1)
-    config = MemoryConfig(memory_size=2, memory_dim=2, num_read_heads=1, hidden_size=2, backend="fused")
-    memory = DNC(config, 2).to(dtype)
-    x, start = torch.zeros(2, 2, 2, dtype=dtype), torch.zeros(2, 2, dtype=torch.bool)
-    with torch.no_grad():
-        memory(x, start, memory.initial_state(2))
-    y, _ = memory(x, start, memory.initial_state(2))
-    y.sum().backward()
