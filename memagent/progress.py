@@ -109,9 +109,13 @@ class Records:
     def __init__(self, folder: Path, total_timesteps: int, steps: int, state: Mapping[str, Any]) -> None:
         rows = state.get("rows", {"episodes": 0, "progress": 0})
         self._progress = Table(folder / "progress.csv", rows=rows["progress"])
-        self.episodes = TrainingLog(
-            folder / "episodes.csv", total_timesteps, steps=steps, rows=rows["episodes"]
-        )
+        try:
+            self.episodes = TrainingLog(
+                folder / "episodes.csv", total_timesteps, steps=steps, rows=rows["episodes"]
+            )
+        except ValueError:
+            self._progress.close()
+            raise
         self.logger = Logger(str(folder), [RowWriter(self._progress)])
         for key, (value, count, excluded) in state.get("undumped", {}).items():
             self.logger.name_to_value[key] = value
