@@ -1,0 +1,152 @@
+"""What is lost when trainings are killed: SIGKILL at random moments, then `train.py --resume`.
+
+python -m benchmarks.kills      50 trainings, about twenty minutes on one core
+
+Trainings of five seeds run through once. Then each is killed ten times, in a folder of its own, at a moment drawn
+between its first sign of life and the end that the uninterrupted one had, and gone on with; checkpoints are written all
+the time, so that some are killed in the middle of one. What is left of each is compared with the uninterrupted run:
+agent, episodes, evaluation. Writes benchmarks/results/kills.json.
+"""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import tyro
+
+from memagent.agents.checkpoint import read_table
+from memagent.archive import ArchiveError
+from memagent.checkpoints import saved
+from memagent.files import UNFINISHED, write_text
+from memagent.runs import load_state
+
+SMALL = (
+    *("--env=Drift/CartPole-v0", "--total-timesteps=1000", "--num-envs=4", "--wandb=disabled"),
+    *("--save-every=32", "--memory.kind=lstm", "--memory.hidden-size=16", "--replay.capacity=800"),
+    *("--replay.rows=8", "--replay.burn-in=2", "--replay.n-step=2", "--replay.stride=4", "--adapt.support=8"),
+    *("--learner.batch-size=4", "--learner.learning-starts=100", "--learner.steps-per-update=32"),
+    *("--evaluation.contexts=1", "--evaluation.episodes=1", "--evaluation.warmup-episodes=1"),
+)
+COMPARED = ("model.zip", "episodes.csv", "evaluation.json")
+RESULTS = Path(__file__).parent / "results" / "kills.json"
+
+
+@dataclass(frozen=True)
+class Options:
+    """How many trainings are killed."""
+
+    kills: int = 50
+    """Trainings."""
+    seeds: int = 5
+    """Different ones among them."""
+    seed: int = 0
+    """Of the moments."""
+    out: Path = RESULTS
+    """The file for the counts."""
+
+
+def train(*arguments: str) -> subprocess.Popen[str]:
+    """A training in a process of its own, with one thread."""
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "train.py", *arguments]
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment
+    )
+
+
+def straight(folder: Path, seed: int) -> float:
+    """An uninterrupted training; the seconds from its first sign of life to its end."""
+    process = train(*SMALL, f"--seed={seed}", f"--run-dir={folder}")
+    alive(process, folder)
+    began = time.monotonic()
+    if process.wait() != 0:
+        raise RuntimeError(f"The uninterrupted training of seed {seed} ended with {process.returncode}.")
+    return time.monotonic() - began
+
+
+def alive(process: subprocess.Popen[str], folder: Path) -> None:
+    """Wait until a training has written its settings."""
+    while process.poll() is None and not (folder / "config.json").is_file():
+        time.sleep(0.005)
+
+
+def kill(folder: Path, seed: int, seconds: float) -> dict[str, Any]:
+    """Kill a training after so many seconds; in which state it was, and the newest checkpoint it left."""
+    process = train(*SMALL, f"--seed={seed}", f"--run-dir={folder}")
+    alive(process, folder)
+    time.sleep(seconds)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    paths = saved(folder / "checkpoints")
+    unfinished = [path for path in folder.rglob(f".*{UNFINISHED}")]
+    return {
+        "seed": seed,
+        "seconds": round(seconds, 3),
+        "state": load_state(folder),
+        "checkpoints": len(paths),
+        "broken_checkpoints": sum(not whole(path) for path in paths),
+        "newest": int(paths[-1].name) if paths else 0,
+        "while_writing": bool(unfinished),
+    }
+
+
+def whole(path: Path) -> bool:
+    """Whether a checkpoint says what it holds."""
+    try:
+        read_table(path)
+    except ArchiveError:
+        return False
+    return True
+
+
+def resumed(folder: Path, twin: Path, killed: dict[str, Any]) -> dict[str, Any]:
+    """Go on with a killed training; what became of it, beside its uninterrupted twin."""
+    process = train("--resume", str(folder))
+    said = process.communicate()[0].splitlines()
+    lost = killed["state"] == "training" and killed["newest"] and f"step {killed['newest']} of" not in said[0]
+    same = {name: (folder / name).read_bytes() == (twin / name).read_bytes() for name in COMPARED}
+    return {
+        **killed,
+        "finished": process.returncode == 0 and load_state(folder) == "finished",
+        "checkpoint_lost": bool(lost) or killed["broken_checkpoints"] > 0,
+        "identical": all(same.values()),
+    }
+
+
+def main(options: Options) -> None:
+    """Kill, go on, compare, count."""
+    rng, runs = random.Random(options.seed), []
+    with tempfile.TemporaryDirectory() as place:
+        twins = [Path(place) / f"straight-{seed}" for seed in range(options.seeds)]
+        seconds = [straight(twin, seed) for seed, twin in enumerate(twins)]
+        for number in range(options.kills):
+            seed = number % options.seeds
+            folder = Path(place) / f"killed-{number}"
+            killed = kill(folder, seed, rng.uniform(0.0, 0.95 * seconds[seed]))
+            if killed["state"] == "finished":
+                raise RuntimeError("A training was over before it was to be killed; nothing else may run beside.")
+            runs.append(resumed(folder, twins[seed], killed))
+            print(runs[-1], flush=True)
+    counts = Counter[str]()
+    for run in runs:
+        counts["killed"] += 1
+        for name in ("finished", "checkpoint_lost", "identical", "while_writing"):
+            counts[name] += run[name]
+        counts["before_the_first_checkpoint"] += run["state"] == "training" and not run["checkpoints"]
+        counts["while_judging"] += run["state"] == "trained"
+    result = {"settings": SMALL, "counts": dict(counts), "runs": runs}
+    write_text(options.out, json.dumps(result, indent=1) + "\n")
+    print(json.dumps(dict(counts), indent=1))
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Options))
