@@ -20,7 +20,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from memagent import randomness
-from memagent.agents.fields import entry, generator_as_json, generator_of
+from memagent.fields import entry, generator_as_json, generator_of
 from memagent.agents.loading import load_agent
 from memagent.agents.saving import agent_data, agent_tensors
 from memagent.archive import FORMAT, SCHEMA, ArchiveError, digest, format_archive, parse_json, reason

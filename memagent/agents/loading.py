@@ -22,7 +22,7 @@ from stable_baselines3.common.type_aliases import GymEnv
 from stable_baselines3.common.utils import check_for_correct_spaces, get_system_info
 from torch import Tensor
 
-from memagent.agents.fields import (
+from memagent.fields import (
     check_tensors,
     entry,
     generator_of,
