@@ -2,9 +2,9 @@
 
 python -m benchmarks.kills      50 trainings, about twenty minutes on one core
 
-Trainings of five seeds run through once. Then each is killed ten times, in a folder of its own, at a moment drawn
-between its first sign of life and the end that the uninterrupted one had, and gone on with; checkpoints are written all
-the time, so that some are killed in the middle of one. What is left of each is compared with the uninterrupted run:
+Trainings of five seeds run through once. Then each is killed ten times, in a folder of its own, and gone on with. The
+moment is drawn between the first sign of life and a tenth more than the uninterrupted one had trained for, which is
+while it was judged; checkpoints are written all the time, so that some are killed in the middle of one. What is left of each is compared with the uninterrupted run:
 agent, episodes, evaluation. Writes benchmarks/results/kills.json.
 """
 
@@ -64,13 +64,16 @@ def train(*arguments: str) -> subprocess.Popen[str]:
 
 
 def straight(folder: Path, seed: int) -> float:
-    """An uninterrupted training; the seconds from its first sign of life to its end."""
+    """An uninterrupted training; the seconds from its first sign of life to the last step."""
     process = train(*SMALL, f"--seed={seed}", f"--run-dir={folder}")
     alive(process, folder)
     began = time.monotonic()
+    while process.poll() is None and load_state(folder) == "training":
+        time.sleep(0.02)
+    seconds = time.monotonic() - began
     if process.wait() != 0:
         raise RuntimeError(f"The uninterrupted training of seed {seed} ended with {process.returncode}.")
-    return time.monotonic() - began
+    return seconds
 
 
 def alive(process: subprocess.Popen[str], folder: Path) -> None:
@@ -131,7 +134,7 @@ def main(options: Options) -> None:
         for number in range(options.kills):
             seed = number % options.seeds
             folder = Path(place) / f"killed-{number}"
-            killed = kill(folder, seed, rng.uniform(0.0, 0.95 * seconds[seed]))
+            killed = kill(folder, seed, rng.uniform(0.0, 1.1 * seconds[seed]))
             if killed["state"] == "finished":
                 raise RuntimeError("A training was over before it was to be killed; nothing else may run beside.")
             runs.append(resumed(folder, twins[seed], killed))
