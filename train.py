@@ -73,9 +73,7 @@ def resume(run_dir: Path, *, trust: bool = False) -> None:
         run(agent, config, run_dir, extra or NOTHING)
 
 
-def run(
-    agent: MemoryAlgorithm, config: RunConfig, run_dir: Path, extra: Mapping[str, Any] = NOTHING
-) -> None:
+def run(agent: MemoryAlgorithm, config: RunConfig, run_dir: Path, extra: Mapping[str, Any] = NOTHING) -> None:
     """Let the agent learn what is left to learn, judge it, and write all that into the run folder.
 
     Args:

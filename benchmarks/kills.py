@@ -16,21 +16,22 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import tyro
 
+from benchmarks.runs import machine, write
 from memagent.agents.checkpoint import read_table
 from memagent.archive import ArchiveError
 from memagent.checkpoints import saved
-from memagent.files import UNFINISHED, write_text
+from memagent.files import UNFINISHED
 from memagent.runs import load_state
 
 SMALL = (
-    *("--env=Drift/CartPole-v0", "--total-timesteps=1000", "--num-envs=4", "--wandb=disabled"),
+    *("--env=CartPole-v1", "--total-timesteps=1000", "--num-envs=4", "--wandb=disabled"),
     *("--save-every=32", "--memory.kind=lstm", "--memory.hidden-size=16", "--replay.capacity=800"),
     *("--replay.rows=8", "--replay.burn-in=2", "--replay.n-step=2", "--replay.stride=4", "--adapt.support=8"),
     *("--learner.batch-size=4", "--learner.learning-starts=100", "--learner.steps-per-update=32"),
@@ -136,19 +137,26 @@ def main(options: Options) -> None:
             folder = Path(place) / f"killed-{number}"
             killed = kill(folder, seed, rng.uniform(0.0, 1.1 * seconds[seed]))
             if killed["state"] == "finished":
-                raise RuntimeError("A training was over before it was to be killed; nothing else may run beside.")
+                raise RuntimeError(
+                    "A training was over before it was to be killed; nothing else may run beside."
+                )
             runs.append(resumed(folder, twins[seed], killed))
-            print(runs[-1], flush=True)
-    counts = Counter[str]()
-    for run in runs:
-        counts["killed"] += 1
-        for name in ("finished", "checkpoint_lost", "identical", "while_writing"):
-            counts[name] += run[name]
-        counts["before_the_first_checkpoint"] += run["state"] == "training" and not run["checkpoints"]
-        counts["while_judging"] += run["state"] == "trained"
-    result = {"settings": SMALL, "counts": dict(counts), "runs": runs}
-    write_text(options.out, json.dumps(result, indent=1) + "\n")
-    print(json.dumps(dict(counts), indent=1))
+            print(json.dumps(runs[-1]), flush=True)
+            result = {"machine": machine(), "settings": SMALL, "counts": counts(runs)}
+            write(options.out, result, runs)
+    print(json.dumps(counts(runs), indent=1))
+
+
+def counts(runs: Sequence[dict[str, Any]]) -> dict[str, int]:
+    """Of how many trainings what is true."""
+    training = [run for run in runs if run["state"] == "training"]
+    named = ("finished", "checkpoint_lost", "identical", "while_writing")
+    return {
+        "killed": len(runs),
+        **{name: sum(run[name] for run in runs) for name in named},
+        "before_the_first_checkpoint": sum(not run["checkpoints"] for run in training),
+        "while_judging": len(runs) - len(training),
+    }
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ import os
 import tempfile
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,6 +20,7 @@ import numpy as np
 import torch
 import tyro
 from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.vec_env import VecEnv
 
 import envs
 from benchmarks.runs import machine
@@ -54,11 +56,11 @@ class Options:
 def checkpoint(options: Options) -> dict[str, Any]:
     """Write checkpoints of a full replay, beside as many bytes written at once."""
     num_envs = 16
-    replay = ReplayConfig(capacity=options.transitions)
-    agent = MemoryDQN(
-        "MemoryPolicy", envs.make_vec(ENV, num_envs, seed=0), memory=MemoryConfig(), replay=replay, seed=0
-    )
-    fill(agent, replay.capacity // num_envs)
+    rows = -(-options.transitions // num_envs)
+    replay = ReplayConfig(capacity=(rows + ReplayConfig.stride) * num_envs)
+    env = envs.make_vec(ENV, num_envs, seed=0)
+    agent = MemoryDQN("MemoryPolicy", env, memory=MemoryConfig(), replay=replay, seed=0)
+    fill(agent, rows)
     rounds = []
     with tempfile.TemporaryDirectory(dir=".") as place:
         for number in range(options.rounds):
@@ -73,7 +75,7 @@ def checkpoint(options: Options) -> dict[str, Any]:
             disk = time.perf_counter() - began
             del data
             began = time.perf_counter()
-            MemoryDQN.load_checkpoint(folder, agent.get_env())
+            MemoryDQN.load_checkpoint(folder, env)
             loading = time.perf_counter() - began
             rounds.append(
                 {
@@ -111,6 +113,11 @@ def fill(agent: MemoryAlgorithm, rows: int) -> None:
         )
 
 
+def state_of(env: VecEnv) -> dict[str, Any]:
+    """What train.py has in a checkpoint beside the agent, but for its files."""
+    return {"env": envs.get_state(env)}
+
+
 class Timed(Checkpoints):
     """Checkpoints whose time is summed up."""
 
@@ -134,9 +141,7 @@ def share(options: Options) -> dict[str, Any]:
         env = envs.make_vec(ENV, config.num_envs, seed=0)
         agent = make_agent(config, env)
         with tempfile.TemporaryDirectory(dir=".") as place:
-            timed = Timed(
-                Path(place), config.save_every, config.keep, lambda env=env: {"env": envs.get_state(env)}
-            )
+            timed = Timed(Path(place), config.save_every, config.keep, partial(state_of, env))
             began = time.perf_counter()
             agent.learn(config.save_every + 500, callback=timed)
             seconds = time.perf_counter() - began
@@ -182,9 +187,7 @@ def growth(options: Options) -> dict[str, Any]:
     resident = Resident(2_000)
     config = RunConfig()
     with tempfile.TemporaryDirectory(dir=".") as place:
-        checkpoints = Checkpoints(
-            Path(place), config.save_every, config.keep, lambda: {"env": envs.get_state(env)}
-        )
+        checkpoints = Checkpoints(Path(place), config.save_every, config.keep, partial(state_of, env))
         agent.learn(options.steps, callback=[checkpoints, resident])
     before = max(size for step, size in resident.noted if step <= options.warm_up)
     after = max(size for step, size in resident.noted if step > 0.9 * options.steps)

@@ -18,9 +18,7 @@ _REMEMBERED = {
     "Monitor": ("rewards", "needs_reset"),
 }
 # wrappers that remember nothing from one step to the next
-_FORGETFUL = frozenset(
-    ("PassiveEnvChecker", "FlattenObservation", "Sensors", "RescaleAction", "ClipAction")
-)
+_FORGETFUL = frozenset(("PassiveEnvChecker", "FlattenObservation", "Sensors", "RescaleAction", "ClipAction"))
 
 _NEXT_RESET = ("_seeds", "_options")
 
@@ -46,7 +44,7 @@ def get_state(env: Any) -> dict[str, Any]:
 
 
 def is_whole(env: Any) -> bool:
-    """Whether `get_state` has all of an environment, so that it goes on in mid-episode; else reset it after `set_state`.
+    """Whether `get_state` has all of an environment, which goes on in mid-episode; else reset it after `set_state`.
 
     It has of the environments of the catalogue, their bases and those with a `get_state` and `set_state` of their own,
     in wrappers that are known here.

@@ -10,10 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-try:
+if os.name != "nt":
     import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
 
 UNFINISHED = ".part"
 """What the names of unfinished files and folders end in."""
@@ -82,7 +80,7 @@ def held(folder: Path) -> Iterator[None]:
     Raises:
         BlockingIOError: another process holds it.
     """
-    if fcntl is None:
+    if os.name == "nt":
         yield
         return
     descriptor = os.open(folder, os.O_RDONLY)

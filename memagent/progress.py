@@ -131,7 +131,7 @@ class Records:
         undumped = {
             key: [_plain(value), logger.name_to_count.get(key, 0), list(logger.name_to_excluded[key])]
             for key, value in logger.name_to_value.items()
-            if isinstance(value, Real | str)
+            if _is_plain(value)
         }
         return {"rows": {name: table.rows for name, table in tables.items()}, "undumped": undumped}
 
@@ -156,7 +156,7 @@ class RowWriter(KVWriter):
             {
                 key: _plain(value)
                 for key, value in sorted(key_values.items())
-                if isinstance(value, Real | str) and "csv" not in key_excluded.get(key, ())
+                if _is_plain(value) and "csv" not in key_excluded.get(key, ())
             }
         )
 
@@ -164,7 +164,12 @@ class RowWriter(KVWriter):
         self.table.close()
 
 
-def _plain(value: Real | str) -> str | int | float:
+def _is_plain(value: Any) -> bool:
+    """Whether it is a number or a string; figures and videos are none."""
+    return isinstance(value, Real | str)
+
+
+def _plain(value: Any) -> str | int | float:
     """A number or string as a type of JSON."""
     if isinstance(value, str):
         return value

@@ -16,7 +16,7 @@ from torch import Tensor
 def get_state() -> dict[str, Any]:
     """Where all of them stand, as JSON's types; CUDA's where this process uses it."""
     version, words, gauss = random.getstate()
-    legacy = np.random.get_state(legacy=False)
+    legacy = np.random.get_state(legacy=False)  # noqa: NPY002 the generator that others draw from
     assert isinstance(legacy, dict)
     return {
         "python": [version, list(words), gauss],
@@ -37,12 +37,14 @@ def set_state(state: Mapping[str, Any]) -> None:
     try:
         version, words, gauss = state["python"]
         random.setstate((version, tuple(words), gauss))
-        np.random.set_state(dict(state["numpy"]))
+        np.random.set_state(dict(state["numpy"]))  # noqa: NPY002
         torch.set_rng_state(_from_text(state["torch"]))
         if torch.cuda.is_available() and len(state["cuda"]) == torch.cuda.device_count():
             torch.cuda.set_rng_state_all([_from_text(text) for text in state["cuda"]])
     except (KeyError, TypeError, ValueError, RuntimeError, OverflowError) as error:
-        raise ValueError(f"The random generators have no such state ({type(error).__name__}: {error}).") from error
+        raise ValueError(
+            f"The random generators have no such state ({type(error).__name__}: {error})."
+        ) from error
 
 
 def _as_text(state: Tensor) -> str:

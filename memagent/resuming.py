@@ -29,7 +29,11 @@ def last_whole(
     if state == "finished":
         raise RunError(f"{run_dir} is finished; judge it again by `python evaluate.py {run_dir}`.")
     if state == "trained":
-        return load_agent(run_dir, config, env), None, "Training is over, and what is left is to judge the agent."
+        return (
+            load_agent(run_dir, config, env),
+            None,
+            "Training is over, and what is left is to judge the agent.",
+        )
     paths = saved(run_dir / "checkpoints")
     agent, settings = algorithm(config, env)
     broken = ""
@@ -42,7 +46,9 @@ def last_whole(
         steps = f"step {loaded.num_timesteps} of {config.total_timesteps}"
         return loaded, extra, f"{broken}Training goes on from {steps}, saved in {path}."
     if paths:
-        raise RunError(f"{broken}Nothing else in {run_dir} can be gone on from; train anew in another folder.")
+        raise RunError(
+            f"{broken}Nothing else in {run_dir} can be gone on from; train anew in another folder."
+        )
     return make_agent(config, env), None, f"{run_dir} holds no checkpoint, and training begins anew."
 
 

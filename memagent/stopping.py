@@ -1,4 +1,4 @@
-"""How programs end: a sentence for what was expected to go wrong, an exit code for signals, which stop between steps."""
+"""How programs end: a sentence for what was expected to go wrong, an exit code for signals, between two steps."""
 
 import os
 import signal

@@ -32,7 +32,9 @@ class Table:
         if rows:
             self.columns, kept = read_rows(path)
             if len(kept) < rows:
-                raise ValueError(f"{path} has {len(kept)} rows, expected the {rows} of the checkpoint or more.")
+                raise ValueError(
+                    f"{path} has {len(kept)} rows, expected the {rows} of the checkpoint or more."
+                )
         self._write(kept[:rows])
 
     def add(self, row: Mapping[str, Any]) -> None:

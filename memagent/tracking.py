@@ -9,8 +9,8 @@ Everything lies under the run folder's `wandb/`, is charted over `global_step` (
 finished however the block ends. Offline, the default, needs no account and opens no connection; `wandb sync`
 uploads the run later.
 
-A folder whose training goes on has one W&B run all the same: tracking.json keeps its id, and the step up to which it has
-rows. What is trained a second time, since the last checkpoint, is not logged again.
+A folder whose training goes on has one W&B run all the same: tracking.json keeps its id, and the step up to which it
+has rows. What is trained a second time, since the last checkpoint, is not logged again.
 """
 
 import json
@@ -122,7 +122,9 @@ def start_run(
     try:
         run = wandb.init(
             id=identity,
-            resume="allow" if identity and mode == "online" else None,  # offline it is the id alone that says so
+            resume="allow"
+            if identity and mode == "online"
+            else None,  # offline it is the id alone that says so
             project=project,
             name=name or run_dir.resolve().name,
             dir=run_dir.resolve(),  # W&B's background process may have another working directory

@@ -100,11 +100,11 @@ def test_what_interrupts_the_writing_leaves_the_others(
 
 def test_numbers_gone_bad_and_what_json_cannot_say_are_refused(tmp_path: Path) -> None:
     agent = build(corridors(), kind="none")
-    with pytest.raises(ArchiveError, match="was not written: .*not JSON serializable"):
+    with pytest.raises(ArchiveError, match=r"was not written: .*not JSON serializable"):
         agent.save_checkpoint(tmp_path / "1", {"env": object()})
     with torch.no_grad():
         next(agent.policy.parameters()).fill_(float("nan"))
-    with pytest.raises(ArchiveError, match="1 was not written: the tensor .* holds NaN"):
+    with pytest.raises(ArchiveError, match=r"1 was not written: the tensor .* holds NaN"):
         agent.save_checkpoint(tmp_path / "1")
     assert not list(tmp_path.iterdir())
 
@@ -154,9 +154,7 @@ def test_an_agent_goes_on_in_python_without_transitions_in_its_observations(
         ({"support": 9}, "has other shapes in belief_inputs, belief_outcome"),
     ],
 )
-def test_a_checkpoint_of_other_settings_is_refused(
-    change: dict[str, Any], said: str, tmp_path: Path
-) -> None:
+def test_a_checkpoint_of_other_settings_is_refused(change: dict[str, Any], said: str, tmp_path: Path) -> None:
     build(corridors(2), kind="lstm").learn(100).save_checkpoint(tmp_path / "1")
     other = dict(change)
     env = corridors(other.pop("count", 2))

@@ -99,6 +99,6 @@ def test_other_files_are_refused(dqn: MemoryAlgorithm, tmp_path: Path) -> None:
 def test_weights_that_are_no_numbers_are_not_saved(dqn: MemoryAlgorithm, tmp_path: Path) -> None:
     with torch.no_grad():
         next(dqn.policy.parameters()).fill_(float("nan"))
-    with pytest.raises(ArchiveError, match="policy was not written: .* holds NaN"):
+    with pytest.raises(ArchiveError, match=r"policy was not written: .* holds NaN"):
         dqn.policy.save(tmp_path / "policy")
     assert not list(tmp_path.iterdir())

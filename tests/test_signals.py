@@ -136,7 +136,9 @@ def test_a_signal_waits_for_a_file_that_is_being_written(
     monkeypatch.setattr("memagent.agents.saving.write_bytes", write)
     monkeypatch.setattr("memagent.stopping.os._exit", lambda code: None)  # it would be the second signal
     assert end(tmp_path, lambda: None, every=100) == 143
-    assert sent == ["model.zip"] * 3  # the checkpoint at which the signal came, that of the next step, the agent
+    assert (
+        sent == ["model.zip"] * 3
+    )  # the checkpoint at which the signal came, that of the next step, the agent
     assert [path.name for path in saved(tmp_path / "checkpoints")] == ["000000112", "000000113"]
     assert MemoryDQN.load(tmp_path / "model.zip").num_timesteps == 113
 

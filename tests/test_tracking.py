@@ -241,7 +241,9 @@ def test_a_folder_that_goes_on_has_one_run_whose_steps_never_go_back(tmp_path: P
         log(tracker, (20, 30, 40))
     segments.append(history(read_records(tmp_path / "a")))
     shutil.move(tmp_path / "a" / "wandb", tmp_path / "second")
-    with start_run(tmp_path / "a", {"seed": 3}, logged=25) as tracker:  # killed again, before it was at 30 anew
+    with start_run(
+        tmp_path / "a", {"seed": 3}, logged=25
+    ) as tracker:  # killed again, before it was at 30 anew
         assert tracker.run.id == first
         log(tracker, (30, 50))
     segments.append(history(read_records(tmp_path / "a")))

@@ -83,7 +83,9 @@ class MemoryAlgorithm(SavedLearner, ABC):
         self.learner = learner or LearnerConfig()
         self.skipped_updates = 0
         self.skipped_in_a_row = 0
-        self.steps_since_update = 0  # of each environment; above 0 where learning was stopped between two updates
+        self.steps_since_update = (
+            0  # of each environment; above 0 where learning was stopped between two updates
+        )
         seen = self.replay_config.window - self.replay_config.burn_in
         if self.learner.prediction_steps >= seen:
             raise ValueError(

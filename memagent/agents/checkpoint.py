@@ -1,8 +1,8 @@
 """All that a training goes on with, as a folder without pickle: written whole or not at all, checked before it is used.
 
-    model.zip             the agent, as `save` writes it
-    training.safetensors  the replay, and what is carried while acting, by name
-    training.json         the rest, and the SHA-256 of the other two and of itself
+model.zip             the agent, as `save` writes it
+training.safetensors  the replay, and what is carried while acting, by name
+training.json         the rest, and the SHA-256 of the other two and of itself
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from memagent import randomness
-from memagent.fields import entry, generator_as_json, generator_of
 from memagent.agents.loading import load_agent
 from memagent.agents.saving import agent_data, agent_tensors
 from memagent.archive import FORMAT, SCHEMA, ArchiveError, digest, format_archive, parse_json, reason
+from memagent.fields import entry, generator_as_json, generator_of
 from memagent.files import whole_folder, write_bytes, write_text
 
 if TYPE_CHECKING:

@@ -22,6 +22,8 @@ from stable_baselines3.common.type_aliases import GymEnv
 from stable_baselines3.common.utils import check_for_correct_spaces, get_system_info
 from torch import Tensor
 
+from memagent.agents.saving import COUNTERS, EPISODE, SKIPS, Where, bytes_of, name_of
+from memagent.archive import NOT_A_ZIP, ArchiveError, member_names, parse_archive, reason, shortened
 from memagent.fields import (
     check_tensors,
     entry,
@@ -31,8 +33,6 @@ from memagent.fields import (
     numbers_of,
     space_of,
 )
-from memagent.agents.saving import COUNTERS, EPISODE, SKIPS, Where, bytes_of, name_of
-from memagent.archive import NOT_A_ZIP, ArchiveError, member_names, parse_archive, reason, shortened
 from memagent.settings import build
 
 if TYPE_CHECKING:

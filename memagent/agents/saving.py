@@ -20,8 +20,8 @@ import torch
 from stable_baselines3.common.utils import get_system_info
 from torch import Tensor
 
-from memagent.fields import MOMENTS, generator_as_json, plain_numbers, space_as_json
 from memagent.archive import ArchiveError, format_archive
+from memagent.fields import MOMENTS, generator_as_json, plain_numbers, space_as_json
 from memagent.files import write_bytes
 
 if TYPE_CHECKING:

@@ -11,6 +11,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,7 +22,7 @@ _loaded: set[tuple[Callable[..., Any], torch.dtype]] = set()
 _here: set[torch.dtype] = set()  # dtypes whose kernels this process may compile
 
 
-class _NotOnDisk(Exception):
+class _NotOnDiskError(Exception):
     """Numba would compile."""
 
 
@@ -33,7 +34,7 @@ class _Refusal(event.Listener):
 
     def on_start(self, event: event.Event) -> None:
         if event.data["dispatcher"] is self.function:
-            raise _NotOnDisk
+            raise _NotOnDiskError
 
     def on_end(self, event: event.Event) -> None:
         pass
@@ -53,7 +54,7 @@ def load(function: Callable[..., Any], dtype: torch.dtype, *arguments: Any) -> N
         try:
             with event.install_listener("numba:compile", _Refusal(function)):
                 function(0, 0, *arguments)
-        except _NotOnDisk:
+        except _NotOnDiskError:
             logger.warning(
                 "Compiling the memory's kernels: about a minute, once; the result is kept on disk."
             )
@@ -65,7 +66,7 @@ def load(function: Callable[..., Any], dtype: torch.dtype, *arguments: Any) -> N
 def _compile_apart(dtype: torch.dtype) -> None:
     """Compile the kernels for a dtype onto the disk in another process, if that can be."""
     command = [sys.executable, "-m", "memagent.memory.compile_kernels", str(dtype).removeprefix("torch.")]
-    paths = {"PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)}
+    paths = {"PYTHONPATH": os.pathsep.join(path or str(Path.cwd()) for path in sys.path)}
     try:
         subprocess.run(
             command,

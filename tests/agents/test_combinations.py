@@ -63,7 +63,9 @@ def combinations(draw: st.DrawFn) -> tuple[gym.Env, type[MemoryAlgorithm], dict[
         if agent is MemoryDQN
         else st.builds(box, st.sampled_from(LIMITS), st.sampled_from(SHAPES), st.sampled_from(KINDS))
     )
-    seen = st.builds(box, st.sampled_from(LIMITS + ENDLESS), st.sampled_from(SHAPES[:2]), st.sampled_from(KINDS))
+    seen = st.builds(
+        box, st.sampled_from(LIMITS + ENDLESS), st.sampled_from(SHAPES[:2]), st.sampled_from(KINDS)
+    )
     env = Random(
         draw(wild_spaces if seldom(draw) else seen),
         draw(wild_spaces if seldom(draw) else acted),
@@ -139,7 +141,8 @@ def test_every_combination_trains_or_is_refused_in_a_sentence(
         *_, raised = traceback.extract_tb(error.__traceback__)
         assert raised.filename.startswith(OURS), "not our sentence"
         assert "raise " in (raised.line or ""), "not meant"
-        assert len(str(error).splitlines()) == 1 and len(str(error).split()) > 4
+        message = str(error)
+        assert len(message.splitlines()) == 1 and len(message.split()) > 4
         event("refused")
     else:
         assert steps >= 50

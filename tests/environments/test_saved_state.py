@@ -141,7 +141,12 @@ def test_a_state_is_the_same_however_the_stream_came_there():
 
 @pytest.mark.parametrize(
     ("name", "whole"),
-    [("Drift/CartPole-v0", True), ("CartPole-v1", True), ("Memory/Recall-v0", True), ("FrozenLake-v1", False)],
+    [
+        ("Drift/CartPole-v0", True),
+        ("CartPole-v1", True),
+        ("Memory/Recall-v0", True),
+        ("FrozenLake-v1", False),
+    ],
 )
 def test_which_environments_save_their_whole_state(name, whole):
     vec = envs.make_vec(name, 2, seed=0)

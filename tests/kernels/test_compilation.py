@@ -46,9 +46,7 @@ def test_what_is_not_on_the_disk_is_compiled_by_another_process(
 
     def compile_apart(dtype: torch.dtype) -> None:
         asked.append(dtype)
-        program = (
-            "import fresh, numpy; fresh.doubled(0, 0, numpy.zeros(3)); assert fresh.doubled.stats.cache_misses"
-        )
+        program = "import fresh, numpy; fresh.doubled(0, 0, numpy.zeros(3)); assert fresh.doubled.stats.cache_misses"
         subprocess.run([sys.executable, "-c", program], check=True, cwd=Path(module.__file__).parent)
 
     monkeypatch.setattr(compilation, "_compile_apart", compile_apart)

@@ -1,10 +1,8 @@
 import gc
-import logging
 
 import pytest
 import torch
 from kernel_cases import B, T, make_case
-from numba import njit
 
 from memagent.memory import DNC, MemoryConfig
 from memagent.memory.fused import fused_unroll, workspaces
