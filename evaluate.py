@@ -86,7 +86,7 @@ def main(options: Options) -> None:
         torch.set_num_threads(min(config.threads, os.cpu_count() or 1))
         env = make_env(config, num_envs=1, seed=config.evaluation.seed)
         agent = load_agent(run_dir, config, env, trust=options.trust)
-        if (model := model_file(run_dir)).name != "model.zip":
+        if (model := model_file(run_dir)).parent != run_dir:
             print(f"The training of {run_dir} was not finished; {model} is of step {agent.num_timesteps}.")
         evaluate(agent, config, run_dir)
 

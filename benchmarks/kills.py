@@ -1,6 +1,6 @@
 """What is lost when trainings are killed: SIGKILL at random moments, then `train.py --resume`.
 
-python -m benchmarks.kills      50 trainings, about twenty minutes on one core
+python -m benchmarks.kills      50 trainings, minutes on one core; not on Windows
 
 Trainings of five seeds run through once. Then each is killed ten times, in a folder of its own, and gone on with. The
 moment is drawn between the first sign of life and a tenth more than the uninterrupted one had trained for, which is
@@ -14,7 +14,6 @@ import os
 import random
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -23,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 import tyro
 
 from benchmarks.runs import machine, write
@@ -31,6 +31,7 @@ from memagent.archive import ArchiveError
 from memagent.checkpoints import saved
 from memagent.files import UNFINISHED
 from memagent.runs import load_state
+from train import start
 
 SMALL = (
     *("--env=CartPole-v1", "--total-timesteps=1000", "--num-envs=4", "--wandb=disabled"),
@@ -57,43 +58,53 @@ class Options:
     """The file for the counts."""
 
 
-def train(*arguments: str) -> subprocess.Popen[str]:
-    """A training in a process of its own, with one thread."""
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "train.py", *arguments]
-    return subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment
-    )
+def train(said: Path, *arguments: str) -> int:
+    """A training in a process of its own, forked off this one, which has loaded all libraries: its number.
+
+    What it prints goes into the file `said`.
+    """
+    if number := os.fork():
+        return number
+    code: Any = 1
+    try:
+        for target, path in ((1, said), (2, Path(os.devnull))):
+            os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), target)
+        start(arguments)
+        code = 0
+    except SystemExit as ended:
+        code = ended.code
+    finally:
+        sys.stdout.flush()
+        os._exit(code if isinstance(code, int) else 1)
 
 
 def straight(folder: Path, seed: int) -> float:
     """An uninterrupted training; the seconds from its first sign of life to the last step."""
-    process = train(*SMALL, f"--seed={seed}", f"--run-dir={folder}")
-    alive(process, folder)
+    process = train(folder.with_suffix(".out"), *SMALL, f"--seed={seed}", f"--run-dir={folder}")
+    alive(folder)
     began = time.monotonic()
-    while process.poll() is None and load_state(folder) == "training":
+    while load_state(folder) == "training":
         time.sleep(0.02)
     seconds = time.monotonic() - began
-    if process.wait() != 0:
-        raise RuntimeError(f"The uninterrupted training of seed {seed} ended with {process.returncode}.")
+    if code := os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]):
+        raise RuntimeError(f"The uninterrupted training of seed {seed} ended with {code}.")
     return seconds
 
 
-def alive(process: subprocess.Popen[str], folder: Path) -> None:
+def alive(folder: Path) -> None:
     """Wait until a training has written its settings."""
-    while process.poll() is None and not (folder / "config.json").is_file():
+    while not (folder / "config.json").is_file():
         time.sleep(0.005)
 
 
 def kill(folder: Path, seed: int, seconds: float) -> dict[str, Any]:
     """Kill a training after so many seconds; in which state it was, and the newest checkpoint it left."""
-    process = train(*SMALL, f"--seed={seed}", f"--run-dir={folder}")
-    alive(process, folder)
+    process = train(folder.with_suffix(".out"), *SMALL, f"--seed={seed}", f"--run-dir={folder}")
+    alive(folder)
     time.sleep(seconds)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    os.kill(process, signal.SIGKILL)
+    os.waitpid(process, 0)
     paths = saved(folder / "checkpoints")
-    unfinished = list(folder.rglob(f".*{UNFINISHED}"))
     return {
         "seed": seed,
         "seconds": round(seconds, 3),
@@ -101,7 +112,7 @@ def kill(folder: Path, seed: int, seconds: float) -> dict[str, Any]:
         "checkpoints": len(paths),
         "broken_checkpoints": sum(not whole(path) for path in paths),
         "newest": int(paths[-1].name) if paths else 0,
-        "while_writing": bool(unfinished),
+        "while_writing": any(folder.rglob(f".*{UNFINISHED}")),
     }
 
 
@@ -116,13 +127,15 @@ def whole(path: Path) -> bool:
 
 def resumed(folder: Path, twin: Path, killed: dict[str, Any]) -> dict[str, Any]:
     """Go on with a killed training; what became of it, beside its uninterrupted twin."""
-    process = train("--resume", str(folder))
-    said = process.communicate()[0].splitlines()
+    file = folder.with_suffix(".out")
+    process = train(file, "--resume", str(folder))
+    code = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+    said = [*file.read_text().splitlines(), ""]
     lost = killed["state"] == "training" and killed["newest"] and f"step {killed['newest']} of" not in said[0]
     same = {name: (folder / name).read_bytes() == (twin / name).read_bytes() for name in COMPARED}
     return {
         **killed,
-        "finished": process.returncode == 0 and load_state(folder) == "finished",
+        "finished": code == 0 and load_state(folder) == "finished",
         "checkpoint_lost": bool(lost) or killed["broken_checkpoints"] > 0,
         "identical": all(same.values()),
     }
@@ -130,6 +143,7 @@ def resumed(folder: Path, twin: Path, killed: dict[str, Any]) -> dict[str, Any]:
 
 def main(options: Options) -> None:
     """Kill, go on, compare, count."""
+    torch.set_num_threads(1)
     rng, runs = random.Random(options.seed), []
     with tempfile.TemporaryDirectory() as place:
         twins = [Path(place) / f"straight-{seed}" for seed in range(options.seeds)]

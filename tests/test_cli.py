@@ -253,7 +253,7 @@ def test_a_killed_training_leaves_its_checkpoint(tmp_path: Path, run: Run) -> No
     assert json.loads((tmp_path / "run" / "status.json").read_text())["state"] == "training"
     code, out, _ = run("evaluate.py", tmp_path / "run")
     assert code == 0
-    assert "was not finished" in out and "/model.zip is of step" in out
+    assert "was not finished" in out and f"{tmp_path / 'run' / 'checkpoints'}/" in out and "is of step" in out
 
 
 @pytest.mark.parametrize(
