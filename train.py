@@ -58,7 +58,7 @@ def resume(run_dir: Path, *, trust: bool = False) -> None:
     """Go on with a run where its newest whole checkpoint was written.
 
     Raises:
-        RunError: there is no such run, or it is finished.
+        RunError: there is no such run, it is finished, or its checkpoints are of no use.
     """
     config = load_config(run_dir, trust=trust)
     with alone(run_dir):
@@ -67,7 +67,12 @@ def resume(run_dir: Path, *, trust: bool = False) -> None:
         agent, extra, said = last_whole(run_dir, config, env)
         print(said)
         if extra is not None:
-            envs.set_state(env, extra["env"])
+            try:
+                envs.set_state(env, extra["env"])
+            except (ValueError, KeyError, TypeError) as error:
+                raise RunError(
+                    f"{config.env} is in no state that {run_dir} names: {reason(error)}"
+                ) from error
             if not envs.is_whole(env):
                 print(f"{config.env} does not save its state: its environments begin new episodes.")
         run(agent, config, run_dir, extra or NOTHING)

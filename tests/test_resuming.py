@@ -16,6 +16,7 @@ from agents.builders import SMALL, Corridor
 import train
 from memagent.agents import AdaptConfig, LearnerConfig
 from memagent.agents.checkpoint import read_table
+from memagent.archive import digest
 from memagent.checkpoints import saved
 from memagent.files import held
 from memagent.memory import MemoryConfig
@@ -138,6 +139,24 @@ def test_a_training_killed_before_its_first_checkpoint_begins_anew(
     assert_same(tmp_path / "straight", folder)
 
 
+def test_an_agent_that_was_to_be_judged_is_not_trained_again(
+    tmp_path: Path, quiet: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def killed(*_: Any) -> None:
+        raise Killed
+
+    config = replace(BASE, total_timesteps=300, run_dir=tmp_path / "run")
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(train, "evaluate", killed)
+        train.main(config)
+    before = (tmp_path / "run" / "model.zip").read_bytes()
+    monkeypatch.setattr(train, "learn", killed)
+    train.resume(tmp_path / "run")
+    assert "Training is over" in capsys.readouterr().out
+    assert json.loads((tmp_path / "run" / "status.json").read_text())["state"] == "finished"
+    assert (tmp_path / "run" / "model.zip").read_bytes() == before
+
+
 @pytest.fixture
 def folder(tmp_path: Path, quiet: None) -> Path:
     """A run that was interrupted, with three checkpoints."""
@@ -211,6 +230,16 @@ def test_resume_takes_no_other_settings(folder: Path, quiet: None) -> None:
         train.start(["--resume", str(folder), "--seed", "3"])
     with pytest.raises(RunError, match="is not a run folder"):
         train.start(["--resume", str(folder / "nowhere")])
+
+
+def test_a_state_that_the_environments_cannot_have_is_one_sentence(folder: Path, quiet: None) -> None:
+    for path in saved(folder / "checkpoints"):
+        table = read_table(path)
+        table["extra"]["env"] = {"envs": []}
+        (path / "training.json").write_text(json.dumps(table | {"sha256": digest(table)}))
+    with pytest.raises(RunError, match=r"is in no state that .* names") as caught:
+        train.resume(folder)
+    assert len(str(caught.value).splitlines()) == 1
 
 
 def test_files_that_lost_rows_are_refused(folder: Path, quiet: None) -> None:
