@@ -146,9 +146,10 @@ def test_an_agent_that_was_to_be_judged_is_not_trained_again(
         raise Killed
 
     config = replace(BASE, total_timesteps=300, run_dir=tmp_path / "run")
-    with monkeypatch.context() as patch, pytest.raises(Killed):
+    with monkeypatch.context() as patch:
         patch.setattr(train, "evaluate", killed)
-        train.main(config)
+        with pytest.raises(Killed):
+            train.main(config)
     before = (tmp_path / "run" / "model.zip").read_bytes()
     monkeypatch.setattr(train, "learn", killed)
     train.resume(tmp_path / "run")
