@@ -4,8 +4,8 @@ python -m benchmarks.saving checkpoint      200,000 transitions with the default
 python -m benchmarks.saving share           training at the default interval, one checkpoint
 python -m benchmarks.saving growth          200,000 steps of a tiny agent
 
-Each writes its part of benchmarks/results/saving.json. Linux alone says how much memory a process has. On a machine that
-has other things to do, processor time says more than the clock.
+Each writes its part of benchmarks/results/saving.json. Linux alone says how much memory a process has. On a machine
+that has other things to do, processor time says more than the clock.
 """
 
 import json
