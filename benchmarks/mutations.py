@@ -32,6 +32,8 @@ import envs
 from evaluate import read_log
 from memagent.agents import AdaptConfig, LearnerConfig, MemoryDQN
 from memagent.archive import ArchiveError, format_archive, parse_archive
+from memagent.checkpoints import saved
+from memagent.files import UNFINISHED
 from memagent.memory import MemoryConfig
 from memagent.replay import ReplayConfig
 from memagent.runs import RunConfig, RunError, load_config, save_config
@@ -300,18 +302,17 @@ def kill_trainings(options: Options) -> dict[str, int]:
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
             )
-            while process.poll() is None and not (folder / "checkpoint.zip").exists():
+            while process.poll() is None and not saved(folder / "checkpoints"):
                 time.sleep(0.01)
             time.sleep(rng.uniform(0.0, 2.0))
             os.kill(process.pid, signal.SIGKILL)
             process.wait()
             try:
-                MemoryDQN.load(folder / "checkpoint.zip")
+                MemoryDQN.load(saved(folder / "checkpoints")[-1] / "model.zip")
                 counts["checkpoint loads"] += 1
             except (OSError, ArchiveError) as error:
                 counts[f"checkpoint lost: {error}"] += 1
-            parts = [path.name for path in folder.iterdir() if path.name.endswith(".part")]
-            counts["killed while a file was written"] += bool(parts)
+            counts["killed while a file was written"] += any(folder.rglob(f".*{UNFINISHED}"))
     return dict(counts)
 
 

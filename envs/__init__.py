@@ -4,7 +4,7 @@ from envs.catalogue import CATALOGUE, contexts, default_drift, preset, register
 from envs.drift import Clock, Drift, Lifetime
 from envs.flat_actions import FlatActions
 from envs.recall import RecallEnv
-from envs.state import get_state, set_state
+from envs.state import get_state, is_whole, set_state
 from envs.streams import ForeignStream
 from envs.vector import make_vec
 from envs.wrappers import DriftingEnv, TransitionObservation
@@ -24,6 +24,7 @@ __all__ = [
     "contexts",
     "default_drift",
     "get_state",
+    "is_whole",
     "make_vec",
     "preset",
     "register",

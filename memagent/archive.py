@@ -63,7 +63,7 @@ def format_archive(tensors: Mapping[str, Tensor], data: Mapping[str, Any]) -> by
     members = {TENSORS: format_tensors(held), DATA: text.encode()}
     table = {name: {"size": len(part), "sha256": _sha256(part)} for name, part in members.items()}
     manifest = {"format": FORMAT, "schema": SCHEMA, "members": table}
-    members[MANIFEST] = json.dumps(manifest | {"sha256": _digest(manifest)}).encode()
+    members[MANIFEST] = json.dumps(manifest | {"sha256": digest(manifest)}).encode()
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
         for name, part in members.items():
@@ -78,7 +78,7 @@ def parse_archive(file: bytes) -> tuple[dict[str, Tensor], dict[str, Any]]:
         ArchiveError: the file is no such archive, or what it holds is not what was written.
     """
     members = _read_members(file)
-    manifest = _parse_json(MANIFEST, members[MANIFEST])
+    manifest = parse_json(MANIFEST, members[MANIFEST])
     if manifest.get("format") != FORMAT:
         raise ArchiveError(f"its {MANIFEST} is not memagent's; give a file that an agent of memagent saved.")
     if type(schema := manifest.get("schema")) is not int or schema != SCHEMA:
@@ -87,7 +87,7 @@ def parse_archive(file: bytes) -> tuple[dict[str, Tensor], dict[str, Any]]:
             "version that wrote it."
         )
     _check_digests(manifest, members)
-    data = _parse_json(DATA, members[DATA])
+    data = parse_json(DATA, members[DATA])
     try:
         tensors = parse_tensors(members[TENSORS])
     except (SafetensorError, ValueError, RuntimeError, KeyError, TypeError, OverflowError) as error:
@@ -160,11 +160,11 @@ def _check_digests(manifest: dict[str, Any], members: Mapping[str, bytes]) -> No
         for name, part in members.items()
         if name != MANIFEST
     }
-    if manifest.get("sha256") != _digest(table) or table.get("members") != found:
+    if manifest.get("sha256") != digest(table) or table.get("members") != found:
         raise ArchiveError("its bytes are not those that were written: a digest differs; take another copy.")
 
 
-def _parse_json(name: str, part: bytes) -> dict[str, Any]:
+def parse_json(name: str, part: bytes) -> dict[str, Any]:
     """A JSON object without NaN or infinity."""
 
     def refuse(constant: str) -> float:
@@ -187,7 +187,7 @@ def _check_finite(tensors: Mapping[str, Tensor], advice: str) -> None:
             )
 
 
-def _digest(table: Mapping[str, Any]) -> str:
+def digest(table: Mapping[str, Any]) -> str:
     """SHA-256 of a table, however its JSON was laid out."""
     return _sha256(json.dumps(table, sort_keys=True).encode())
 

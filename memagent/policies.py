@@ -11,7 +11,8 @@ import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from pathlib import Path
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -29,6 +30,7 @@ from memagent.extractor import MemoryExtractor
 from memagent.heads import ActorCriticHeads, DuelingHead, PredictionHead
 from memagent.memory import MemoryConfig
 from memagent.meta import MetaConfig
+from memagent.saved_policy import load_policy, save_policy
 from memagent.targets import squashed_sample
 
 
@@ -95,6 +97,17 @@ class MemoryPolicy(BasePolicy, ABC):
         shown = layout["observation"] if layout else (0, observation_space.shape[0])
         self.shown = slice(*shown)  # what the environment itself shows, without what is appended
         self.step_dims = (shown[1] - shown[0], action_dim, change_dim + 1)
+        self._given = {
+            "lr_schedule": lr_schedule,
+            "memory": extractor_kwargs["memory"],
+            "features_dim": features_dim,
+            "head_size": head_size,
+            "layout": layout,
+            "reward_scale": reward_scale,
+            "prediction_steps": prediction_steps,
+            "adapt": adapt,
+            "meta": meta,
+        }
         groups: list[dict[str, Any]] = [{"params": self.online_parameters(), "factor": 1.0}]
         self.adapt, self.context_model = adapt, None
         if adapt:
@@ -106,6 +119,27 @@ class MemoryPolicy(BasePolicy, ABC):
             groups.append({"params": list(loop.parameters()), "factor": loop.config.lr_lr / lr_schedule(1.0)})
         self.optimizer = torch.optim.Adam(groups, eps=1e-5, fused=True)
         self.set_learning_rate(lr_schedule(1.0))
+
+    def _get_constructor_parameters(self) -> dict[str, Any]:
+        """What the constructor was given, by name; a subclass adds what its own takes."""
+        return {"observation_space": self.observation_space, "action_space": self.action_space, **self._given}
+
+    def save(self, path: str | Path) -> None:
+        """Write the weights, and what the constructor was given, without pickle; SB3's own pickles them.
+
+        Raises:
+            ArchiveError: something cannot be said without pickle, or weights are not finite.
+        """
+        save_policy(self, Path(path))
+
+    @classmethod
+    def load(cls, path: str | Path, device: torch.device | str = "auto") -> Self:
+        """Read what `save` wrote; no code in the file is run.
+
+        Raises:
+            ArchiveError: a ValueError that says why the file does not hold such a policy.
+        """
+        return load_policy(cls, Path(path), device)
 
     @abstractmethod
     def make_heads(self) -> nn.Module:
@@ -396,6 +430,7 @@ class MemoryActorCriticPolicy(MemoryPolicy):
         self, *args: Any, temperature: float = 0.1, temperature_rate: float = 1e-3, **kwargs: Any
     ) -> None:
         super().__init__(*args, **kwargs)
+        self._given |= {"temperature": temperature, "temperature_rate": temperature_rate}
         self.log_temperature = nn.Parameter(torch.tensor(math.log(temperature)))
         self.optimizer.add_param_group(
             {"params": [self.log_temperature], "lr": temperature_rate, "factor": None}

@@ -1,17 +1,20 @@
 """What a person sees of training while it runs, and what is kept of it: a progress bar, one line per episode."""
 
-import csv
 from collections import deque
+from collections.abc import Mapping
+from numbers import Integral, Real
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
 from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.logger import KVWriter, Logger
 from tqdm.auto import tqdm
 
 from memagent.agents.acting import told_number, told_phases
 from memagent.memory import DNCState, LSTMState, State
+from memagent.tables import Table, read_rows
 
 EPISODE_COLUMNS = ("step", "env", "phase", "context_id", "return", "length")
 
@@ -27,17 +30,22 @@ class TrainingLog(BaseCallback):
         path: the file, with columns step (over all environments), env, phase, context_id, return, length.
         total_timesteps: environment steps that the bar counts to; it shows the mean return of the episodes that ended
             within the newest twentieth of them, and of the newest one at least.
+        steps: environment steps that were done before, from which the bar goes on.
+        rows: how many episodes of the file that is there they ended; others in it are removed.
+
+    Raises:
+        ValueError: the file does not hold so many.
     """
 
-    def __init__(self, path: Path, total_timesteps: int) -> None:
+    def __init__(self, path: Path, total_timesteps: int, *, steps: int = 0, rows: int = 0) -> None:
         super().__init__()
-        self._recent: deque[tuple[int, float]] = (
-            deque()
-        )  # step and return of the episodes whose mean the bar shows
-        self._file = path.open("w", newline="", buffering=1)
-        self._rows = csv.writer(self._file)
-        self._rows.writerow(EPISODE_COLUMNS)
-        self._bar = tqdm(total=total_timesteps, desc="training", unit="step", dynamic_ncols=True)
+        self.table = Table(path, EPISODE_COLUMNS, rows)
+        earlier = read_episodes(path) if rows else {"step": np.zeros(0), "return": np.zeros(0)}
+        # Step and return of the episodes whose mean the bar shows.
+        self._recent = deque(zip(earlier["step"].tolist(), earlier["return"].tolist(), strict=True))
+        self._bar = tqdm(
+            total=total_timesteps, initial=steps, desc="training", unit="step", dynamic_ncols=True
+        )
 
     def _on_step(self) -> bool:
         infos = self.locals["infos"]
@@ -53,7 +61,8 @@ class TrainingLog(BaseCallback):
         episode = info["episode"]
         self._recent.append((self.num_timesteps, episode["r"]))
         phase, context = (told_number(info, name) for name in ("phase", "context_id"))
-        self._rows.writerow([self.num_timesteps, env, phase, context, episode["r"], episode["l"]])
+        row = (self.num_timesteps, env, phase, context, episode["r"], episode["l"])
+        self.table.add(dict(zip(EPISODE_COLUMNS, row, strict=True)))
 
     def _report(self, infos: list[dict[str, Any]]) -> None:
         oldest = self.num_timesteps - self._bar.total / 20
@@ -75,7 +84,7 @@ class TrainingLog(BaseCallback):
     def close(self) -> None:
         """Close bar and file."""
         self._bar.close()
-        self._file.close()
+        self.table.close()
 
     def __enter__(self) -> Self:
         return self
@@ -86,6 +95,100 @@ class TrainingLog(BaseCallback):
         self.close()
 
 
+class Records:
+    """The files that training writes row by row, episodes.csv and progress.csv, and the logger that fills the latter.
+
+    A context manager: leaving it closes them, and the bar.
+
+    Args:
+        folder: what they lie in.
+        total_timesteps: environment steps that the bar counts to.
+        steps: environment steps that were done before.
+        state: what `get_state` gave then; without it the files begin anew.
+
+    Raises:
+        ValueError: the files have lost rows since.
+    """
+
+    def __init__(self, folder: Path, total_timesteps: int, steps: int, state: Mapping[str, Any]) -> None:
+        rows = state.get("rows", {"episodes": 0, "progress": 0})
+        self._progress = Table(folder / "progress.csv", rows=rows["progress"])
+        try:
+            self.episodes = TrainingLog(
+                folder / "episodes.csv", total_timesteps, steps=steps, rows=rows["episodes"]
+            )
+        except ValueError:
+            self._progress.close()
+            raise
+        self.logger = Logger(str(folder), [RowWriter(self._progress)])
+        for key, (value, count, excluded) in state.get("undumped", {}).items():
+            self.logger.name_to_value[key] = value
+            self.logger.name_to_count[key] = count
+            self.logger.name_to_excluded[key] = tuple(excluded)
+
+    def get_state(self) -> dict[str, Any]:
+        """How many rows the files have, which are on the disk then, and what the logger has not dumped yet."""
+        tables = {"episodes": self.episodes.table, "progress": self._progress}
+        for table in tables.values():
+            table.sync()
+        logger = self.logger
+        undumped = {
+            key: [_plain(value), logger.name_to_count.get(key, 0), list(logger.name_to_excluded[key])]
+            for key, value in logger.name_to_value.items()
+            if _is_plain(value)
+        }
+        return {"rows": {name: table.rows for name, table in tables.items()}, "undumped": undumped}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.episodes.close()
+        self._progress.close()
+
+
+class RowWriter(KVWriter):
+    """Writes each dump of SB3's logger as one row of a table: its numbers and strings, but for what excludes "csv"."""
+
+    def __init__(self, table: Table) -> None:
+        self.table = table
+
+    def write(
+        self, key_values: dict[str, Any], key_excluded: dict[str, tuple[str, ...]], step: int = 0
+    ) -> None:
+        self.table.add(
+            {
+                key: _plain(value)
+                for key, value in sorted(key_values.items())
+                if _is_plain(value) and "csv" not in key_excluded.get(key, ())
+            }
+        )
+
+    def close(self) -> None:
+        self.table.close()
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether it is a number or a string; figures and videos are none."""
+    return isinstance(value, Real | str)
+
+
+def _plain(value: Any) -> str | int | float:
+    """A number or string as a type of JSON."""
+    if isinstance(value, str):
+        return value
+    return int(value) if isinstance(value, Integral) else float(value)
+
+
+def last_step(path: Path) -> int:
+    """The environment steps of the last row that RowWriter wrote into a file; 0 where there is none."""
+    try:
+        columns, rows = read_rows(path)
+        return int(rows[-1][columns.index("time/total_timesteps")])
+    except (ValueError, IndexError):
+        return 0
+
+
 def read_episodes(path: Path) -> dict[str, np.ndarray]:
     """The columns [n] of the file that TrainingLog wrote, by name.
 
@@ -93,10 +196,9 @@ def read_episodes(path: Path) -> dict[str, np.ndarray]:
         ValueError: the file is not of that form.
     """
     try:
-        with path.open(newline="", encoding="utf-8") as file:
-            header, *rows = csv.reader(file)
+        header, rows = read_rows(path)
         columns = np.array(rows, dtype=np.float64).reshape(len(rows), len(EPISODE_COLUMNS))
-    except (ValueError, csv.Error) as error:
+    except ValueError as error:
         raise ValueError(f"{path} does not hold the episodes of a training: {error}") from error
     if tuple(header) != EPISODE_COLUMNS or not np.isfinite(columns).all():
         raise ValueError(

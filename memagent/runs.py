@@ -4,9 +4,10 @@ config.json   every setting, nested as in RunConfig
 progress.csv  what SB3's logger wrote
 episodes.csv  one line per training episode, see memagent.progress
 model.zip     the agent, as MemoryAlgorithm.save writes it
-checkpoint.zip  the newest agent of those saved on the way
+checkpoints/  what a training that was stopped or killed goes on from, see memagent.checkpoints
 status.json   how far the run has come, see `save_status`
 error.txt     where an error ended the training, its traceback
+tracking.json  which W&B run this is, see memagent.tracking
 evaluation.json, report.html, figures/, wandb/
 """
 
@@ -35,6 +36,7 @@ from memagent.agents import (
 )
 from memagent.agents.loading import is_pickled
 from memagent.archive import ArchiveError, reason, shortened
+from memagent.checkpoints import saved
 from memagent.files import write_text
 from memagent.memory import MemoryConfig
 from memagent.meta import MetaConfig
@@ -50,8 +52,8 @@ ALGORITHMS: dict[str, tuple[type[MemoryAlgorithm], str]] = {
 RunState = Literal["training", "trained", "interrupted", "failed", "finished"]
 # What is read and written in a run folder.
 RUN_FILES = (
-    *("config.json", "status.json", "model.zip", "checkpoint.zip", "episodes.csv", "evaluation.json"),
-    *("report.html", "figures"),
+    *("config.json", "status.json", "model.zip", "checkpoints", "episodes.csv", "progress.csv"),
+    *("evaluation.json", "report.html", "figures", "tracking.json", "error.txt", "wandb"),
 )
 MAX_CONFIG = 1024**2
 MAX_CONTEXTS = 10_000
@@ -164,8 +166,10 @@ class RunConfig:
     run_dir: Path | None = None
     """Folder for everything the run leaves; new or empty. None: a new one under runs/, named after the run."""
     save_every: int | None = 10_000
-    """Environment steps, over all environments, from one checkpoint to the next; the newest is kept in checkpoint.zip.
-    None: no checkpoints."""
+    """Environment steps, over all environments, from one checkpoint to the next, from which `--resume` goes on. None:
+    only where training ends before its time."""
+    keep: int = 2
+    """How many of the newest checkpoints stay; beside them the one with the best recent return."""
     wandb: Literal["offline", "online", "disabled"] | None = None
     """Track the run in Weights & Biases: in files only, uploaded too (needs an account), or not at all. None: as the
     environment variable WANDB_MODE says, else offline."""
@@ -184,11 +188,11 @@ class RunConfig:
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
 
     def __post_init__(self) -> None:
-        for name in ("total_timesteps", "num_envs", "threads"):
+        for name in ("total_timesteps", "num_envs", "threads", "keep"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; give 1 or more.")
         if self.save_every is not None and self.save_every < 1:
-            raise ValueError(f"save_every is {self.save_every}; give 1 or more, or None for no checkpoints.")
+            raise ValueError(f"save_every is {self.save_every}; give 1 or more, or None for none on the way.")
         checked_wrappers(self.wrapper)
 
 
@@ -275,13 +279,13 @@ def save_status(run_dir: Path, state: RunState, steps: int) -> None:
 
 
 def load_status(run_dir: Path) -> RunState | None:
-    """What status.json says of how far the run has come; None where there is none.
+    """What status.json says of how far the run has come; None where it says nothing yet.
 
     Raises:
         RunError: it says nothing that `save_status` writes.
     """
     path = run_dir / "status.json"
-    if not path.is_file():
+    if not path.is_file() or not path.stat().st_size:
         return None
     try:
         return value_of("state", RunState, json.loads(path.read_bytes())["state"])
@@ -300,7 +304,7 @@ def load_config(run_dir: Path, *, trust: bool = False) -> RunConfig:
         RunError: there is no run folder, its config.json is not one of a run, or a file in it is a link out of it.
     """
     for name in RUN_FILES:
-        _refuse_link(run_dir, name)
+        _refuse_link(run_dir, run_dir / name)
     path = run_dir / "config.json"
     if not path.is_file():
         raise RunError(
@@ -333,8 +337,7 @@ def _refuse_foreign(path: Path, config: RunConfig) -> None:
         )
 
 
-def _refuse_link(run_dir: Path, name: str) -> None:
-    path = run_dir / name
+def _refuse_link(run_dir: Path, path: Path) -> None:
     try:
         inside = path.resolve().is_relative_to(run_dir.resolve())
     except (OSError, RuntimeError):  # a link to itself
@@ -374,16 +377,17 @@ def save_agent(agent: MemoryAlgorithm, run_dir: Path) -> Path:
 
 
 def model_file(run_dir: Path) -> Path:
-    """model.zip, or where a run was killed its newest checkpoint.
+    """model.zip, or where a run was killed that of its newest checkpoint.
 
     Raises:
         RunError: there is neither.
     """
-    for name in ("model.zip", "checkpoint.zip"):
-        if (path := run_dir / name).is_file():
+    for folder in (run_dir, *reversed(saved(run_dir / "checkpoints"))):
+        _refuse_link(run_dir, path := folder / "model.zip")
+        if path.is_file():
             return path
     raise RunError(
-        f"{run_dir} holds neither model.zip nor checkpoint.zip; train the agent to the end, or stop it with Ctrl-C."
+        f"{run_dir} holds neither model.zip nor a checkpoint; go on with `python train.py --resume {run_dir}`."
     )
 
 

@@ -1,7 +1,4 @@
-"""How programs end: a sentence for what was expected to go wrong, an exit code for signals.
-
-Trainings that end early lose little: signals stop them between two steps, and checkpoints are kept on the way.
-"""
+"""How programs end: a sentence for what was expected to go wrong, an exit code for signals, between two steps."""
 
 import os
 import signal
@@ -9,7 +6,6 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, Self
 
@@ -49,29 +45,6 @@ class StopOnSignal(BaseCallback):
     ) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
-
-
-class Checkpoints(BaseCallback):
-    """Saves the agent every so many steps in one file, which always holds a whole agent, the newest.
-
-    Args:
-        path: the file.
-        every: environment steps, over all environments, from one checkpoint to the next.
-    """
-
-    def __init__(self, path: Path, every: int) -> None:
-        super().__init__()
-        self.path = path
-        self.every = every
-
-    def _on_training_start(self) -> None:
-        self._next = self.num_timesteps + self.every
-
-    def _on_step(self) -> bool:
-        if self.num_timesteps >= self._next:
-            self.model.save(self.path)
-            self._next = self.num_timesteps + self.every
-        return True
 
 
 @contextmanager

@@ -8,8 +8,12 @@
 Everything lies under the run folder's `wandb/`, is charted over `global_step` (environment steps), and is finished
 however the block ends. A run is its own, whatever other runs the process has. Offline, the default unless WANDB_MODE
 says otherwise, needs no account and opens no connection; `wandb sync` uploads the run later.
+
+A folder whose training goes on has one W&B run all the same: tracking.json keeps its id, and the step up to which it
+has rows. What is trained a second time, since the last checkpoint, is not logged again.
 """
 
+import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,6 +26,8 @@ import wandb
 from matplotlib.figure import Figure as MatplotlibFigure
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import Figure, FormatUnsupportedError, HParam, Image, KVWriter, Video
+
+from memagent.files import write_text
 
 TrackingMode = Literal["offline", "online", "disabled"]
 
@@ -36,11 +42,13 @@ class Tracker:
     Args:
         run: what `wandb.init` returned.
         step_name: the key that every chart has as its x axis.
+        logged: the step up to which the run has the logger's rows already.
     """
 
-    def __init__(self, run: wandb.Run, step_name: str = "global_step") -> None:
+    def __init__(self, run: wandb.Run, step_name: str = "global_step", logged: int = -1) -> None:
         self.run = run
         self.step_name = step_name
+        self.logged = logged
         self.finished = False
         run.define_metric(step_name)
         run.define_metric("*", step_metric=step_name)
@@ -89,8 +97,10 @@ def start_run(
     mode: TrackingMode | None = None,
     project: str | None = None,
     name: str | None = None,
+    logged: int = -1,
 ) -> Tracker:
-    """Start a W&B run whose files lie in `run_dir/wandb`, beside any others that the process has.
+    """Start a W&B run whose files lie in `run_dir/wandb`, beside any others that the process has, or go on with the
+    one that the folder has.
 
     Args:
         run_dir: the run folder; made if it is not there.
@@ -99,6 +109,8 @@ def start_run(
             variable WANDB_MODE says, else "offline".
         project, name: where the run is listed. None: as WANDB_PROJECT and WANDB_NAME say, else "memagent" and the
             folder's name.
+        logged: the step up to which the folder's run has the logger's rows already; less than it was told before
+            counts for nothing.
 
     Raises:
         TrackingError: the mode is none of the three, or W&B could not start the run, for instance online without an
@@ -113,8 +125,13 @@ def start_run(
         # W&B reports its own errors to a server unless told not to, and looks that server up at its start.
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
     run_dir.mkdir(parents=True, exist_ok=True)
+    identity, logged_before = _identity(run_dir)
     try:
         run = wandb.init(
+            id=identity,
+            resume="allow"
+            if identity and mode == "online"
+            else None,  # offline it is the id alone that says so
             project=project or os.environ.get("WANDB_PROJECT") or "memagent",
             name=name or os.environ.get("WANDB_NAME") or run_dir.resolve().name,
             dir=run_dir.resolve(),  # W&B's background process may have another working directory
@@ -128,13 +145,27 @@ def start_run(
             f"W&B could not start the run {mode} ({str(error).splitlines()[0]}); "
             "log in once with `wandb login`, or track offline and upload later with `wandb sync`."
         ) from error
-    return Tracker(run)
+    logged = max(logged, logged_before)
+    if mode != "disabled":
+        write_text(run_dir / "tracking.json", json.dumps({"run": run.id, "logged": logged}) + "\n")
+    return Tracker(run, logged=logged)
+
+
+def _identity(run_dir: Path) -> tuple[str | None, int]:
+    """The id of the folder's W&B run, and the step up to which it has rows; None and -1 where it has no run."""
+    try:
+        known = json.loads((run_dir / "tracking.json").read_bytes())
+        identity, logged = known["run"], known["logged"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None, -1
+    return (identity, logged) if isinstance(identity, str) and isinstance(logged, int) else (None, -1)
 
 
 class WandbWriter(KVWriter):
     """Writes each dump of SB3's logger as one row of the W&B history.
 
-    Keys excluded for "wandb" are left out. Once the run is finished nothing more is written.
+    Keys excluded for "wandb" are left out. Once the run is finished nothing more is written, nor before it is further
+    than an earlier process had come.
     """
 
     def __init__(self, tracker: Tracker) -> None:
@@ -143,7 +174,7 @@ class WandbWriter(KVWriter):
     def write(
         self, key_values: dict[str, Any], key_excluded: dict[str, tuple[str, ...]], step: int = 0
     ) -> None:
-        if self.tracker.finished:
+        if self.tracker.finished or step <= self.tracker.logged:
             return
         row = {}
         for key, value in sorted(key_values.items()):

@@ -20,6 +20,7 @@ from offline_run import config as tracked_config
 from offline_run import history, of_kind, read_records, summary
 
 import envs
+from memagent.checkpoints import saved
 from memagent.progress import read_episodes
 from memagent.runs import RunConfig, load_agent, load_config
 
@@ -86,7 +87,7 @@ def test_a_run_leaves_its_folder(trained: tuple[Path, str, str]) -> None:
     run_dir, out, _ = trained
     made = {path.name for path in run_dir.iterdir()}
     files = {"config.json", "progress.csv", "episodes.csv", "model.zip", "evaluation.json", "report.html"}
-    files.add("status.json")
+    files |= {"status.json", "tracking.json"}
     assert made == files | {"figures", "wandb"}
     assert "made/run/report.html" in out
     figures = {path.name: path.read_bytes() for path in (run_dir / "figures").iterdir()}
@@ -269,14 +270,14 @@ def test_ctrl_c_saves_the_agent_and_says_where(tmp_path: Path) -> None:
 def test_a_killed_training_leaves_its_checkpoint(tmp_path: Path, run: Run) -> None:
     small = ["--wandb=disabled", "--memory.kind=none", "--save-every=100", *SMALL]
     process = start("train.py", "--env=CartPole-v1", "--num-envs=2", "--run-dir=run", *small, cwd=tmp_path)
-    while process.poll() is None and not (tmp_path / "run" / "checkpoint.zip").exists():
+    while process.poll() is None and not saved(tmp_path / "run" / "checkpoints"):
         time.sleep(0.05)
     process.kill()
     process.communicate()
     assert json.loads((tmp_path / "run" / "status.json").read_text())["state"] == "training"
     code, out, _ = run("evaluate.py", tmp_path / "run")
     assert code == 0
-    assert "was not finished" in out and "checkpoint.zip is of step" in out
+    assert "was not finished" in out and f"{tmp_path / 'run' / 'checkpoints'}/" in out and "is of step" in out
 
 
 @pytest.mark.parametrize(

@@ -82,6 +82,7 @@ def test_every_setting_survives_the_file(tmp_path: Path) -> None:
         device="cpu",
         threads=2,
         save_every=None,
+        keep=3,
         memory=MemoryConfig(kind="lstm", hidden_size=9, layer_norm=False),
         replay=ReplayConfig(capacity=77, alpha=0.1, n_step=2),
         meta=MetaConfig(num_steps=2, first_order=True, inner_grad_norm=0.5, bound=None),
@@ -201,8 +202,10 @@ def test_no_link_out_of_the_folder_is_followed(tmp_path: Path) -> None:
 
 
 def test_a_killed_run_has_its_checkpoint(run_dir: Path, env: VecEnv) -> None:
-    (run_dir / "model.zip").rename(run_dir / "checkpoint.zip")
-    assert model_file(run_dir) == run_dir / "checkpoint.zip"
+    checkpoint = run_dir / "checkpoints" / "000000020"
+    checkpoint.mkdir(parents=True)
+    (run_dir / "model.zip").rename(checkpoint / "model.zip")
+    assert model_file(run_dir) == checkpoint / "model.zip"
     assert load_agent(run_dir, SMALL, env).num_timesteps == 0
 
 
@@ -231,7 +234,7 @@ def test_broken_model_files_are_one_sentence(run_dir: Path, env: VecEnv) -> None
     path.write_bytes(good[: len(good) // 2])
     assert f"{path} was not loaded: it is not a whole ZIP archive" in refused()
     path.unlink()
-    assert "holds neither model.zip nor checkpoint.zip" in refused()
+    assert "holds neither model.zip nor a checkpoint" in refused()
 
 
 def test_a_pickled_model_needs_trust(run_dir: Path, env: VecEnv) -> None:

@@ -16,9 +16,9 @@ from agents.builders import Corridor, build
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 from memagent.agents import MemoryAlgorithm, MemoryDQN
+from memagent.checkpoints import saved
 from memagent.files import write_bytes
 from memagent.runs import RunConfig
-from memagent.stopping import Checkpoints
 from memagent.tracking import start_run
 from train import learn
 
@@ -46,7 +46,7 @@ class At(Corridor):
 def train(tmp_path: Path, happen: Callable[[], object], every: int | None = None) -> MemoryAlgorithm:
     """The agent after the training, or after what ended it; it had one environment."""
     agent = build(DummyVecEnv([lambda: At(happen)]), kind="none")
-    config = RunConfig(total_timesteps=400, save_every=every)
+    config = RunConfig(total_timesteps=400, save_every=every, num_envs=1)
     with start_run(tmp_path, {}, "disabled") as tracker:
         learn(agent, config, tmp_path, tracker)
     return agent
@@ -67,7 +67,7 @@ def test_a_training_to_the_end(tmp_path: Path) -> None:
     agent = train(tmp_path, lambda: None)
     assert status(tmp_path) == {"state": "trained", "steps": agent.num_timesteps}
     assert MemoryDQN.load(tmp_path / "model.zip").num_timesteps == agent.num_timesteps >= 400
-    assert not (tmp_path / "checkpoint.zip").exists()
+    assert not (tmp_path / "checkpoints").exists()
 
 
 @pytest.mark.parametrize(("number", "code", "word"), [(2, 130, "Interrupted"), (15, 143, "Terminated")])
@@ -78,10 +78,12 @@ def test_a_signal_finishes_the_step_and_saves(
     assert end(tmp_path, lambda: os.kill(os.getpid(), number)) == code
     assert status(tmp_path) == {"state": "interrupted", "steps": STEP}
     assert MemoryDQN.load(tmp_path / "model.zip").num_timesteps == STEP
-    assert (
-        f"{word} after {STEP} steps; the agent is saved in {tmp_path / 'model.zip'}."
-        in capfd.readouterr().err
+    said = capfd.readouterr().err.splitlines()[-1]
+    assert said == (
+        f"{word} after {STEP} steps; the agent is saved in {tmp_path / 'model.zip'}; go on with "
+        f"`python train.py --resume {tmp_path}`."
     )
+    assert [path.name for path in saved(tmp_path / "checkpoints")] == [f"{STEP:09d}"]
     assert signal.getsignal(number) == before
 
 
@@ -114,9 +116,10 @@ def test_numbers_gone_bad_leave_the_checkpoint_from_before(
     assert end(tmp_path, spoil, every=100) == 1
     assert status(tmp_path)["state"] == "failed"
     assert not (tmp_path / "model.zip").exists()
-    assert MemoryDQN.load(tmp_path / "checkpoint.zip").num_timesteps == 100
+    (checkpoint,) = saved(tmp_path / "checkpoints")
+    assert MemoryDQN.load(checkpoint / "model.zip").num_timesteps == 112  # the first update after 100 steps
     said = capfd.readouterr().err.splitlines()[-1]
-    assert "holds NaN" in said and "checkpoint.zip is the newest that was" in said
+    assert "holds NaN" in said and f"{checkpoint} is the newest that was" in said
 
 
 def test_a_signal_waits_for_a_file_that_is_being_written(
@@ -129,12 +132,15 @@ def test_a_signal_waits_for_a_file_that_is_being_written(
         os.kill(os.getpid(), signal.SIGTERM)
         return write_bytes(path, data)
 
+    monkeypatch.setattr("memagent.agents.checkpoint.write_bytes", write)
     monkeypatch.setattr("memagent.agents.saving.write_bytes", write)
     monkeypatch.setattr("memagent.stopping.os._exit", lambda code: None)  # it would be the second signal
     assert end(tmp_path, lambda: None, every=100) == 143
-    assert sent == ["checkpoint.zip", "model.zip"]
-    assert MemoryDQN.load(tmp_path / "checkpoint.zip").num_timesteps == 100
-    assert MemoryDQN.load(tmp_path / "model.zip").num_timesteps == 100
+    assert (
+        sent == ["model.zip"] * 3
+    )  # the checkpoint at which the signal came, that of the next step, the agent
+    assert [path.name for path in saved(tmp_path / "checkpoints")] == ["000000112", "000000113"]
+    assert MemoryDQN.load(tmp_path / "model.zip").num_timesteps == 113
 
 
 def test_a_second_signal_leaves_at_once() -> None:
@@ -147,15 +153,3 @@ def test_a_second_signal_leaves_at_once() -> None:
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (143, "SIGINT\n")
     assert "a second signal leaves at once" in done.stderr
-
-
-def test_checkpoints_come_every_so_many_steps_into_one_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    agent, steps = build(DummyVecEnv([Corridor] * 4), kind="none", learning_starts=10_000), []
-    save = agent.save
-    monkeypatch.setattr(agent, "save", lambda path: (steps.append(agent.num_timesteps), save(path)))
-    agent.learn(350, Checkpoints(tmp_path / "checkpoint.zip", 100))
-    assert steps == [100, 200, 300]
-    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint.zip"]
-    assert MemoryDQN.load(tmp_path / "checkpoint.zip").num_timesteps == 300

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 import socketserver
 import subprocess
 import sys
@@ -26,7 +27,7 @@ from stable_baselines3.common.logger import (
     configure,
 )
 
-from memagent.tracking import TrackingCallback, TrackingError, WandbWriter, start_run
+from memagent.tracking import Tracker, TrackingCallback, TrackingError, WandbWriter, start_run
 
 
 def test_every_row_of_sb3s_logger_is_in_the_offline_run(tmp_path: Path) -> None:
@@ -261,3 +262,36 @@ def test_an_offline_run_opens_no_connection(
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert bool(proxy_requests) == connects
     assert len(history(read_records(tmp_path))) == 1
+
+
+def test_a_folder_that_goes_on_has_one_run_whose_steps_never_go_back(tmp_path: Path) -> None:
+    def log(tracker: Tracker, steps: tuple[int, ...]) -> None:
+        logger = Logger(None, [WandbWriter(tracker)])
+        for step in steps:
+            logger.record("loss", float(step))
+            logger.dump(step)
+
+    with start_run(tmp_path / "a", {"seed": 3}) as tracker:
+        log(tracker, (10, 20, 30))
+        first = tracker.run.id
+    segments = [history(read_records(tmp_path / "a"))]
+    shutil.move(tmp_path / "a" / "wandb", tmp_path / "first")
+    with start_run(tmp_path / "a", {"seed": 3}, logged=30) as tracker:  # killed, and back at step 15
+        assert tracker.run.id == first
+        log(tracker, (20, 30, 40))
+    segments.append(history(read_records(tmp_path / "a")))
+    shutil.move(tmp_path / "a" / "wandb", tmp_path / "second")
+    with start_run(
+        tmp_path / "a", {"seed": 3}, logged=25
+    ) as tracker:  # killed again, before it was at 30 anew
+        assert tracker.run.id == first
+        log(tracker, (30, 50))
+    segments.append(history(read_records(tmp_path / "a")))
+    assert [[row["global_step"] for row in rows] for rows in segments] == [[10, 20, 30], [40], [50]]
+
+
+def test_a_folder_without_a_known_run_gets_a_new_one(tmp_path: Path) -> None:
+    for text in ("", "{}", '{"run": 3, "logged": 4}', "[]"):
+        (tmp_path / "tracking.json").write_text(text)
+        with start_run(tmp_path, {}, mode="disabled") as tracker:
+            assert tracker.logged == -1

@@ -287,11 +287,13 @@ class Batch:
             ]
             for rows, column in readers
         ]
+        counts = self.counts.copy()
+        counts[:, [kernel.READ, kernel.NOISE]] = 0  # the generators stand where the rows were read to
         return {
             "courses": [self.load(env).get_state() for env in envs] if self.courses else [],
             "draws": draws,
             "state": self._state.tolist(),
-            "counts": self.counts.tolist(),
+            "counts": counts.tolist(),
             "previous": self._previous.tolist(),
             "returns": self.returns.tolist(),
         }

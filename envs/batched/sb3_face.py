@@ -132,8 +132,9 @@ class BatchedVecEnv(VecEnv):
 
     def get_state(self) -> dict[str, Any]:
         """Everything that distinguishes these environments from new ones, as plain values that JSON can hold."""
-        return self.batch.get_state()
+        return {**self.batch.get_state(), "next_reset": {"seeds": self._seeds, "options": self._options}}
 
     def set_state(self, state: Mapping[str, Any]) -> None:
         """Goes on exactly where `get_state` was called."""
         self.batch.set_state(state)
+        self._seeds, self._options = (list(state["next_reset"][name]) for name in ("seeds", "options"))

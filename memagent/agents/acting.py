@@ -16,6 +16,8 @@ from memagent.belief import Belief, BeliefTracker, Observed
 from memagent.policies import MemoryPolicy
 
 MemoryScope = Literal["episode", "phase", "lifetime"]
+CARRIED = ("episode_start", "memory_start", "phase")
+LAST = ("last_action", "last_reward")
 
 
 class Acting:
@@ -65,6 +67,43 @@ class Acting:
         if self.belief is None:
             return torch.zeros(self.num_envs, policy.context_dim, dtype=torch.float32, device=policy.device)
         return torch.from_numpy(self.belief.context).to(policy.device)
+
+    def state_dict(self) -> dict[str, np.ndarray]:
+        """What is carried from one step to the next, as arrays [E, ...] by name: as it is after `observe`."""
+        held = {f"memory_{name}": part.cpu().numpy() for name, part in self.state._asdict().items()}
+        held |= {name: getattr(self, name) for name in CARRIED}
+        if self.belief is not None:
+            held |= {f"belief_{name}": part for name, part in self.belief._asdict().items()}
+        if self._last is not None:
+            held |= dict(zip(LAST, self._last, strict=True))
+        return held
+
+    def load_state_dict(self, saved: Mapping[str, np.ndarray]) -> None:
+        """Go on where `state_dict` was called.
+
+        Raises:
+            ValueError: names or shapes are those of other memories, beliefs or numbers of environments.
+        """
+        self.reset()
+        own = {name: part.shape for name, part in self.state_dict().items()}
+        given = {name: part.shape for name, part in saved.items() if name not in LAST}
+        if given != own:
+            wrong = sorted(name for name in given.keys() | own.keys() if given.get(name) != own.get(name))
+            raise ValueError(
+                f"What was carried while acting has other shapes in {', '.join(wrong)}; make the agent with the "
+                "settings and the environments that it was saved with."
+            )
+        parts = (saved[f"memory_{name}"].copy() for name in self.state._fields)
+        self.state = self.before = type(self.state)(
+            *(torch.from_numpy(part).to(self.policy.device) for part in parts)
+        )
+        for name in CARRIED:
+            setattr(self, name, saved[name].copy())
+        if self.belief is not None:
+            self.belief = Belief(*(saved[f"belief_{name}"].copy() for name in self.belief._fields))
+        if LAST[0] in saved:
+            action, reward = (saved[name].copy() for name in LAST)
+            self._last = (action, reward)
 
     def act(self, obs: np.ndarray) -> np.ndarray:
         """Learn from the step that led to obs [E, O], then advance the memory by obs; the actions [E, ...]."""

@@ -9,6 +9,7 @@ import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from operator import index
+from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import gymnasium as gym
@@ -18,10 +19,11 @@ from gymnasium import spaces
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.policies import BasePolicy
-from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, RolloutReturn, Schedule
+from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, RolloutReturn, Schedule, TrainFreq
 from stable_baselines3.common.vec_env import VecEnv, unwrap_vec_normalize
 
 from memagent.agents.acting import Acting, Held, final_observations, select, told_phases
+from memagent.agents.checkpoint import load_checkpoint, save_checkpoint
 from memagent.agents.config import LearnerConfig, LearnerSetting
 from memagent.agents.finite import as_number, check_finite
 from memagent.agents.saved import SavedLearner
@@ -99,6 +101,9 @@ class MemoryAlgorithm(SavedLearner, ABC):
         self.held = Held()
         self.skipped_updates = 0
         self.skipped_in_a_row = 0
+        self.steps_since_update = (
+            0  # of each environment; above 0 where learning was stopped between two updates
+        )
         seen = self.replay_config.window - self.replay_config.burn_in
         if self.learner.prediction_steps >= seen:
             raise ValueError(
@@ -264,6 +269,46 @@ class MemoryAlgorithm(SavedLearner, ABC):
     def explore(self, greedy: np.ndarray) -> np.ndarray:
         """Actions to take in training [E, ...], from the greedy ones."""
 
+    # Checkpoints.
+
+    def save_checkpoint(
+        self, folder: str | Path, extra: Mapping[str, Any] | None = None, *, mid_episode: bool = False
+    ) -> None:
+        """Write all that training goes on with: the agent, its replay, what it carries while acting, random generators.
+
+        Call it between rollouts or after `learn`: in the middle of a step what happened is not stored yet.
+
+        Args:
+            folder: a new one, made as a whole or not at all.
+            extra: JSON's types, handed back on loading: the environments' state, for one.
+            mid_episode: whether whoever loads it puts the environments back into their episodes, by `extra`; else the
+                next `learn` resets them.
+
+        Raises:
+            ArchiveError: something cannot be said without pickle, or numbers are not finite.
+        """
+        save_checkpoint(self, Path(folder), extra or {}, mid_episode=mid_episode)
+
+    @classmethod
+    def load_checkpoint(
+        cls, folder: str | Path, env: GymEnv, device: torch.device | str = "auto", **settings: Any
+    ) -> tuple[Self, dict[str, Any]]:
+        """The agent as it was, and what was handed to `save_checkpoint` as `extra`; no code in the files is run.
+
+            agent, _ = MemoryDQN.load_checkpoint(folder, env)
+            agent.learn(total_timesteps - agent.num_timesteps, reset_num_timesteps=False)
+
+        The process's generators (Python's, NumPy's and PyTorch's) are put where they were, too.
+
+        Args:
+            folder, env, device: the checkpoint, as many environments as it had, and where to learn.
+            settings: of the constructor, in place of the file's; see `load`.
+
+        Raises:
+            ArchiveError: the folder holds no such checkpoint, or it does not fit to what is given.
+        """
+        return load_checkpoint(cls, Path(folder), env, device, settings)
+
     # Acting and storing.
 
     def make_acting(
@@ -337,6 +382,7 @@ class MemoryAlgorithm(SavedLearner, ABC):
             check_finite("observation", self._last_obs, self.num_timesteps)
             self.replay_buffer.seam()
             self.acting.reset()
+            self.steps_since_update = 0
         return result
 
     def set_env(self, env: GymEnv, force_reset: bool = True) -> None:
@@ -349,28 +395,46 @@ class MemoryAlgorithm(SavedLearner, ABC):
         super().set_env(env, force_reset)
 
     def collect_rollouts(
-        self, env: VecEnv, callback: BaseCallback, *args: Any, **kwargs: Any
+        self, env: VecEnv, callback: BaseCallback, train_freq: TrainFreq, *args: Any, **kwargs: Any
     ) -> RolloutReturn:
-        """As SB3's, but the step at which a callback stops is kept like any other; SB3 returns before it is stored.
+        """As SB3's, but a callback that stops learning loses nothing: the next `learn` goes on as if it had not.
+
+        SB3 returns before the last step is stored, and begins the next rollout anew. Here that step is kept like any
+        other, an update that it completes is made, and the next rollout has the steps that this one lacks.
 
         An error or an interrupt leaves the environments in the middle of a step: the next `learn` resets them.
         """
+        left = train_freq._replace(frequency=train_freq.frequency - self.steps_since_update)
         try:
-            rollout = super().collect_rollouts(env, callback, *args, **kwargs)
+            rollout = super().collect_rollouts(env, callback, left, *args, **kwargs)
         except BaseException:
             self._last_obs = None
             raise
-        if not rollout.continue_training:
-            step = callback.locals
-            self._update_info_buffer(step["infos"], step["dones"])
-            self._store_transition(
-                *(
-                    step[name]
-                    for name in ("replay_buffer", "buffer_actions", "new_obs", "rewards", "dones", "infos")
-                )
-            )
-            self._episode_num += int(step["dones"].sum())
+        if rollout.continue_training:
+            self.steps_since_update = 0
+        else:
+            self._finish_step(callback.locals)
+            self.steps_since_update += rollout.episode_timesteps // env.num_envs
+            if self.steps_since_update == train_freq.frequency:
+                self.steps_since_update = 0
+                if self.num_timesteps > self.learning_starts:
+                    self.train(self.gradient_steps, self.batch_size)
         return rollout
+
+    def _finish_step(self, step: Mapping[str, Any]) -> None:
+        """What SB3 does after a step at which no callback stops, with its own names."""
+        self._update_info_buffer(step["infos"], step["dones"])
+        self._store_transition(
+            *(
+                step[name]
+                for name in ("replay_buffer", "buffer_actions", "new_obs", "rewards", "dones", "infos")
+            )
+        )
+        self._update_current_progress_remaining(self.num_timesteps, self._total_timesteps)
+        for _ in range(step["dones"].sum()):
+            self._episode_num += 1
+            if step["log_interval"] is not None and self._episode_num % step["log_interval"] == 0:
+                self.dump_logs()
 
     def _sample_action(self, learning_starts: int, action_noise: Any = None, n_envs: int = 1) -> Any:
         assert isinstance(self._last_obs, np.ndarray)

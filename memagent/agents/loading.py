@@ -21,7 +21,10 @@ from stable_baselines3.common.type_aliases import GymEnv
 from stable_baselines3.common.utils import check_for_correct_spaces, get_system_info
 from torch import Tensor
 
-from memagent.agents.fields import (
+from memagent.agents.saving import COUNTERS, EPISODE, SKIPS, Where, bytes_of, name_of
+from memagent.agents.sb3_names import ways
+from memagent.archive import NOT_A_ZIP, ArchiveError, member_names, parse_archive, reason, shortened
+from memagent.fields import (
     check_tensors,
     entry,
     generator_of,
@@ -30,9 +33,6 @@ from memagent.agents.fields import (
     numbers_of,
     space_of,
 )
-from memagent.agents.saving import COUNTERS, EPISODE, Where, bytes_of, name_of
-from memagent.agents.sb3_names import ways
-from memagent.archive import NOT_A_ZIP, ArchiveError, member_names, parse_archive, reason, shortened
 from memagent.replay.streams import machine_memory
 from memagent.settings import build
 
@@ -235,13 +235,13 @@ def _restore_run(
     agent: SavedLearner, tensors: Mapping[str, Tensor], data: dict[str, Any], *, last_obs: bool
 ) -> None:
     """Counters, statistics of episodes and the last observations; those of each environment if their number is kept."""
-    counters = entry(data, "counters", dict)
-    for name in COUNTERS:
+    counters = dict.fromkeys(SKIPS, 0) | entry(data, "counters", dict)  # files without them counted none
+    for name in (*COUNTERS, *SKIPS):
         if (count := entry(counters, name, int)) < 0:
             raise ArchiveError(f"its {name} is {count}, expected 0 or more.")
         setattr(agent, name, count)
     agent._current_progress_remaining = entry(data, "progress_remaining", float)
-    episodes = numbers_of(entry(data, "episodes", list), EPISODE)
+    episodes = numbers_of(entry(data, "episodes", list), (*EPISODE, "t"))
     agent.ep_info_buffer = deque(episodes, maxlen=agent._stats_window_size)
     successes = [entry({"success": value}, "success", float) for value in entry(data, "successes", list)]
     agent.ep_success_buffer = deque(successes, maxlen=agent._stats_window_size)

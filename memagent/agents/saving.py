@@ -20,16 +20,17 @@ import torch
 from stable_baselines3.common.utils import get_system_info
 from torch import Tensor
 
-from memagent.agents.fields import MOMENTS, generator_as_json, plain_numbers, space_as_json
 from memagent.archive import ArchiveError, format_archive
+from memagent.fields import MOMENTS, generator_as_json, plain_numbers, space_as_json
 from memagent.files import write_bytes
 
 if TYPE_CHECKING:
     from memagent.agents.saved import SavedLearner
 
 Where = str | Path | io.BufferedIOBase
-COUNTERS = ("num_timesteps", "_total_timesteps", "_num_timesteps_at_start", "_episode_num", "_n_updates")
-EPISODE = ("r", "l", "t")  # what SB3's Monitor says of an episode: return, length, seconds
+COUNTERS = ("num_timesteps", "_total_timesteps", "_episode_num", "_n_updates")
+SKIPS = ("skipped_updates", "skipped_in_a_row")
+EPISODE = ("r", "l")  # of what SB3's Monitor says of an episode: return and length, not what a clock said
 
 
 def save_agent(agent: SavedLearner, path: Where) -> None:
@@ -85,7 +86,7 @@ def agent_data(agent: SavedLearner) -> dict[str, Any]:
         "action_space": space_as_json(agent.action_space),
         "transition_layout": agent.transition_layout,
         "n_envs": agent.n_envs,
-        "counters": {name: int(getattr(agent, name)) for name in COUNTERS},
+        "counters": {name: int(getattr(agent, name)) for name in (*COUNTERS, *SKIPS)},
         "progress_remaining": float(agent._current_progress_remaining),
         "generator": generator_as_json(agent.generator),
         "episodes": [plain_numbers(episode, EPISODE) for episode in agent.ep_info_buffer or ()],

@@ -5,6 +5,8 @@ A sequence that starts at step t is reset to the zero state before that step, in
 first, that comes in and goes out.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import NamedTuple, TypeAlias
 
@@ -38,13 +40,25 @@ class DNCTrace(NamedTuple):
     read_weights: Tensor  # [T, B, R, N]
 
 
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Let PyTorch use one thread."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
 def lstm_parameters(input_dim: int, hidden_size: int) -> tuple[nn.Parameter, nn.Parameter, nn.Parameter]:
     """weight_ih [4H, I] (Xavier), weight_hh [4H, H] (orthogonal), bias [4H] (forget gate 1); gates i, f, g, o."""
     weight_ih = torch.empty(4, hidden_size, input_dim)
     weight_hh = torch.empty(4, hidden_size, hidden_size)
     for gate in range(4):
         nn.init.xavier_uniform_(weight_ih[gate])
-        nn.init.orthogonal_(weight_hh[gate])
+        with one_thread():  # the QR behind it rounds otherwise on two
+            nn.init.orthogonal_(weight_hh[gate])
     bias = torch.zeros(4, hidden_size)
     bias[1] = 1.0
     return (

@@ -1,17 +1,14 @@
 """The fused DNC as a PyTorch operation: one autograd node for all T steps, or none when nothing is learned."""
 
-import logging
 import weakref
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, ClassVar
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from numba.core import event
 from torch import Tensor, nn
 
-from memagent.memory import addressing, kernels
+from memagent.memory import addressing, compilation, kernels
 from memagent.memory.crew import Crew
 from memagent.memory.records import Array, Bank, Constants, Controller, Options, Weights
 from memagent.memory.workspace import Lease, Shape, Workspace, WorkspacePool, empty_bank
@@ -20,7 +17,6 @@ if TYPE_CHECKING:
     from memagent.memory.controller import DNC
     from memagent.memory.states import DNCState
 
-logger = logging.getLogger(__name__)
 FORWARD_SPAN, BACKWARD_SPAN, OUTER_SPAN = 16, 8, 128
 """Sequences that share one read of the weights, at most: more of them leave less cache to their states. Rows of the
 weights' gradients that share one read of what they are products of."""
@@ -115,12 +111,10 @@ class Call:
             self.shape.T, self.shape.B, self.shape.H + self.shape.R * self.shape.W, dtype=self.x.dtype
         )
         weights, w = Weights(*map(array, self.parameters)), workspace
-        with telling_of_compilation(self.shape.dtype):
-            crew.run(
-                kernels.forward_span, self.shape.B, FORWARD_SPAN, array(self.x), self.start, weights,
-                w.controller, initial, w.zero, bank, w.lstm, w.record, w.scratch, array(y), self.constants,
-                self.options,
-            )  # fmt: skip
+        run(
+            kernels.forward_span, self.shape.dtype, self.shape.B, FORWARD_SPAN, array(self.x), self.start, weights,
+            w.controller, initial, w.zero, bank, w.lstm, w.record, w.scratch, array(y), self.constants, self.options,
+        )  # fmt: skip
         return y
 
     def backward(self, workspace: Workspace, d_y: Tensor, weights: Weights[Tensor]) -> None:
@@ -131,12 +125,17 @@ class Call:
             interface=array(weights.interface.t()),
         )
         w = workspace
-        with telling_of_compilation(self.shape.dtype):
-            crew.run(
-                kernels.backward_span, self.shape.B, BACKWARD_SPAN, self.start, array(d_y), transposed,
-                w.controller, w.initial, w.zero, w.bank, w.lstm, w.record, w.replay, w.scratch, w.d_controller,
-                w.d_bank, w.d_steps, w.d_vectors, self.constants, self.options,
-            )  # fmt: skip
+        run(
+            kernels.backward_span, self.shape.dtype, self.shape.B, BACKWARD_SPAN, self.start, array(d_y), transposed,
+            w.controller, w.initial, w.zero, w.bank, w.lstm, w.record, w.replay, w.scratch, w.d_controller,
+            w.d_bank, w.d_steps, w.d_vectors, self.constants, self.options,
+        )  # fmt: skip
+
+
+def run(function: Callable[..., Any], dtype: torch.dtype, size: int, longest: int, *arguments: Any) -> None:
+    """Call a kernel on all of a batch, see `Crew.run`; it comes from disk, see `compilation`."""
+    compilation.load(function, dtype, *arguments)
+    crew.run(function, size, longest, *arguments)
 
 
 def array(tensor: Tensor) -> Array:
@@ -245,37 +244,13 @@ def shared_gradients(
         torch.empty(w.shape, dtype=w.dtype) for w in (weights.weight_ih, weights.weight_hh, weights.interface)
     )
     for out, A, C in ((weight_ih, d_gates, x_r), (weight_hh, d_gates, h), (interface, d_xi, o)):
-        crew.run(kernels.outer_span, len(out), OUTER_SPAN, out.numpy(), A, C)
+        run(kernels.outer_span, out.dtype, len(out), OUTER_SPAN, out.numpy(), A, C)
     d_x = torch.empty_like(call.x)
     weight_x = array(weights.weight_ih[:, : call.shape.I].t())
     flat_d_x = d_x.numpy().reshape(-1, call.shape.I)
-    crew.run(kernels.products_span, len(flat_d_x), FORWARD_SPAN, flat_d_x, d_gates, weight_x)
+    run(kernels.products_span, d_x.dtype, len(flat_d_x), FORWARD_SPAN, flat_d_x, d_gates, weight_x)
     d_vectors = {
         name: torch.from_numpy(d.sum(0)) if call.options.layer_norm or "bias" in name else None
         for name, d in workspace.d_vectors._asdict().items()
     }
     return d_x, Weights(weight_ih=weight_ih, weight_hh=weight_hh, interface=interface, **d_vectors)
-
-
-@contextmanager
-def telling_of_compilation(dtype: torch.dtype) -> Iterator[None]:
-    """Log, once for each dtype, that Numba compiles the kernels rather than loading them."""
-    with event.install_listener("numba:compile", _CompilationListener(dtype)):
-        yield
-
-
-class _CompilationListener(event.Listener):
-    told: ClassVar[set[torch.dtype]] = set()
-
-    def __init__(self, dtype: torch.dtype) -> None:
-        self.dtype = dtype
-
-    def on_start(self, _: event.Event) -> None:
-        if self.dtype not in self.told:
-            self.told.add(self.dtype)
-            logger.warning(
-                "Compiling the memory's kernels: about half a minute, once; the result is kept on disk."
-            )
-
-    def on_end(self, _: event.Event) -> None:
-        pass

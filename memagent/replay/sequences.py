@@ -273,7 +273,10 @@ class PrioritizedSequenceBuffer:
             envs, state = envs[goes_on], [np.asarray(part)[goes_on] for part in state]
 
     def state_dict(self) -> dict[str, NDArray]:
-        """Everything as plain arrays, for `np.savez`. The draws after loading are the same to the bit."""
+        """Everything as plain arrays, for `np.savez`. The draws after loading are the same to the bit.
+
+        Rows and states are those of the buffer, not copies: write or load them before the next `add`.
+        """
         return {
             "layout": self._layout(),
             **self._streams.state_dict(),

@@ -196,11 +196,14 @@ class RowStreams:
         self.next_row, self.origin = starts, starts.copy()
 
     def state_dict(self) -> dict[str, NDArray]:
-        """All arrays, rows and slots only as far as they were ever filled: [E, rows or slots, …]."""
+        """All arrays, rows and slots only as far as they were ever filled: [E, rows or slots, …].
+
+        They are the stored ones, not copies, and go on changing with them: a replay is most of the memory.
+        """
         saved = {"next_row": self.next_row.copy(), "origin": self.origin.copy()}
         rows = min(int(self.next_row.max()), self.rows)
         for name, stored, size, used in self._arrays(rows):
-            saved[name] = stored.reshape(self.num_envs, size, *stored.shape[1:])[:, :used].copy()
+            saved[name] = stored.reshape(self.num_envs, size, *stored.shape[1:])[:, :used]
         return saved
 
     def load_state_dict(self, saved: Mapping[str, NDArray]) -> None:

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from agents.builders import Corridor, build
 from stable_baselines3.common.callbacks import BaseCallback, StopTrainingOnMaxEpisodes
 from stable_baselines3.common.monitor import Monitor
@@ -42,6 +43,19 @@ def test_the_step_at_which_a_callback_stops_is_stored(stop: int) -> None:
     for name in ("obs", "reward", "start", "final", "episode"):
         np.testing.assert_array_equal(rows(stopped, name), rows(whole, name))
     assert stopped._episode_num == whole._episode_num == 40 // 6
+
+
+@pytest.mark.parametrize("stop", [63, 79, 80, 81, 96, 160])
+def test_no_update_is_lost_or_shifted_by_a_stop(stop: int) -> None:
+    """An update every 16 steps after 64: before, in and behind them, at the end of a rollout, and at the very end."""
+    stopped, whole = (build(Corridor(6), kind="lstm", final_learning_rate=1e-5) for _ in range(2))
+    stopped.learn(160, callback=StopAt(stop))
+    assert stopped.num_timesteps == stop
+    stopped.learn(160 - stop, reset_num_timesteps=False)
+    whole.learn(160)
+    assert stopped._n_updates == whole._n_updates > 0
+    for one, other in zip(stopped.policy.parameters(), whole.policy.parameters(), strict=True):
+        assert torch.equal(one, other)
 
 
 def test_the_statistics_know_the_episode_at_which_training_stops() -> None:

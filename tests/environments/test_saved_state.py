@@ -111,3 +111,46 @@ def test_a_saved_state_is_not_moved_by_what_comes_after():
     before = json.dumps(state)
     vec.step(np.array([0]))
     assert json.dumps(state) == before != json.dumps(envs.get_state(vec))
+
+
+def test_what_the_next_reset_was_told_is_part_of_the_state():
+    for batched in (None, False):
+        vec, other = (envs.make_vec("Drift/CartPole-v0", 2, seed=s, batched=batched) for s in (0, 1))
+        vec.reset()
+        other.reset()
+        other.seed(3)  # forgotten
+        envs.set_state(other, envs.get_state(vec))
+        np.testing.assert_array_equal(vec.reset(), other.reset())
+        vec.seed(5)
+        envs.set_state(other, json.loads(json.dumps(envs.get_state(vec))))
+        np.testing.assert_array_equal(vec.reset(), other.reset())
+
+
+def test_a_state_is_the_same_however_the_stream_came_there():
+    vec, other = (envs.make_vec("Drift/CartPole-v0", 2, seed=0) for _ in range(2))
+    vec.reset()
+    actions = np.random.default_rng(0).integers(2, size=(90, 2))
+    for action in actions[:40]:
+        vec.step(action)
+    envs.set_state(other, envs.get_state(vec))
+    for action in actions[40:]:
+        vec.step(action)
+        other.step(action)
+    assert json.dumps(envs.get_state(vec)) == json.dumps(envs.get_state(other))
+
+
+@pytest.mark.parametrize(
+    ("name", "whole"),
+    [
+        ("Drift/CartPole-v0", True),
+        ("CartPole-v1", True),
+        ("Memory/Recall-v0", True),
+        ("FrozenLake-v1", False),
+    ],
+)
+def test_which_environments_save_their_whole_state(name, whole):
+    vec = envs.make_vec(name, 2, seed=0)
+    assert envs.is_whole(vec) is whole
+    single = gym.make(name)
+    assert envs.is_whole(single) is whole
+    assert not envs.is_whole(gym.wrappers.NormalizeReward(single))  # what it remembers is not known here

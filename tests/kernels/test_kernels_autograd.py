@@ -1,13 +1,11 @@
 import gc
-import logging
 
 import pytest
 import torch
 from kernel_cases import B, T, make_case
-from numba import njit
 
 from memagent.memory import DNC, MemoryConfig
-from memagent.memory.fused import fused_unroll, telling_of_compilation, workspaces
+from memagent.memory.fused import fused_unroll, workspaces
 
 
 @pytest.fixture(autouse=True)
@@ -140,13 +138,3 @@ def test_the_module_takes_the_fused_path_by_itself_on_the_cpu() -> None:
     assert dnc.backend == "fused"
     y, _ = dnc(torch.randn(2, 3, 3), torch.zeros(2, 3, dtype=torch.bool), dnc.initial_state(3))
     assert type(y.grad_fn).__name__ == "UnrollBackward"
-
-
-def test_compilation_is_announced_once_and_only_when_it_happens(caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.WARNING), telling_of_compilation(torch.float16):
-        pass
-    assert not caplog.messages
-    for added in (1, 2):  # the forward pass and the backward pass
-        with caplog.at_level(logging.WARNING), telling_of_compilation(torch.float16):
-            assert njit(lambda x, added=added: x + added)(1) == 1 + added
-    assert len(caplog.messages) == 1 and "ompiling" in caplog.messages[0]

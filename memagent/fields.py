@@ -1,4 +1,4 @@
-"""The fields of a saved agent: spaces and numbers as JSON, and what a file says of them, checked."""
+"""The fields of saved agents and policies: spaces and numbers as JSON, and what a file says of them, checked."""
 
 from __future__ import annotations
 
