@@ -118,15 +118,12 @@ class ContextModel(nn.Module):
             self.mean_square.lerp_(fitted.square().mean(), SCALE_RATE)
 
     def told(self, context: Tensor) -> Tensor:
-        """Contexts [K, Z] as memory and heads are told them: without gradient, of order one, of norm sqrt(Z) at most.
+        """Contexts [K, Z] as memory and heads are told them: without gradient, of order one.
 
         The inner rates decide how large a context is, and they change as they are learned. One factor for all numbers
-        keeps their proportions: those that say little stay small, and 0 stays 0. The bound keeps a plant that is
-        unlike those of the training from a context that memory and heads have never been told the like of.
+        keeps their proportions: those that say little stay small, and 0 stays 0.
         """
-        scaled = context.detach() * self.mean_square.clamp(min=1e-12).rsqrt()
-        largest = math.sqrt(self.context_dim)
-        return scaled * (largest / scaled.norm(dim=-1, keepdim=True).clamp(min=largest))
+        return context.detach() * self.mean_square.clamp(min=1e-12).rsqrt()
 
     @torch.no_grad()
     def infer(self, support: Outcomes) -> Tensor:

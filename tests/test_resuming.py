@@ -55,7 +55,9 @@ CASES = {
         total_timesteps=800,
         save_every=290,
         memory=MemoryConfig(kind="lstm", hidden_size=16),
-        learner=replace(BASE.learner, memory_scope="lifetime", refresh_every=5, learning_starts=500),
+        learner=replace(
+            BASE.learner, memory_scope="lifetime", refresh_every=5, learning_starts=500, exploration_steps=3.0
+        ),
     ),
 }
 

@@ -183,6 +183,14 @@ class Held:
         self.kept = drawn
         return drawn
 
+    def state_dict(self) -> dict[str, np.ndarray]:
+        """The numbers that are kept, as "kept"; nothing where there are none."""
+        return {} if self.kept is None else {"kept": self.kept}
+
+    def load_state_dict(self, saved: Mapping[str, np.ndarray]) -> None:
+        """Take over what `state_dict` gave."""
+        self.kept = saved.get("kept")
+
 
 def told_phases(infos: Sequence[Mapping[str, Any]]) -> np.ndarray:
     """The phase [E] of the step just done, as the environments tell it; 0 where they tell none."""

@@ -105,8 +105,12 @@ def recent_return(agent: MemoryAlgorithm) -> float | None:
 
 
 def _state_of(agent: MemoryAlgorithm) -> dict[str, NDArray]:
-    """Replay and acting, by name in the file."""
-    parts = {"replay": agent.replay_buffer.state_dict(), "acting": agent.acting.state_dict()}
+    """Replay, acting and exploration, by name in the file."""
+    parts = {
+        "replay": agent.replay_buffer.state_dict(),
+        "acting": agent.acting.state_dict(),
+        "held": agent.held.state_dict(),
+    }
     return {f"{part}/{name}": array for part, held in parts.items() for name, array in held.items()}
 
 
@@ -119,12 +123,13 @@ def _parted(state: Mapping[str, NDArray]) -> tuple[dict[str, NDArray], dict[str,
 def _restore(agent: MemoryAlgorithm, arrays: Mapping[str, NDArray], table: Mapping[str, Any]) -> None:
     """Put an agent that was just loaded where it was."""
     state = {**arrays, **{name: np.array(text) for name, text in entry(table, "texts", dict).items()}}
-    parts: dict[str, dict[str, NDArray]] = {"replay": {}, "acting": {}}
+    parts: dict[str, dict[str, NDArray]] = {"replay": {}, "acting": {}, "held": {}}
     for full, array in state.items():
         part, _, name = full.partition("/")
         parts[part][name] = array
     agent.replay_buffer.load_state_dict(parts["replay"])
     agent.acting.load_state_dict(parts["acting"])
+    agent.held.load_state_dict(parts["held"])
     agent.steps_since_update = entry(table, "steps_since_update", int)
     if not entry(table, "mid_episode", bool):
         agent._last_obs = None  # the next `learn` resets the environments
