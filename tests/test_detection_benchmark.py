@@ -1,0 +1,91 @@
+"""What benchmarks.detection counts, on streams made by hand."""
+
+import numpy as np
+import pytest
+
+from benchmarks import detection
+from benchmarks.detection import HORIZON, Stream, noticed, score
+from benchmarks.detection_tables import SIGNALS, summarise, tables
+
+T = 1_000
+SIGN, GOAL = "Drift/CartPole-v0", "Drift/PointGoal-v0"
+
+
+def stream(
+    changes: list[int], alarms: list[int], context: dict[str, list[float]], **other: np.ndarray
+) -> Stream:
+    """One environment; the context takes its next value at every change."""
+    changed, alarm = (np.isin(np.arange(T), steps)[:, None] for steps in (changes, alarms))
+    phase = changed.cumsum(0)
+    held = {name: np.array(values)[phase] for name, values in context.items()}
+    parts = {"obs": np.zeros((T, 1, 3)), "reward": np.zeros((T, 1)), "ended": np.zeros((T, 1), bool)} | other
+    return Stream(changed=changed, alarm=alarm, context=held, **parts)
+
+
+def test_delays_are_steps_since_the_change_and_only_the_first_alarm_after_it_is_right() -> None:
+    sign = {"action_sign": [1.0, -1.0, -1.0, 1.0]}
+    found = noticed(stream([200, 400, 700], [50, 208, 230, 690, 702], sign), SIGN)
+    assert found["changes"] == [[8, True], [None, False], [2, True]]
+    # 50: nothing has changed yet; 230: it was noticed before; 690: too late to be of the change at 400.
+    assert found["false_alarms"] == 3 and found["steps"] == T
+
+
+def test_changes_near_another_one_do_not_count() -> None:
+    sign = {"action_sign": [1.0, -1.0, 1.0, -1.0]}
+    near = HORIZON - 1
+    found = noticed(stream([300, 300 + near, 800], [], sign), SIGN)
+    assert found["changes"] == [[None, True]]
+
+
+def test_on_a_platform_that_moved_the_delay_counts_from_the_first_visit_of_the_old_place() -> None:
+    obs = np.full((T, 1, 3), 0.9)
+    obs[330:, 0, :2] = 0.0  # where the platform was
+    goal = {"goal_x": [0.0, 0.5, 0.55], "goal_y": [0.0, 0.0, 0.0]}
+    found = noticed(stream([300, 800], [337], goal, obs=obs), GOAL)
+    assert found["changes"] == [[7, True]]  # at 800 nobody is at the old place
+    obs[800:, 0, :2] = (0.5, 0.0)
+    assert noticed(stream([300, 800], [337], goal, obs=obs), GOAL)["changes"] == [[7, True], [None, False]]
+
+
+def test_the_score_is_the_mean_return_of_whole_episodes() -> None:
+    ended = np.isin(np.arange(T), [99, 299])[:, None]
+    assert score(stream([], [], {"action_sign": [1.0]}, reward=np.ones((T, 1)), ended=ended)) == 150.0
+
+
+@pytest.mark.parametrize(
+    ("task", "old", "new", "matters"),
+    [
+        (SIGN, {"action_sign": 1.0}, {"action_sign": -1.0}, True),
+        ("Drift/PointWind-v0", {"heading": -0.4}, {"heading": 0.4}, False),
+        ("Drift/PointWind-v0", {"heading": -0.4}, {"heading": 3.0}, True),
+        (GOAL, {"goal_x": 0.0, "goal_y": 0.0}, {"goal_x": 0.1, "goal_y": 0.1}, False),
+    ],
+)
+def test_which_changes_matter(task: str, old: dict, new: dict, matters: bool) -> None:
+    assert detection.MATTERS[task](old, new) == matters
+
+
+def test_the_share_of_what_being_told_gives_and_recoveries_are_summarised() -> None:
+    scores = {"untold": 100.0, "none": 150.0, "detect": 290.0, "info": 300.0}
+    quick, slow = [[-1.0] * 2 + [0.0] * 18], [[-1.0] * 20]
+    run = {
+        "task": "Drift/Pendulum-v0", "agent": "lstm", "seed": 0, "score": scores, "steps": 20_000,
+        "changes": [[4, True], [8, True], [None, True], [None, False]], "false_alarms": 3,
+        "after_changes": dict(zip(SIGNALS, (slow, slow, quick, quick), strict=True)),
+    }  # fmt: skip
+    outside = [
+        {"task": run["task"], "agent": name, "after_changes": [[value] * 20]}
+        for name, value in (("random", -1.0), ("oracle", 0.0))
+    ]
+    summary = summarise([run], outside, steps_per_bin=5)
+    found = summary["Drift/Pendulum-v0"]
+    assert found["share_of_told"] == 0.95
+    assert (found["missed"], found["missed_of_all"], found["median_delay"]) == (0.333, 0.5, 6.0)
+    assert found["false_alarms_per_10000"] == 1.5
+    of = found["agents"]["lstm"]
+    assert (of["recovery_median"], of["not_recovered"]) == (30, 0.0)
+    assert of["recovery"]["untold"]["censored_share"] == 1.0
+    assert (
+        "| Drift/Pendulum-v0 | lstm | 1 | 100 | 150 | 290 | 300 | 95 % | 33 % | 6 | 50 % | 1.5 | 30 | 0 % |"
+        in tables(summary)
+    )
