@@ -1,6 +1,7 @@
 """Acting and training see the same features and runs; a context is fitted to its phase and forgotten with it."""
 
 from collections.abc import Iterator, Sequence
+from copy import deepcopy
 from typing import Any
 
 import numpy as np
@@ -134,7 +135,7 @@ def test_states_are_refreshed_under_the_contexts_of_their_rows(steps: int) -> No
     env = make_vec("Drift/CartPole-v0", 3, seed=1, phase_steps=40)
     agent = build(env, kind="lstm", memory_scope="lifetime", learning_starts=10_000, capacity=900)
     agent.learn(steps)
-    before = agent.replay_buffer.state_dict()
+    before = deepcopy(agent.replay_buffer.state_dict())
     with pytest.MonkeyPatch.context() as patch:
         number_contexts(agent, patch)
         agent.refresh_states()
@@ -348,7 +349,7 @@ def test_actions_depend_on_the_context(kind: str) -> None:
 @pytest.mark.parametrize("name", [*DRIFTING, "Corridor"])
 def test_acting_keeps_the_runs_that_the_replay_offers_of_the_phase(name: str) -> None:
     env = stream_of(name)
-    agent = build(env, kind="none", learning_starts=10_000, support=300, steps_ahead=4)
+    agent = build(env, kind="none", learning_starts=10_000, support=300, steps_ahead=4, history=0)
     agent.learn(1_000)
     replay, acting = agent.replay_buffer, agent.acting
     stretches = replay.state_dict()["stretch_number"]
