@@ -1,3 +1,5 @@
+from copy import deepcopy
+
 import numpy as np
 import pytest
 from scipy.stats import chisquare
@@ -62,7 +64,7 @@ def test_a_priority_of_zero_can_still_be_drawn() -> None:
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -0.1])
 def test_a_bad_priority_is_refused_before_anything_is_written(bad: float) -> None:
     table = priorities_of([1.0, 2.0, 3.0])
-    before = table.state_dict()
+    before = deepcopy(table.state_dict())
     with pytest.raises(ValueError, match="finite ones"):
         table.update(np.array([0, 1, 2]), np.ones(3, dtype=np.int64), [9.0, bad, 9.0])
     assert {k: v.tolist() for k, v in table.state_dict().items()} == {

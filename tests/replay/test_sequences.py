@@ -1,6 +1,7 @@
 """What windows hold, which can be drawn, how they are drawn, and what is refused. Rows are numbered: see builders."""
 
 from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -277,7 +278,7 @@ def test_sampling_follows_the_priorities_given() -> None:
 def test_nan_is_refused() -> None:
     buffer = Filler(make()).fill(20)
     batch = buffer.sample(4, 0.4)
-    before = buffer.state_dict()
+    before = deepcopy(buffer.state_dict())
     with pytest.raises(ValueError, match="finite ones of 0 or more"):
         buffer.update_priorities(batch, torch.tensor([1.0, float("nan"), 1.0, 1.0]))
     assert all((before[name] == value).all() for name, value in buffer.state_dict().items())
@@ -333,7 +334,7 @@ def test_rows_that_do_not_fit_are_refused_before_anything_is_written(
 ) -> None:
     filler = Filler(make())
     filler.fill(40)
-    before = filler.buffer.state_dict()
+    before = deepcopy(filler.buffer.state_dict())
     given = {"obs": np.zeros((len(envs), 2)), "action": 0, "reward": 0, "phase": 0, "episode": 0}
     flags = dict.fromkeys(("start", "memory_start", "final", "terminal"), False)
     with pytest.raises(ValueError, match=message):

@@ -1,5 +1,6 @@
 """Which runs support offers, how they are drawn, and what is refused. Rows are numbered: see builders."""
 
+from copy import deepcopy
 from typing import Any
 
 import numpy as np
@@ -289,7 +290,7 @@ def offered_runs(
 )
 def test_bad_arguments_are_refused_before_anything_is_drawn(changed: dict[str, Any], message: str) -> None:
     buffer = Filler(make()).fill(30)
-    before = buffer.state_dict()
+    before = deepcopy(buffer.state_dict())
     asked = {"envs": [0, 1], "stretches": [0, 1], "size": 4, "steps": 2} | changed
     with pytest.raises(ValueError, match=f"(?s)support got .*{message}"):
         buffer.support(**asked)
