@@ -94,8 +94,10 @@ class MemoryPolicy(BasePolicy, ABC):
         self.layout, self.reward_scale = layout, reward_scale
         change_dim = layout["change"][1] - layout["change"][0] if layout else observation_space.shape[0]
         self.prediction = PredictionHead(features_dim, prediction_steps * action_dim, change_dim, head_size)
-        shown = layout["observation"] if layout else (0, observation_space.shape[0])
-        self.shown = slice(*shown)  # what the environment itself shows, without what is appended
+        shown = (layout or {}).get("observation", (0, observation_space.shape[0]))
+        self.shown = slice(
+            *shown
+        )  # what the environment itself shows, without what is appended where that is known
         self.step_dims = (shown[1] - shown[0], action_dim, change_dim + 1)
         self._given = {
             "lr_schedule": lr_schedule,

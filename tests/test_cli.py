@@ -418,7 +418,7 @@ def test_what_cannot_be_evaluated_is_one_sentence(tmp_path: Path, run: Run) -> N
         ("config.json", '{"env": "os:Thing-v0"}', "a module would be imported"),
         ("model.zip", "PK", "was not loaded: it is not a whole ZIP archive"),
         ("status.json", '{"state": "done"}', "does not say how far a run has come: state is 'done'"),
-        ("status.json", "", "does not say how far a run has come"),
+        ("status.json", "{}", "does not say how far a run has come"),
         ("episodes.csv", "step,env\n1,2\n", "does not hold the episodes of a training"),
         ("episodes.csv", "", "does not hold the episodes of a training"),
         ("episodes.csv", "step,env,phase,context_id,return,length\n1,0,0,0,nan,5\n", "finite numbers"),

@@ -125,7 +125,7 @@ def test_judging_ends_where_episodes_do_not(tmp_path: Path, monkeypatch: pytest.
         adapt=AdaptConfig(enabled=False),
         evaluation=EvaluationConfig(episodes=2, warmup_episodes=1, time_limit=6),
     )
-    judged = evaluate(make_agent(config, make_env(config, 1, 0)), config, tmp_path)
+    judged = evaluate(make_agent(config, make_env(config, 1, 0)), config, tmp_path, tmp_path)
     (record,) = judged["contexts"]
     assert record["returns"] == [6.0, 6.0] and record["warmup_returns"] == [6.0]
 

@@ -74,6 +74,7 @@ def test_nothing_of_an_agent_is_lost(name: str, request: pytest.FixtureRequest, 
         "env",
         "replay_buffer",
         "acting",
+        "held",  # random actions that are kept: an agent that is loaded draws others
         "generator",
         "start_time",
         "_logger",
