@@ -233,7 +233,8 @@ def save(runs: list[Run]) -> None:
     data = {"command": "python -m benchmarks.detection", "machine": machine(), "summary": summary}
     write(RESULTS, data, ordered)
     RESULTS.with_suffix(".md").write_text(tables(summary))
-    RESULTS.with_suffix(".png").write_bytes(png(figure(ordered, BEFORE, BIN)))
+    if continuous_runs := [r for r in ordered if r["after_changes"]]:  # on CartPole every step pays the same
+        RESULTS.with_suffix(".png").write_bytes(png(figure(continuous_runs, BEFORE, BIN)))
 
 
 if __name__ == "__main__":

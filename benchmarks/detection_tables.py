@@ -115,12 +115,11 @@ def _percent(x: float | None) -> str:
 
 
 def figure(runs: Sequence[Run], before: int, steps_per_bin: int) -> Figure:
-    """Mean reward around the changes by signal, one panel for each task and memory that pays at every step."""
-    continuous = [r for r in runs if r["after_changes"]]
-    panels = [(key, list(group)) for key, group in groupby(continuous, key=lambda r: (r["task"], r["agent"]))]
-    picture = Figure(figsize=(4.2 * max(1, len(panels)), 3.8), layout="constrained")
+    """Mean reward around the changes by signal, one panel for each task and memory."""
+    panels = [(key, list(group)) for key, group in groupby(runs, key=lambda r: (r["task"], r["agent"]))]
+    picture = Figure(figsize=(4.2 * len(panels), 3.8), layout="constrained")
     for axes, ((task, agent), of) in zip(
-        np.atleast_1d(picture.subplots(1, max(1, len(panels)))), panels, strict=False
+        np.atleast_1d(picture.subplots(1, len(panels))), panels, strict=False
     ):
         for i, signal in enumerate(SIGNALS):
             mean = np.mean([r["around_changes"][signal] for r in of], 0)
