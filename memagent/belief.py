@@ -56,6 +56,11 @@ class Belief(NamedTuple):
     phase: NDArray[np.int64]  # [E], numbers the phases: 0, 1, 2, …
 
     @property
+    def past(self) -> tuple[Array, Array, Array]:
+        """The last steps: observations before them, actions, and what happened."""
+        return self.past_obs, self.past_action, self.past_happened
+
+    @property
     def kept(self) -> tuple[Array, Array, NDArray[np.int64]]:
         """The runs that are kept of each phase, and how many it has had."""
         return self.inputs, self.outcome, self.num_runs
@@ -133,7 +138,9 @@ class BeliefTracker:
 
         # What the arguments of a user's loop are made of is theirs; the kernels are compiled for one kind.
         obs, action, happened = (np.ascontiguousarray(x, np.float32) for x in (obs, action, happened))
-        run = fused_belief.add_steps(*belief[:5], action, happened, goes_on, self.config.history)
+        run = fused_belief.add_steps(
+            belief.obs, *belief.past, belief.length, action, happened, goes_on, self.config.history
+        )
         belief.age[goes_on] += 1
         newest = self.config.phase_signal == "none"
         seen = Observed.nothing(len(obs))
@@ -170,10 +177,10 @@ class BeliefTracker:
 
         since = np.where(alarm, belief.pending, 0)
         unbroken = np.minimum(belief.length, since)
-        past = [part.copy() for part in belief[1:4]]
+        past = [part.copy() for part in belief.past]
         self.begin_anew(belief, np.flatnonzero(alarm))
         belief.age[alarm], belief.length[alarm] = since[alarm], unbroken[alarm]
-        for part, was in zip(belief[1:4], past, strict=True):
+        for part, was in zip(belief.past, past, strict=True):
             ours = np.arange(part.shape[1]) < unbroken[:, None]
             part[ours] = was[ours]
         whole = since + 1 - self.config.steps_ahead  # runs that lie within the new phase
@@ -183,7 +190,7 @@ class BeliefTracker:
 
     def begin_anew(self, belief: Belief, envs: NDArray[np.int64]) -> None:
         """A new phase in `envs` [n]: nothing is known of it."""
-        for number in (*belief[1:4], belief.context, belief.score, belief.peak):
+        for number in (*belief.past, belief.context, belief.score, belief.peak):
             number[envs] = 0.0
         for count in (belief.length, belief.num_runs, belief.pending, belief.age):
             count[envs] = 0
