@@ -12,8 +12,6 @@ benchmarks.continuous keeps. "ablation" are variants of one agent on one task; "
 an acting step with adaptation and without.
 """
 
-import json
-import sys
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -21,15 +19,25 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-import tyro
 from stable_baselines3.common.logger import configure
 from stable_baselines3.common.vec_env import VecEnv
 
 import envs
 from benchmarks import continuous
 from benchmarks.adaptation_tables import ABLATION, COSTS, summarise, tables, without
-from benchmarks.runs import Curve, Key, Run, complete, figure, judge, load, machine, refuse_unknown, write
+from benchmarks.runs import (
+    Curve,
+    Key,
+    Run,
+    command_line,
+    complete,
+    figure,
+    judge,
+    load,
+    machine,
+    refuse_unknown,
+    write,
+)
 from evaluate import choose_contexts
 from memagent.agents import MemoryAlgorithm
 from memagent.evaluation.figures import png
@@ -263,8 +271,4 @@ def save(runs: list[Run]) -> None:
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["--run"]:
-        torch.set_num_threads(1)
-        print(json.dumps(run(sys.argv[2], sys.argv[3], int(sys.argv[4]))))
-    else:
-        main(tyro.cli(Options, description=__doc__))
+    command_line(main, run, Options, __doc__)

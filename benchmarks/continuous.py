@@ -12,8 +12,6 @@ preset, without adaptation (benchmarks.adaptation adds it), judged by their best
 training, on the same weights; "oracle" has no memory and is told the context.
 """
 
-import json
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
@@ -21,15 +19,25 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-import tyro
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.vec_env import VecEnv
 
 import envs
 from benchmarks.continuous_tables import SAMPLED, summarise, tables
 from benchmarks.rivals import RIVALS, PredictPlayer, RandomPlayer
-from benchmarks.runs import Curve, Key, Run, complete, figure, judge, load, machine, refuse_unknown, write
+from benchmarks.runs import (
+    Curve,
+    Key,
+    Run,
+    command_line,
+    complete,
+    figure,
+    judge,
+    load,
+    machine,
+    refuse_unknown,
+    write,
+)
 from evaluate import choose_contexts
 from memagent.agents import MemoryAlgorithm
 from memagent.evaluation.figures import png
@@ -257,8 +265,4 @@ def settings(agent: Ours, task: str) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["--run"]:
-        torch.set_num_threads(1)
-        print(json.dumps(run(sys.argv[2], sys.argv[3], int(sys.argv[4]))))
-    else:
-        main(tyro.cli(Options, description=__doc__))
+    command_line(main, run, Options, __doc__)

@@ -13,8 +13,6 @@ where the agent that is not told loses at least `ENOUGH` of what the told one is
 
 from __future__ import annotations
 
-import json
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -22,8 +20,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-import tyro
 from gymnasium import spaces
 from stable_baselines3 import DQN, SAC
 from stable_baselines3.common.base_class import BaseAlgorithm
@@ -32,7 +28,19 @@ from stable_baselines3.common.vec_env import VecEnv
 import envs
 from benchmarks.aids import PaidSpeed, SignUndone
 from benchmarks.rivals import PredictPlayer
-from benchmarks.runs import Curve, Key, Run, complete, judge, load, machine, rounded, scores, write
+from benchmarks.runs import (
+    Curve,
+    Key,
+    Run,
+    command_line,
+    complete,
+    judge,
+    load,
+    machine,
+    rounded,
+    scores,
+    write,
+)
 from evaluate import choose_contexts
 from memagent.evaluation.intervals import interval
 from memagent.evaluation.protocol import Context, Player
@@ -267,8 +275,4 @@ def save(runs: list[Run]) -> None:
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["--run"]:
-        torch.set_num_threads(1)
-        print(json.dumps(run(sys.argv[2], sys.argv[3], int(sys.argv[4]))))
-    else:
-        main(tyro.cli(Options, description=__doc__))
+    command_line(main, run, Options, __doc__)

@@ -11,8 +11,6 @@ steps in the mean, at any step of an episode. "untold": its context stays 0. "no
 steps. "detect": it notices changes by itself. "info": it is told of them.
 """
 
-import json
-import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -21,15 +19,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
-import tyro
 from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnv
 
 import envs
 from benchmarks import adaptation, continuous
 from benchmarks.detection_tables import SIGNALS, figure, summarise, tables
-from benchmarks.runs import Key, Run, complete, load, machine, refuse_unknown, write
+from benchmarks.runs import Key, Run, command_line, complete, load, machine, refuse_unknown, write
 from memagent.agents import MemoryAlgorithm
 from memagent.agents.acting import Acting
 from memagent.evaluation.figures import png
@@ -238,8 +234,4 @@ def save(runs: list[Run]) -> None:
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["--run"]:
-        torch.set_num_threads(1)
-        print(json.dumps(run(sys.argv[2], sys.argv[3], int(sys.argv[4]))))
-    else:
-        main(tyro.cli(Options, description=__doc__))
+    command_line(main, run, Options, __doc__)

@@ -10,21 +10,18 @@ The rivals' settings are those of RL Baselines3 Zoo of April 2026 (`hyperparams/
 environment as there; what they leave out is the library's default. Steps are fewer than there, but on the pendulum.
 """
 
-import json
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tyro
 from stable_baselines3 import DQN, SAC
 from stable_baselines3.common.base_class import BaseAlgorithm
 
 import envs
 from benchmarks.rivals import PredictPlayer
-from benchmarks.runs import Key, Run, complete, load, machine, refuse_unknown, write
+from benchmarks.runs import Key, Run, command_line, complete, load, machine, refuse_unknown, write
 from benchmarks.tables import markdown, plain
 from evaluate import make_env
 from memagent.agents import MemoryAlgorithm
@@ -222,8 +219,4 @@ def table(runs: list[Run]) -> str:
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["--run"]:
-        _, _, task_name, agent_name, seed_given = sys.argv
-        print(json.dumps(run(task_name, agent_name, int(seed_given))))
-    else:
-        main(tyro.cli(Options, description=__doc__))
+    command_line(main, run, Options, __doc__)

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import tyro
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -74,6 +75,18 @@ def run_apart(module: str, key: Key) -> Run:
     command = [sys.executable, "-m", module, "--run", *map(str, key)]
     done = subprocess.run(command, env=os.environ | threads, stdout=subprocess.PIPE, check=True, text=True)
     return json.loads(done.stdout.splitlines()[-1])
+
+
+def command_line(
+    main: Callable[[Any], None], run: Callable[..., Run], options: type, description: str | None
+) -> None:
+    """A benchmark's command line: `--run TASK AGENT SEED` does one run and prints it; else `options` say what to do."""
+    if sys.argv[1:2] == ["--run"]:
+        torch.set_num_threads(1)
+        *parts, seed = sys.argv[2:]
+        print(json.dumps(run(*parts, int(seed))))
+    else:
+        main(tyro.cli(options, description=description))
 
 
 def judge(

@@ -176,23 +176,22 @@ class BeliefTracker:
         from memagent import fused_belief
 
         since = np.where(alarm, belief.pending, 0)
-        unbroken = np.minimum(belief.length, since)
-        past = [part.copy() for part in belief.past]
-        self.begin_anew(belief, np.flatnonzero(alarm))
-        belief.age[alarm], belief.length[alarm] = since[alarm], unbroken[alarm]
-        for part, was in zip(belief.past, past, strict=True):
-            ours = np.arange(part.shape[1]) < unbroken[:, None]
-            part[ours] = was[ours]
+        self.begin_anew(belief, np.flatnonzero(alarm), since[alarm])
         whole = since + 1 - self.config.steps_ahead  # runs that lie within the new phase
         for i in reversed(range(min(whole.max(), RECENT))):
             rows = (np.ascontiguousarray(x[:, i]) for x in (belief.recent_inputs, belief.recent_outcome))
             fused_belief.keep_runs(*rows, whole > i, *belief.kept, False)
 
-    def begin_anew(self, belief: Belief, envs: NDArray[np.int64]) -> None:
-        """A new phase in `envs` [n]: nothing is known of it."""
-        for number in (*belief.past, belief.context, belief.score, belief.peak):
+    def begin_anew(self, belief: Belief, envs: NDArray[np.int64], age: NDArray[np.int64] | int = 0) -> None:
+        """A new phase in `envs` [n], which began `age` [n] steps ago: nothing from before is known of it."""
+        belief.age[envs] = age
+        belief.length[envs] = np.minimum(belief.length[envs], age)
+        for part in belief.past:
+            before = np.arange(part.shape[1]) >= belief.length[envs][:, None]
+            part[envs] = np.where(before[..., None], np.float32(0.0), part[envs])
+        for number in (belief.context, belief.score, belief.peak):
             number[envs] = 0.0
-        for count in (belief.length, belief.num_runs, belief.pending, belief.age):
+        for count in (belief.num_runs, belief.pending):
             count[envs] = 0
         belief.next_fit[envs] = 1
         belief.phase[envs] += 1

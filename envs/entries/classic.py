@@ -38,7 +38,7 @@ CLASSIC: dict[str, Entry] = {
             },
             # Everything seen is kept, so that old contexts stay alive; few and short windows buy more updates.
             "replay": {"capacity": 200_000, "rows": 32, "n_step": 8},
-            # A reversed push has felled the pole after some ten steps: what has changed must show in single ones.
+            # A constant push fells an upright pole in nine steps: a reversed one must show in single steps.
             "adapt": {"steps_ahead": 1, "history": 8},
         },
     ),

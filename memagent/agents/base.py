@@ -101,9 +101,8 @@ class MemoryAlgorithm(SavedLearner, ABC):
         self.held = Held()
         self.skipped_updates = 0
         self.skipped_in_a_row = 0
-        self.steps_since_update = (
-            0  # of each environment; above 0 where learning was stopped between two updates
-        )
+        # Of each environment; above 0 where learning was stopped between two updates.
+        self.steps_since_update = 0
         seen = self.replay_config.window - self.replay_config.burn_in
         if self.learner.prediction_steps >= seen:
             raise ValueError(
@@ -374,9 +373,8 @@ class MemoryAlgorithm(SavedLearner, ABC):
             total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar
         )
         assert isinstance(self._last_obs, np.ndarray)
-        if (
-            self._vec_normalize_env is not None and self._last_original_obs is None
-        ):  # loaded, to go on where it was
+        # An agent that was loaded goes on where it was.
+        if self._vec_normalize_env is not None and self._last_original_obs is None:
             self._last_original_obs = self._vec_normalize_env.unnormalize_obs(self._last_obs)
         if resets:  # the environments were reset: another stream begins
             check_finite("observation", self._last_obs, self.num_timesteps)

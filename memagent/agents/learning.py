@@ -231,12 +231,6 @@ class SequenceLearner(OffPolicyAlgorithm, ABC):
 
     # What steps did, for the memory's prediction and for the model that contexts are fitted with.
 
-    @property
-    def _change(self) -> slice:
-        """Where an observation holds its own change, scaled to order one."""
-        assert self.transition_layout is not None
-        return slice(*self.transition_layout["change"])
-
     def _runs(
         self,
         obs: Tensor,
@@ -248,8 +242,8 @@ class SequenceLearner(OffPolicyAlgorithm, ABC):
         length: Tensor | None = None,
     ) -> Outcomes:
         """The runs of k steps in rows [T + 1, ...], of which the last gives its observation alone; see `runs`."""
-        shown = obs[..., self.policy.shown]
-        change = obs[1:, ..., self._change] if self.transition_layout else shown[1:] - shown[:-1]
+        shown, layout = obs[..., self.policy.shown], self.transition_layout
+        change = obs[1:, ..., slice(*layout["change"])] if layout else shown[1:] - shown[:-1]
         t = len(change)
         vectors = self.policy.as_vectors(action[:t])
         return runs(shown, change, vectors, reward[:t], final[:t], k, history, length)
