@@ -302,11 +302,9 @@ class MemoryPolicy(BasePolicy, ABC):
 
     def _noise(self, count: int, deterministic: bool) -> Tensor | None:
         """SB3's `deterministic` as noise [count, noise_dim] from PyTorch's generator, or none."""
-        return (
-            None
-            if deterministic
-            else torch.randn(count, self.noise_dim, dtype=torch.float32, device=self.device)
-        )
+        if deterministic:
+            return None
+        return torch.randn(count, self.noise_dim, dtype=torch.float32, device=self.device)
 
     def predict(
         self,

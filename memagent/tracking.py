@@ -126,12 +126,11 @@ def start_run(
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
     run_dir.mkdir(parents=True, exist_ok=True)
     identity, logged_before = _identity(run_dir)
+    goes_on = bool(identity) and mode == "online"  # offline it is the id alone that says so
     try:
         run = wandb.init(
             id=identity,
-            resume="allow"
-            if identity and mode == "online"
-            else None,  # offline it is the id alone that says so
+            resume="allow" if goes_on else None,
             project=project or os.environ.get("WANDB_PROJECT") or "memagent",
             name=name or os.environ.get("WANDB_NAME") or run_dir.resolve().name,
             dir=run_dir.resolve(),  # W&B's background process may have another working directory
