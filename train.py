@@ -158,7 +158,8 @@ def make_checkpoints(
         return {"env": envs.get_state(env), **records.get_state()}
 
     folder, whole = run_dir / "checkpoints", envs.is_whole(env)
-    return Checkpoints(folder, config.save_every, config.keep, extra, mid_episode=whole)
+    every, minutes = config.save_every, config.save_minutes
+    return Checkpoints(folder, every, config.keep, extra, minutes=minutes, mid_episode=whole)
 
 
 def end(agent: MemoryAlgorithm, run_dir: Path, stop: StopOnSignal, failure: Exception | None) -> None:

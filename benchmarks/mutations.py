@@ -1,22 +1,21 @@
-"""What becomes of altered files: mutations of a saved agent and of a run folder, and trainings that are killed.
+"""What becomes of altered files: mutations of a saved agent, of a checkpoint and of a run folder.
 
-python -m benchmarks.mutations                      10,000 mutations of the agent, 2,000 of the folder, 20 kills
+python -m benchmarks.mutations        10,000 mutations of the agent, 2,000 of a checkpoint, 2,000 of the folder
 
-Prints counts as JSON. An altered agent has to be refused by an ArchiveError or have the weights that were saved, an
-altered folder be refused by a RunError or be read. Files opened, modules imported, code run and programs started while
-a mutation is loaded, and not while the original was, are listed; the peak of the process's memory is taken.
+Writes the counts into benchmarks/results/mutations.json. An altered agent or checkpoint has to be refused by an
+ArchiveError or have the weights that were saved, an altered folder be refused by a RunError or be read. Files opened,
+modules imported, code run and programs started while a mutation is loaded, and not while the original was, are listed;
+the peak of the process's memory is taken.
 """
 
+import hashlib
 import io
 import json
-import os
 import random
 import resource
-import signal
-import subprocess
+import shutil
 import sys
 import tempfile
-import time
 import warnings
 import zipfile
 from collections import Counter
@@ -29,11 +28,12 @@ import torch
 import tyro
 
 import envs
+from benchmarks.runs import machine
 from evaluate import read_log
 from memagent.agents import AdaptConfig, LearnerConfig, MemoryDQN
-from memagent.archive import ArchiveError, format_archive, parse_archive
-from memagent.checkpoints import saved
-from memagent.files import UNFINISHED
+from memagent.agents.checkpoint import ARRAYS, MODEL, REST
+from memagent.archive import ArchiveError, digest, format_archive, parse_archive
+from memagent.files import write_text
 from memagent.memory import MemoryConfig
 from memagent.replay import ReplayConfig
 from memagent.runs import RunConfig, RunError, load_config, save_config
@@ -82,12 +82,14 @@ class Options:
 
     agents: int = 10_000
     """Mutations of a saved agent."""
+    checkpoints: int = 2_000
+    """Mutations of the files of a checkpoint."""
     folders: int = 2_000
     """Mutations of config.json and episodes.csv."""
-    kills: int = 20
-    """Trainings killed by SIGKILL at a random moment."""
     seed: int = 0
-    """Of the mutations and of the moments."""
+    """Of the mutations."""
+    out: Path = Path(__file__).parent / "results" / "mutations.json"
+    """The file for the counts."""
 
 
 class Watch:
@@ -139,13 +141,7 @@ def contents_altered(whole: bytes, rng: random.Random) -> bytes:
     """Other data or tensors under right digests, as one makes them who means to deceive."""
     tensors, data = parse_archive(whole)
     if rng.random() < 0.7:
-        place: Any = data
-        while isinstance(place, dict | list) and place:
-            key = rng.choice(list(place) if isinstance(place, dict) else range(len(place)))
-            if not isinstance(place[key], dict | list) or not place[key] or rng.random() < 0.3:
-                place[key] = rng.choice(VALUES)
-                break
-            place = place[key]
+        _alter_value(data, rng)
     else:
         name = rng.choice(list(tensors))
         tensor = tensors.pop(name)
@@ -161,6 +157,22 @@ def contents_altered(whole: bytes, rng: random.Random) -> bytes:
             case 4:
                 pass  # missing
     return format_archive(tensors, data)
+
+
+def json_altered(whole: bytes, rng: random.Random) -> bytes:
+    """Another value somewhere in a JSON object."""
+    data = json.loads(whole)
+    _alter_value(data, rng)
+    return json.dumps(data).encode()
+
+
+def _alter_value(place: Any, rng: random.Random) -> None:
+    """Put another value somewhere into nested data."""
+    key = rng.choice(list(place) if isinstance(place, dict) else range(len(place)))
+    if isinstance(place[key], dict | list) and place[key] and rng.random() < 0.7:
+        _alter_value(place[key], rng)
+    else:
+        place[key] = rng.choice(VALUES)
 
 
 def members_altered(whole: bytes, rng: random.Random) -> bytes:
@@ -196,10 +208,8 @@ def members_altered(whole: bytes, rng: random.Random) -> bytes:
     return buffer.getvalue()
 
 
-def mutate_agents(options: Options, watch: Watch) -> dict[str, Any]:
+def mutate_agents(agent: MemoryDQN, options: Options, watch: Watch) -> dict[str, Any]:
     """Load mutations of a trained agent; count what comes of it."""
-    agent = MemoryDQN("MemoryPolicy", envs.make_vec("Drift/CartPole-v0", 2, seed=0), seed=0, **SMALL)
-    agent.learn(400)
     buffer = io.BytesIO()
     agent.save(buffer)
     whole, saved = buffer.getvalue(), _tensors(agent)
@@ -216,17 +226,7 @@ def mutate_agents(options: Options, watch: Watch) -> dict[str, Any]:
     for number in range(options.agents):
         kind = ("bytes", "contents", "bytes", "contents", "members")[number % 5]
         mutated = kinds[kind](whole, rng)
-        watch.on = True
-        try:
-            loaded = MemoryDQN.load(io.BytesIO(mutated))
-        except ArchiveError as error:
-            outcome = "refused" if len(str(error).splitlines()) == 1 else "refused in more than a line"
-        except BaseException as error:
-            outcome = f"crashed: {type(error).__name__}: {str(error)[:200]}"
-        else:
-            same = _same(_tensors(loaded), saved)
-            outcome = "taken, weights as saved" if same else "taken, weights altered"
-        watch.on = False
+        outcome = _outcome(watch, lambda: MemoryDQN.load(io.BytesIO(mutated)), saved)  # noqa: B023 called at once
         counts[f"{kind}: {outcome}"] += 1
     grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - resident
     return {
@@ -234,6 +234,62 @@ def mutate_agents(options: Options, watch: Watch) -> dict[str, Any]:
         "outcomes": dict(counts),
         "peak_resident_grown_kib": grown,
     }
+
+
+def mutate_checkpoints(agent: MemoryDQN, options: Options, watch: Watch) -> dict[str, int]:
+    """Load mutations of a checkpoint's files, in half of them under right digests; count what comes of it."""
+    env = agent.get_env()
+    assert env is not None
+    saved, rng, counts = _tensors(agent), random.Random(options.seed), Counter[str]()
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place) / "checkpoint"
+        agent.save_checkpoint(folder)
+        files = {name: (folder / name).read_bytes() for name in (MODEL, ARRAYS, REST)}
+        watch.on = watch.known = True
+        MemoryDQN.load_checkpoint(folder, env)
+        watch.on = watch.known = False
+        for number in range(options.checkpoints):
+            name, deceives = (MODEL, ARRAYS, REST)[number % 3], rng.random() < 0.5
+            if deceives and name == REST:
+                (folder / REST).write_bytes(json_altered(files[REST], rng))
+            else:
+                (folder / name).write_bytes(bytes_altered(files[name], rng))
+            if deceives:
+                _renew_digests(folder)
+            outcome = _outcome(watch, lambda: MemoryDQN.load_checkpoint(folder, env)[0], saved)
+            counts[f"{name}{', right digests' if deceives else ''}: {outcome}"] += 1
+            shutil.rmtree(folder)
+            folder.mkdir()
+            for each, whole in files.items():
+                (folder / each).write_bytes(whole)
+    return dict(counts)
+
+
+def _renew_digests(folder: Path) -> None:
+    """As one does it who means to deceive."""
+    table = json.loads((folder / REST).read_bytes())
+    if isinstance(table.get("files"), dict):
+        table["files"] |= {
+            name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in (MODEL, ARRAYS)
+        }
+    table.pop("sha256", None)
+    write_text(folder / REST, json.dumps(table | {"sha256": digest(table)}))
+
+
+def _outcome(watch: Watch, load: Callable[[], MemoryDQN], saved: Any) -> str:
+    """What comes of loading a mutation."""
+    watch.on = True
+    try:
+        loaded = load()
+    except ArchiveError as error:
+        return "refused" if len(str(error).splitlines()) == 1 else "refused in more than a line"
+    except BaseException as error:
+        return f"crashed: {type(error).__name__}: {str(error)[:200]}"
+    else:
+        same = _same(_tensors(loaded), saved)
+        return "taken, weights as saved" if same else "taken, weights altered"
+    finally:
+        watch.on = False
 
 
 def mutate_folders(options: Options, watch: Watch) -> dict[str, Any]:
@@ -254,7 +310,7 @@ def mutate_folders(options: Options, watch: Watch) -> dict[str, Any]:
             whole, read = files[name]
             mutated = bytes_altered(whole, rng)
             if name == "config.json" and rng.random() < 0.5:
-                mutated = _setting_altered(whole, rng)
+                mutated = json_altered(whole, rng)
             (folder / name).write_bytes(mutated)
             try:
                 read()
@@ -265,54 +321,6 @@ def mutate_folders(options: Options, watch: Watch) -> dict[str, Any]:
                 outcome = f"crashed: {type(error).__name__}: {str(error)[:200]}"
             counts[f"{name}: {outcome}"] += 1
             (folder / name).write_bytes(whole)
-    return dict(counts)
-
-
-def _setting_altered(whole: bytes, rng: random.Random) -> bytes:
-    settings = json.loads(whole)
-    place: Any = settings
-    while isinstance(place[key := rng.choice(list(place))], dict):
-        place = place[key]
-    place[key] = rng.choice(VALUES)
-    return json.dumps(settings).encode()
-
-
-def kill_trainings(options: Options) -> dict[str, int]:
-    """Kill trainings that save all the time; whatever model or checkpoint is there has to load."""
-    rng, counts = random.Random(options.seed), Counter[str]()
-    small = [
-        "--memory.kind=none",
-        "--replay.rows=8",
-        "--replay.burn-in=2",
-        "--replay.n-step=2",
-        "--save-every=16",
-    ]
-    for _ in range(options.kills):
-        with tempfile.TemporaryDirectory() as place:
-            folder = Path(place) / "run"
-            command = [
-                sys.executable,
-                "train.py",
-                "--env=CartPole-v1",
-                "--wandb=disabled",
-                f"--run-dir={folder}",
-            ]
-            process = subprocess.Popen(
-                [*command, "--total-timesteps=1000000", *small],
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-            )
-            while process.poll() is None and not saved(folder / "checkpoints"):
-                time.sleep(0.01)
-            time.sleep(rng.uniform(0.0, 2.0))
-            os.kill(process.pid, signal.SIGKILL)
-            process.wait()
-            try:
-                MemoryDQN.load(saved(folder / "checkpoints")[-1] / "model.zip")
-                counts["checkpoint loads"] += 1
-            except (OSError, ArchiveError) as error:
-                counts[f"checkpoint lost: {error}"] += 1
-            counts["killed while a file was written"] += any(folder.rglob(f".*{UNFINISHED}"))
     return dict(counts)
 
 
@@ -330,16 +338,21 @@ def _same(a: Any, b: Any) -> bool:
 
 
 def main(options: Options) -> None:
-    """Do all three and print what came of them."""
+    """Do all three, print and write what came of them."""
     torch.set_num_threads(1)
+    agent = MemoryDQN("MemoryPolicy", envs.make_vec("Drift/CartPole-v0", 2, seed=0), seed=0, **SMALL)
+    agent.learn(400)
     watch = Watch()
     result: dict[str, Any] = {
-        "agents": mutate_agents(options, watch),
+        "machine": machine(),
+        "agents": mutate_agents(agent, options, watch),
+        "checkpoints": mutate_checkpoints(agent, options, watch),
         "unusual_events": dict(watch.news),
+        "folders": mutate_folders(options, watch),
     }
-    result["folders"] = mutate_folders(options, watch)
-    result["kills"] = kill_trainings(options)
-    print(json.dumps(result, indent=1))
+    text = json.dumps(result, indent=1)
+    write_text(options.out, f"{text}\n")
+    print(text)
 
 
 if __name__ == "__main__":

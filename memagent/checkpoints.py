@@ -5,6 +5,8 @@ They lie side by side in one folder, each named after its step: 000010000/, 0000
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,11 +20,12 @@ from memagent.files import remove_folder, remove_unfinished
 
 
 class Checkpoints(BaseCallback):
-    """Writes a checkpoint every so many steps, and one where training ends before its time; removes those of no use.
+    """Writes a checkpoint every so many steps or minutes, and one where training ends early; removes those of no use.
 
     Args:
         folder: what they lie in; made when it is needed.
-        every: environment steps, over all environments, from one to the next; None: none on the way.
+        every: environment steps, over all environments, from one to the next; None: however many.
+        minutes: the longest time from one to the next; None: however long. With neither there are none on the way.
         keep: how many of the newest stay; beside them stays the one with the best recent return.
         extra: what else goes into each, see `MemoryAlgorithm.save_checkpoint`.
         mid_episode: whether `extra` holds the environments' whole state.
@@ -37,11 +40,13 @@ class Checkpoints(BaseCallback):
         keep: int,
         extra: Callable[[], Mapping[str, Any]] = dict,
         *,
+        minutes: float | None = None,
         mid_episode: bool = False,
     ) -> None:
         super().__init__()
         self.folder = folder
         self.every = every
+        self.minutes = minutes
         self.keep = keep
         self.extra = extra
         self.mid_episode = mid_episode
@@ -49,13 +54,13 @@ class Checkpoints(BaseCallback):
     def _on_training_start(self) -> None:
         if self.folder.exists():
             remove_unfinished(self.folder)
-        self._next = self._after(self.model.num_timesteps)
+        self._plan()
 
     def _on_rollout_start(self) -> None:
         """Between two rollouts all that happened is stored and learned from; in `_on_step` it is not yet."""
-        if self._next is not None and self.model.num_timesteps >= self._next:
+        if self.model.num_timesteps >= self._step or time.monotonic() >= self._time:
             self.write()
-            self._next = self._after(self.model.num_timesteps)
+            self._plan()
 
     def _on_step(self) -> bool:
         return True
@@ -64,9 +69,11 @@ class Checkpoints(BaseCallback):
         if self.model.num_timesteps < self.locals["total_timesteps"]:
             self.write()
 
-    def _after(self, steps: int) -> int | None:
-        """The next multiple of `every`, so that a training that went on writes as one that never stopped."""
-        return None if self.every is None else (steps // self.every + 1) * self.every
+    def _plan(self) -> None:
+        """When the next one is due: at a multiple of `every`, as in a training that never stopped, or by the clock."""
+        steps = self.model.num_timesteps
+        self._step = math.inf if self.every is None else (steps // self.every + 1) * self.every
+        self._time = math.inf if self.minutes is None else time.monotonic() + 60 * self.minutes
 
     def write(self) -> Path:
         """Write a checkpoint, unless this step has one, and remove those that are not kept."""

@@ -167,7 +167,9 @@ class RunConfig:
     """Folder for everything the run leaves; new or empty. None: a new one under runs/, named after the run."""
     save_every: int | None = 10_000
     """Environment steps, over all environments, from one checkpoint to the next, from which `--resume` goes on. None:
-    only where training ends before its time."""
+    however many."""
+    save_minutes: float | None = 10.0
+    """The longest time between two checkpoints, for slow environments. None: however long."""
     keep: int = 2
     """How many of the newest checkpoints stay; beside them the one with the best recent return."""
     wandb: Literal["offline", "online", "disabled"] | None = None
@@ -192,7 +194,11 @@ class RunConfig:
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; give 1 or more.")
         if self.save_every is not None and self.save_every < 1:
-            raise ValueError(f"save_every is {self.save_every}; give 1 or more, or None for none on the way.")
+            raise ValueError(f"save_every is {self.save_every}; give 1 or more, or None for any number.")
+        if self.save_minutes is not None and not self.save_minutes > 0.0:
+            raise ValueError(
+                f"save_minutes is {self.save_minutes}; give a number above 0, or None for any time."
+            )
         checked_wrappers(self.wrapper)
 
 

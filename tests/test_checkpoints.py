@@ -1,6 +1,7 @@
 """When checkpoints are written, which stay, and what an agent of one goes on with."""
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,15 @@ def test_they_come_every_so_many_steps_and_at_an_early_end(tmp_path: Path) -> No
 
     agent.learn(350, Ends(tmp_path, None, keep=9), reset_num_timesteps=False)
     assert steps(tmp_path) == [112, 208, 304, 420]
+
+
+def test_they_come_after_so_many_minutes_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    agent = build(corridors(), kind="none", learning_starts=10_000)  # rollouts of 16 steps
+    monkeypatch.setattr(time, "monotonic", lambda: 0.6 * agent.num_timesteps)  # 100 steps in a minute
+    agent.learn(350, Checkpoints(tmp_path, None, keep=9, minutes=1.2))
+    assert steps(tmp_path) == [128, 256]
+    agent.learn(350, Checkpoints(tmp_path, 200, keep=9, minutes=1.2), reset_num_timesteps=False)
+    assert steps(tmp_path) == [128, 256, 400, 528, 608]
 
 
 def test_the_newest_stay_and_the_best(tmp_path: Path) -> None:

@@ -82,6 +82,7 @@ def test_every_setting_survives_the_file(tmp_path: Path) -> None:
         device="cpu",
         threads=2,
         save_every=None,
+        save_minutes=2.5,
         keep=3,
         memory=MemoryConfig(kind="lstm", hidden_size=9, layer_norm=False),
         replay=ReplayConfig(capacity=77, alpha=0.1, n_step=2),
