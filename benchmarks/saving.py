@@ -91,7 +91,7 @@ def checkpoint(options: Options) -> dict[str, Any]:
                 }
             )
             print(rounds[-1], flush=True)
-    return {"transitions": agent.replay_buffer.num_transitions, "rounds": rounds}
+    return {"transitions": agent.replay_buffer.size(), "rounds": rounds}
 
 
 def fill(agent: MemoryAlgorithm, rows: int) -> None:

@@ -291,8 +291,12 @@ class MemoryPolicy(BasePolicy, ABC):
         config = replace(self.adapt, phase_signal=phase_signal or self.adapt.phase_signal)
         return BeliefTracker(self.context_model, config, self.step_dims)
 
+    def forward(self, observation: Tensor, deterministic: bool = True) -> Tensor:
+        """The actions of a first step as the heads give them, as SB3's policies do; `predict` has memory and units."""
+        return self._predict(observation, deterministic)
+
     def _predict(self, observation: Any, deterministic: bool = False) -> Tensor:
-        """The action of a first step; `predict` carries memory, this is SB3's stateless hook."""
+        """SB3's stateless hook."""
         features = self.features_extractor(observation)
         return self._chosen(self.heads(features), self._noise(len(features), deterministic))
 

@@ -92,7 +92,7 @@ class SequenceLearner(OffPolicyAlgorithm, ABC):
         self.logger.record("train/skipped_updates", self.skipped_updates)
         self.logger.record("replay/beta", beta)
         self.logger.record("replay/windows", len(self.replay_buffer))
-        self.logger.record("replay/transitions", self.replay_buffer.num_transitions)
+        self.logger.record("replay/transitions", self.replay_buffer.size())
 
     def _count(self, made: bool) -> None:
         """Count an update that was made or skipped."""

@@ -18,6 +18,7 @@ context is fitted to its support, short runs from all of its stretch that is hel
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -112,20 +113,37 @@ class PrioritizedSequenceBuffer:
             **dict.fromkeys(("start", "memory_start", "final", "terminal"), ((), np.bool_)),
             **dict.fromkeys(("stretch", "episode"), ((), np.int64)),
         }
-        self._streams = RowStreams(num_envs, rows, config.stride, fields, dict(state_spec))
-        places = num_envs * self._streams.slots
-        self._priorities = WindowPriorities(places, config.alpha, config.priority_epsilon, seed)
-        self._stretches = StretchTables(num_envs, rows)
-        self._run_starts = RunStarts(seed)
+        self._make_streams = partial(RowStreams, num_envs, rows, config.stride, fields, dict(state_spec))
+        self._seed = seed
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget everything, as a new buffer of the same seed."""
+        self._streams = self._make_streams()
+        places = self.num_envs * self._streams.slots
+        self._priorities = WindowPriorities(
+            places, self.config.alpha, self.config.priority_epsilon, self._seed
+        )
+        self._stretches = StretchTables(self.num_envs, self._streams.rows)
+        self._run_starts = RunStarts(self._seed)
 
     def __len__(self) -> int:
         """Windows that can be drawn."""
         return len(self._priorities)
 
-    @property
-    def num_transitions(self) -> int:
-        """Transitions held."""
+    def size(self) -> int:
+        """Transitions held, over all environments."""
         return self._streams.num_transitions
+
+    @property
+    def pos(self) -> NDArray[np.int64]:
+        """Where in its ring the next row of every environment goes, [E]."""
+        return self._streams.next_row % self._streams.rows
+
+    @property
+    def full(self) -> bool:
+        """Whether the rings of all environments are full, so that every new row takes an old one's place."""
+        return bool((self._streams.next_row >= self._streams.rows).all())
 
     def needs_state(self, envs: ArrayLike) -> NDArray[np.bool_]:
         """Whether the next row of the environments `envs` [K] opens a window: then `add` keeps a state, [K]."""
@@ -189,10 +207,11 @@ class PrioritizedSequenceBuffer:
         self._streams.seam()
         self._stretches.seam()
 
-    def sample(self, batch_size: int, beta: float) -> SequenceBatch:
+    def sample(self, batch_size: int, beta: float | None = None) -> SequenceBatch:
         """Draw windows, one from each of `batch_size` equal parts of the total priority.
 
-        The importance weights (n P)^-beta of n windows are divided by the largest of the batch.
+        The importance weights (n P)^-beta of n windows are divided by the largest of the batch; beta is None for the
+        configured one, from which a learner anneals it.
         Raises ValueError while no window is complete.
         """
         if batch_size < 1:
@@ -202,7 +221,9 @@ class PrioritizedSequenceBuffer:
                 f"The replay holds no complete window yet; store at least {self.config.window} rows "
                 "of an environment before sampling."
             )
-        places, generations, weights = self._priorities.draw(batch_size, beta)
+        places, generations, weights = self._priorities.draw(
+            batch_size, self.config.beta if beta is None else beta
+        )
         return SequenceBatch(
             **self._streams.read(places, self.config.window),
             state=self._streams.read_state(places),

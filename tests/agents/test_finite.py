@@ -62,11 +62,11 @@ def test_numbers_from_an_environment_are_named_at_once(
     assert all(np.isfinite(stored[f"row_{name}"]).all() for name in ("obs", "reward"))
 
     broken.quantity, steps = "", agent.num_timesteps
-    held = agent.replay_buffer.num_transitions
+    held = agent.replay_buffer.size()
     agent.learn(
         64, reset_num_timesteps=False
     )  # from a reset: no transition joins what was before with what is now
-    assert agent.num_timesteps == steps + 64 and agent.replay_buffer.num_transitions == held + 64
+    assert agent.num_timesteps == steps + 64 and agent.replay_buffer.size() == held + 64
 
 
 def test_the_number_is_looked_at_in_the_precision_that_learns() -> None:

@@ -141,3 +141,20 @@ def test_priorities_follow_the_td_errors(name: str) -> None:
     agent.train(gradient_steps=20, batch_size=8)
     changed = agent.replay_buffer.state_dict()["priority"]
     assert len(np.unique(fresh[fresh > 0])) == 1 and len(np.unique(changed[changed > 0])) > 5
+
+
+@pytest.mark.parametrize("name", IDS)
+def test_the_policy_called_gives_first_actions_as_the_heads_do(name: str) -> None:
+    agent = build(make_vec(name, 2, seed=0))
+    obs = agent.observation_space.sample()[None]
+    raw = agent.policy(agent.policy.obs_to_tensor(obs)[0]).detach().cpu().numpy()
+    first, _ = agent.predict(obs, deterministic=True, adapt=False)
+    np.testing.assert_array_equal(agent.policy.unscale_action(raw), first)
+
+
+def test_a_training_goes_on_with_a_replay_that_was_emptied() -> None:
+    agent = build(make_vec(IDS[0], 2, seed=0))
+    agent.learn(200)
+    agent.replay_buffer.reset()
+    agent.learn(200, reset_num_timesteps=False)
+    assert agent.replay_buffer.size() == 208  # rollouts of 16 steps

@@ -142,7 +142,7 @@ def test_the_replay_is_where_its_path_says(
         if without:
             other.replay_buffer = None
         other.load_replay_buffer(path)
-    assert other.replay_buffer.num_transitions == dqn.replay_buffer.num_transitions > 0
+    assert other.replay_buffer.size() == dqn.replay_buffer.size() > 0
 
 
 def test_a_replay_of_other_sizes_or_of_none_is_refused(dqn: MemoryAlgorithm, tmp_path: Path) -> None:

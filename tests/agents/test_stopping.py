@@ -37,7 +37,7 @@ def test_the_step_at_which_a_callback_stops_is_stored(stop: int) -> None:
         build(Corridor(6), kind="lstm", learning_starts=1000, steps_per_update=1) for _ in range(2)
     )
     stopped.learn(1000, callback=StopAt(stop))
-    assert stopped.num_timesteps == stopped.replay_buffer.num_transitions == stop
+    assert stopped.num_timesteps == stopped.replay_buffer.size() == stop
     stopped.learn(40 - stop, reset_num_timesteps=False)
     whole.learn(40)
     for name in ("obs", "reward", "start", "final", "episode"):

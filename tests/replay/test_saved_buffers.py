@@ -22,7 +22,7 @@ def test_a_loaded_buffer_goes_on_to_the_bit(tmp_path: Path, rows: int) -> None:
     restored.fill(17).seam()  # loading replaces whatever was there
     with np.load(tmp_path / "replay.npz", allow_pickle=False) as saved:
         restored.buffer.load_state_dict(saved)
-    assert restored.buffer.num_transitions == buffer.num_transitions
+    assert restored.buffer.size() == buffer.size()
     restored.row[:] = rows
     assert_same_support(buffer, restored.buffer)
     for both in (filler, restored):
@@ -31,7 +31,7 @@ def test_a_loaded_buffer_goes_on_to_the_bit(tmp_path: Path, rows: int) -> None:
         both.fill(25)
     assert_same(filler.buffer.sample(16, 0.4), restored.buffer.sample(16, 0.4))
     assert_same_support(filler.buffer, restored.buffer)
-    assert filler.buffer.num_transitions == restored.buffer.num_transitions
+    assert filler.buffer.size() == restored.buffer.size()
 
 
 def test_the_next_batch_after_loading_is_the_same() -> None:

@@ -171,7 +171,7 @@ def test_a_window_cannot_be_drawn_when_its_first_row_is_overwritten() -> None:
 def test_the_ring_holds_a_whole_number_of_strides() -> None:
     """A capacity of 130 for 3 environments is 43 rows each, of which 40 are used."""
     buffer = Filler(make(ReplayConfig(**(vars(CONFIG) | {"capacity": 130})))).fill(200)
-    assert buffer.num_transitions == 3 * 40 * 4 // 5
+    assert buffer.size() == 3 * 40 * 4 // 5
     assert {first for _, first in windows(buffer)} == set(range(160, 193, 4))
 
 
@@ -234,15 +234,15 @@ def test_a_seam_twice_is_a_seam_once() -> None:
 
 def test_transitions_are_counted_without_final_rows_and_gaps() -> None:
     filler = Filler(make(num_envs=1))
-    assert filler.fill(10).num_transitions == 8
+    assert filler.fill(10).size() == 8
     filler.fill(1)
     filler.buffer.seam()  # leaves one position of the ring empty
-    assert filler.buffer.num_transitions == 9
+    assert filler.buffer.size() == 9
     filler.fill(1000)
-    assert filler.buffer.num_transitions == 96  # 120 rows, every fifth a final one
+    assert filler.buffer.size() == 96  # 120 rows, every fifth a final one
     filler.fill(2)
     filler.buffer.seam()
-    assert filler.buffer.num_transitions < 96
+    assert filler.buffer.size() < 96
 
 
 def test_the_last_window_is_drawn() -> None:
@@ -352,3 +352,32 @@ def test_rows_that_do_not_fit_are_refused_before_anything_is_written(
 def test_a_config_out_of_range_is_refused(field: str, value: float) -> None:
     with pytest.raises(ValueError, match=f"ReplayConfig got {field}={value}; give"):
         ReplayConfig(**{field: value})
+
+
+def test_place_and_fullness_are_those_of_the_rings() -> None:
+    filler = Filler(make(num_envs=1))
+    filler.fill(119)
+    assert filler.buffer.pos.tolist() == [119] and not filler.buffer.full
+    filler.fill(5)
+    assert filler.buffer.pos.tolist() == [4] and filler.buffer.full
+
+
+def test_after_a_reset_the_buffer_is_a_new_one() -> None:
+    filler, new = Filler(make()), Filler(make())
+    filler.fill(77).sample(3)
+    filler.buffer.reset()
+    assert len(filler.buffer) == filler.buffer.size() == 0
+    filler.row[:] = 0
+    batches = [f.fill(50).sample(6) for f in (filler, new)]
+    np.testing.assert_array_equal(batches[0].obs, batches[1].obs)
+    np.testing.assert_array_equal(batches[0].weights, batches[1].weights)
+
+
+def test_weights_begin_at_the_configured_exponent() -> None:
+    buffers = [Filler(make()).fill(60) for _ in range(2)]
+    for buffer in buffers:
+        batch = draw_all(buffer)
+        buffer.update_priorities(batch, np.arange(1, 1 + len(buffer)))
+    given, default = buffers[0].sample(9, CONFIG.beta), buffers[1].sample(9)
+    assert given.weights.std() > 0
+    np.testing.assert_array_equal(given.weights, default.weights)
