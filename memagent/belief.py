@@ -1,17 +1,15 @@
 """What an agent believes of each plant it acts in: which steps are of the present phase, and the context they give.
 
-    step -> runs of k steps of the phase -> evidence that the phase is over -> context, fitted when there is enough new
+    step -> evidence that the phase is over -> runs of k steps of the phase -> context, fitted when there is enough new
 
 A belief is arrays alone and belongs to a stream; `BeliefTracker` moves it on and keeps nothing of it. So acting,
 judging and `predict`, whose state goes in and comes out, do the same to the bit.
 
-Evidence is a cumulative sum (Page 1954, Continuous Inspection Schemes) of log-likelihood ratios of what happened: under
-z = 0, with which the dynamics model knows nothing of the plant, against under the context of the phase:
+The evidence is a cumulative sum (Page 1954, Continuous Inspection Schemes) of the detector's log-likelihood ratios:
 
-    g_t = max(0, g_{t-1} + clip((log p(run_t | 0) - log p(run_t | z)) / k, ±CLIP)),    alarm where g_t > threshold
+    g_t = max(0, g_{t-1} + clip(log p(step_t | 0) - log p(step_t | z), ±CLIP)),    alarm where g_t > threshold
 
-Neighbouring runs share all but one of their k steps, so a run counts as 1 / k. While z explains what happens g stays
-near 0; where it does not, not to know is better than to be wrong.
+While z explains what happens g stays near 0; where it does not, not to know is better than to be wrong.
 """
 
 from __future__ import annotations
@@ -23,13 +21,14 @@ import torch
 from numpy.typing import NDArray
 
 from memagent.context import AdaptConfig, ContextModel
-from memagent.dynamics import Outcomes
+from memagent.detector import Detector
+from memagent.dynamics import Outcomes, run_size
 
 Array = NDArray[np.float32]
 CLIP = 3.0
-"""Largest evidence of one run, in nats: no single surprise raises an alarm that weaker ones would not."""
+"""Largest evidence of one step, in nats: no single surprise raises an alarm that weaker ones would not."""
 RECENT = 16
-"""Most runs that a new phase begins with: those since the evidence against the last one began to grow."""
+"""Newest steps that a new phase begins with at most: those since the evidence against the last one began to grow."""
 
 
 class Belief(NamedTuple):
@@ -40,18 +39,19 @@ class Belief(NamedTuple):
     past_action: Array  # [E, k + h, A]
     past_happened: Array  # [E, k + h, D]
     length: NDArray[np.int64]  # [E], steps since the episode or the phase began
-    recent_inputs: (
-        Array  # [E, R, I], the last runs of all, the newest first; R = 0 where no evidence ends a phase
-    )
+    # The runs that ended with each of the last R steps, the newest first; R = 0 where no evidence ends a phase.
+    recent_inputs: Array  # [E, R, I]
     recent_outcome: Array  # [E, R, D]
+    recent_whole: NDArray[np.bool_]  # [E, R], whether there was one
     inputs: Array  # [E, S, I], runs of the phase
     outcome: Array  # [E, S, D]
     num_runs: NDArray[np.int64]  # [E], runs of the phase so far, kept or not
     next_fit: NDArray[np.int64]  # [E], runs at which the context is fitted next
     context: Array  # [E, Z], as memory and heads are told it
+    last_context: Array  # [E, Z], what it was when the last phase ended
     score: Array  # [E], g, in nats
     peak: Array  # [E], the largest g since it was 0
-    pending: NDArray[np.int64]  # [E], runs since g was 0
+    pending: NDArray[np.int64]  # [E], steps since g was 0
     age: NDArray[np.int64]  # [E], steps since the phase began
     phase: NDArray[np.int64]  # [E], numbers the phases: 0, 1, 2, …
 
@@ -82,19 +82,22 @@ class BeliefTracker:
     """Moves beliefs on.
 
     Args:
-        model: fits contexts and weighs evidence; read, never written.
+        model: fits contexts; read, never written.
+        detector: weighs evidence; read, never written.
         config: how much is kept, when contexts are fitted, and whether evidence ends a phase
             (`phase_signal="detect"`) or `begin_anew` alone does.
         sizes: O, A and D = C + 1: numbers of an observation, of an action as vector and of an outcome.
     """
 
-    def __init__(self, model: ContextModel, config: AdaptConfig, sizes: tuple[int, int, int]) -> None:
-        self.model, self.config, self.sizes = model, config, sizes
+    def __init__(
+        self, model: ContextModel, detector: Detector, config: AdaptConfig, sizes: tuple[int, int, int]
+    ) -> None:
+        self.model, self.detector, self.config, self.sizes = model, detector, config, sizes
 
     def empty(self, num_envs: int) -> Belief:
         """Nothing is known of E streams."""
         k, h, size, (o, a, d) = self.config.steps_ahead, self.config.history, self.config.support, self.sizes
-        row = o + k * a + h * (d - 1 + a)
+        row = run_size(self.sizes, k, h)
         recent = RECENT if self.config.phase_signal == "detect" else 0
 
         def numbers(*shape: int) -> Array:
@@ -111,11 +114,13 @@ class BeliefTracker:
             length=counts(),
             recent_inputs=numbers(recent, row),
             recent_outcome=numbers(recent, d),
+            recent_whole=np.zeros((num_envs, recent), np.bool_),
             inputs=numbers(size, row),
             outcome=numbers(size, d),
             num_runs=counts(),
             next_fit=counts() + 1,
             context=numbers(self.model.context_dim),
+            last_context=numbers(self.model.context_dim),
             score=numbers(),
             peak=numbers(),
             pending=counts(),
@@ -138,14 +143,13 @@ class BeliefTracker:
 
         # What the arguments of a user's loop are made of is theirs; the kernels are compiled for one kind.
         obs, action, happened = (np.ascontiguousarray(x, np.float32) for x in (obs, action, happened))
-        run = fused_belief.add_steps(
-            belief.obs, *belief.past, belief.length, action, happened, goes_on, self.config.history
-        )
+        fused_belief.add_steps(belief.obs, *belief.past, belief.length, action, happened, goes_on)
         belief.age[goes_on] += 1
         newest = self.config.phase_signal == "none"
+        run = self._ended(belief, goes_on, self.config.steps_ahead)
         seen = Observed.nothing(len(obs))
-        if run[-1].any() and not newest:
-            seen = self._weigh(belief, *run)
+        if goes_on.any() and not newest:
+            seen = self._weigh(belief, goes_on, *run)
         inputs, outcome, whole = run
         whole &= ~seen.alarm  # a new phase has its runs already
         fused_belief.keep_runs(inputs, outcome, whole, *belief.kept, newest)
@@ -153,20 +157,35 @@ class BeliefTracker:
         belief.obs[:] = obs
         return seen
 
-    def _weigh(self, belief: Belief, inputs: Array, outcome: Array, whole: NDArray[np.bool_]) -> Observed:
-        """Add the evidence of the newest runs, [E, I] and [E, D], of which some are whole; it may end phases."""
+    def _ended(
+        self, belief: Belief, goes_on: NDArray[np.bool_], k: int
+    ) -> tuple[Array, Array, NDArray[np.bool_]]:
+        """The runs of k steps that the newest step ends: inputs [E, I], outcome [E, D], and which are whole, [E]."""
         from memagent import fused_belief
 
-        rows = self._rows(inputs[:, None], outcome[:, None], whole[:, None])
-        told = torch.from_numpy(belief.context).to(rows.inputs.device)
-        nats = self.model.evidence_against(told, rows).squeeze(-1).cpu().numpy() / self.config.steps_ahead
-        evidence = np.clip(nats, -CLIP, CLIP)
-        peaks = fused_belief.accumulate(evidence, whole, belief.score, belief.peak, belief.pending)
+        return fused_belief.newest_runs(*belief.past, belief.length, goes_on, k, self.config.history)
+
+    def _weigh(
+        self,
+        belief: Belief,
+        goes_on: NDArray[np.bool_],
+        inputs: Array,
+        outcome: Array,
+        whole: NDArray[np.bool_],
+    ) -> Observed:
+        """Add the evidence of the newest steps, which end the runs [E, I] and [E, D]; it may end phases."""
+        from memagent import fused_belief
+
+        steps = self._rows(*(part[:, None] for part in self._ended(belief, goes_on, 1)))
+        told = torch.from_numpy(belief.context).to(steps.inputs.device)
+        evidence = self.detector.evidence(told, steps).squeeze(-1).clip(-CLIP, CLIP).cpu().numpy()
+        peaks = fused_belief.accumulate(evidence, goes_on, belief.score, belief.peak, belief.pending)
         if self.config.phase_signal != "detect":
             return Observed(np.zeros(len(whole), np.bool_), peaks)
-        fused_belief.push(belief.recent_inputs, inputs, whole)
-        fused_belief.push(belief.recent_outcome, outcome, whole)
-        alarm = belief.score > self.model.alarm_threshold(self.config.false_alarms)
+        fused_belief.push(belief.recent_inputs, inputs, goes_on)
+        fused_belief.push(belief.recent_outcome, outcome, goes_on)
+        fused_belief.push(belief.recent_whole[..., None], whole[:, None], goes_on)
+        alarm = belief.score > self.detector.threshold(self.config.false_alarms)
         if alarm.any():
             self._end_phase(belief, alarm)
         return Observed(alarm, peaks)
@@ -177,10 +196,12 @@ class BeliefTracker:
 
         since = np.where(alarm, belief.pending, 0)
         self.begin_anew(belief, np.flatnonzero(alarm), since[alarm])
-        whole = since + 1 - self.config.steps_ahead  # runs that lie within the new phase
-        for i in reversed(range(min(whole.max(), RECENT))):
+        within = (
+            since + 1 - self.config.steps_ahead
+        )  # of the newest runs, those that lie within the new phase
+        for i in reversed(range(min(within.max(), RECENT))):
             rows = (np.ascontiguousarray(x[:, i]) for x in (belief.recent_inputs, belief.recent_outcome))
-            fused_belief.keep_runs(*rows, whole > i, *belief.kept, False)
+            fused_belief.keep_runs(*rows, (within > i) & belief.recent_whole[:, i], *belief.kept, False)
 
     def begin_anew(self, belief: Belief, envs: NDArray[np.int64], age: NDArray[np.int64] | int = 0) -> None:
         """A new phase in `envs` [n], which began `age` [n] steps ago: nothing from before is known of it."""
@@ -189,6 +210,7 @@ class BeliefTracker:
         for part in belief.past:
             before = np.arange(part.shape[1]) >= belief.length[envs][:, None]
             part[envs] = np.where(before[..., None], np.float32(0.0), part[envs])
+        belief.last_context[envs] = belief.context[envs]
         for number in (belief.context, belief.score, belief.peak):
             number[envs] = 0.0
         for count in (belief.num_runs, belief.pending):

@@ -8,7 +8,6 @@ trains the model through the inner steps.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -16,16 +15,12 @@ import torch
 from torch import Tensor, nn
 
 from envs import compiling
-from memagent.dynamics import DynamicsModel, Outcomes, gaussian_loss, surprise
+from memagent.dynamics import DynamicsModel, Outcomes, gaussian_loss
 from memagent.meta import MetaConfig, MetaLearner
 
 PhaseSignal = Literal["info", "detect", "none"]
 SCALE_RATE = 0.02
 """Share of the newest contexts in the running mean of their squares."""
-LOW_PEAK = 0.25
-"""Evidence in nats from which a peak counts: lower ones say nothing of how high they can be."""
-PEAKS, STEPS = 100, 20_000
-"""Over how many peaks and over how many steps the tail of the evidence is followed."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +31,7 @@ class AdaptConfig:
     """Train the dynamics model, fit the context while acting, and tell it to memory and heads."""
     phase_signal: PhaseSignal = "info"
     """How a change is known of. "info": the environment's `info["phase"]` tells (a labelled setting). "detect": by
-    itself, from what the dynamics model makes of what happens (`memagent.belief`); no label is read, nor in training.
+    itself, from what happens (`memagent.belief`, `memagent.detector`); no label is read, nor in training.
     "none": not at all; the newest steps are fitted, whatever phase they are of, and training draws the steps of a phase
     by its label. Where a change is known of, context and memory begin anew."""
     false_alarms: float = 1.0
@@ -45,12 +40,13 @@ class AdaptConfig:
     """Numbers in the context vector."""
     steps_ahead: int = 8
     """Steps whose joint outcome the dynamics model predicts, told the actions: what they do adds up over steps, and the
-    noise of sensors does not. With more, a context is found more reliably; with fewer, a change is noticed sooner."""
-    history: int = 1
+    noise of sensors does not."""
+    history: int = 8
     """Steps before these that it is shown: out of them it makes what no single observation shows, such as a velocity,
-    and the more there are, the better through the sensors' noise."""
+    and the more there are, the better through the sensors' noise. The detector's model of single steps is shown as
+    many."""
     hidden_size: int = 64
-    """Units of the dynamics model's two hidden layers."""
+    """Units of the dynamics models' two hidden layers."""
     train_support: int = 64
     """Most runs of steps that a context is fitted to in training; how many is drawn anew for every window, from none.
     As many others judge it."""
@@ -81,16 +77,12 @@ class ContextModel(nn.Module):
     """
 
     mean_square: Tensor
-    peak_rate: Tensor
-    peak_excess: Tensor
 
     def __init__(self, input_dim: int, outcome_dim: int, adapt: AdaptConfig, meta: MetaConfig | None) -> None:
         super().__init__()
         self.model = DynamicsModel(input_dim, outcome_dim, adapt.context_dim, adapt.hidden_size)
         self.meta = MetaLearner({"context": torch.zeros(adapt.context_dim)}, meta)
         self.register_buffer("mean_square", torch.ones(()))
-        self.register_buffer("peak_rate", torch.tensor(0.01))  # peaks of the evidence above LOW_PEAK, a step
-        self.register_buffer("peak_excess", torch.tensor(0.5))  # their mean height above it, in nats
 
     @property
     def context_dim(self) -> int:
@@ -136,31 +128,6 @@ class ContextModel(nn.Module):
         context = told * self.mean_square.sqrt()
         mean, _ = self.model(rows.inputs.unsqueeze(-2), context)
         return (mean.squeeze(-2) - rows.outcome).square().mean(-1)
-
-    @torch.no_grad()
-    def evidence_against(self, told: Tensor, rows: Outcomes) -> Tensor:
-        """By how many nats z = 0 explains rows [K, S, ...] better than contexts as told [K, Z]: [K, S]."""
-        context = told * self.mean_square.sqrt()
-        encoded = self.model.encode(rows.inputs)
-        of_both = [self.model.decode(encoded, z) for z in (context, torch.zeros_like(context))]
-        known, unknown = (surprise(*of, rows.outcome).sum(-1) for of in of_both)
-        return known - unknown
-
-    def observe_peaks(self, peaks: Tensor, steps: int) -> None:
-        """Follow how often and how far the evidence rises while nothing changes: peaks [n] within `steps` steps."""
-        high = peaks[peaks > LOW_PEAK]
-        self.peak_rate.lerp_(self.peak_rate.new_tensor(len(high) / steps), min(1.0, steps / STEPS))
-        if len(high):
-            self.peak_excess.lerp_(high.mean() - LOW_PEAK, min(1.0, len(high) / PEAKS))
-
-    def alarm_threshold(self, false_alarms: float) -> float:
-        """The evidence, in nats, that is exceeded `false_alarms` times in 10,000 steps while nothing changes.
-
-        Peaks over a low threshold have an exponential tail in the simplest case of extreme value theory (Pickands 1975,
-        Statistical Inference Using Extreme Order Statistics), whose mean and rate training has followed.
-        """
-        rate, excess = self.peak_rate.item(), self.peak_excess.item()
-        return LOW_PEAK + excess * max(0.0, math.log(max(rate, 1e-12) * 1e4 / false_alarms))
 
     def loss(self, context: Tensor, rows: Outcomes) -> Tensor:
         """The loss of every row [K, S, ...] under the contexts [K, Z] -> [K, S]."""

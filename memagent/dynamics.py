@@ -33,11 +33,23 @@ class Outcomes(NamedTuple):
     mask: Tensor  # [...] bool, the rows that count
 
 
+def run_size(sizes: tuple[int, int, int], k: int, history: int) -> int:
+    """I, numbers in the inputs of a run of k steps.
+
+    Args:
+        sizes: O, A and C + 1: numbers of an observation, of an action as vector and of an outcome.
+        k: steps of the run.
+        history: h, steps before it.
+    """
+    o, a, d = sizes
+    return o + k * a + history * (d - 1 + a)
+
+
 class DynamicsModel(nn.Module):
     """A Gaussian over the outcome of k steps, told the context.
 
     Args:
-        input_dim: I = O + k A + h (C + A).
+        input_dim: I, see `run_size`.
         outcome_dim: C + 1.
         context_dim: Z.
         hidden_size: units of each of the two hidden layers.

@@ -6,19 +6,9 @@ from envs.compiling import compiled
 
 
 @compiled()
-def add_steps(obs, past_obs, past_action, past_happened, length, action, happened, goes_on, h):
-    """Add the step from obs [E, O] to each stream's last k + h, or empty them where the episode does not go on.
-
-    Returns:
-        The runs of the last k steps: inputs [E, O + k A + h (C + A)], mean outcome [E, D], and which are whole, [E].
-    """
-    E, k, O = past_obs.shape  # noqa: E741
-    A, D = action.shape[1], happened.shape[1]
-    C = D - 1
-    inputs = np.zeros((E, O + k * A + h * (C + A)), np.float32)
-    outcome = np.zeros((E, D), np.float32)
-    whole = np.zeros(E, np.bool_)
-    for e in range(E):
+def add_steps(obs, past_obs, past_action, past_happened, length, action, happened, goes_on):
+    """Add the step from obs [E, O] to each stream's last k + h, or empty them where the episode does not go on."""
+    for e in range(goes_on.size):
         if not goes_on[e]:
             past_obs[e] = 0.0
             past_action[e] = 0.0
@@ -27,11 +17,24 @@ def add_steps(obs, past_obs, past_action, past_happened, length, action, happene
     push(past_obs, obs, goes_on)
     push(past_action, action, goes_on)
     push(past_happened, happened, goes_on)
+    length += goes_on
+
+
+@compiled()
+def newest_runs(past_obs, past_action, past_happened, length, goes_on, k, h):
+    """The runs of k steps that the newest step ends.
+
+    Returns:
+        Inputs [E, O + k A + h (C + A)], mean outcome [E, D], and which are whole, [E].
+    """
+    E, O, A, D = length.size, past_obs.shape[2], past_action.shape[2], past_happened.shape[2]  # noqa: E741
+    C = D - 1
+    inputs = np.zeros((E, O + k * A + h * (C + A)), np.float32)
+    outcome = np.zeros((E, D), np.float32)
+    whole = goes_on & (length >= k)
     for e in range(E):
-        length[e] += goes_on[e]
-        if length[e] < k or not goes_on[e]:
+        if not whole[e]:
             continue
-        whole[e] = True
         inputs[e, :O] = past_obs[e, k - 1]
         at = O
         for i in range(k):
@@ -94,11 +97,11 @@ def _hash(x):
 
 
 @compiled()
-def accumulate(ratio, whole, score, peak, pending):
-    """Add the evidence [E] of the whole runs to the scores; the peaks [E] of those that are back at 0."""
+def accumulate(ratio, goes_on, score, peak, pending):
+    """Add the evidence [E] of the steps to the scores; the peaks [E] of those that are back at 0."""
     peaks = np.zeros_like(peak)
     for e in range(score.size):
-        if not whole[e]:
+        if not goes_on[e]:
             continue
         score[e] = max(np.float32(0.0), score[e] + ratio[e])
         if score[e] > 0:

@@ -26,6 +26,8 @@ from torch.nn import functional
 
 from memagent.belief import Belief, BeliefTracker
 from memagent.context import AdaptConfig, ContextModel, PhaseSignal
+from memagent.detector import Detector
+from memagent.dynamics import run_size
 from memagent.extractor import MemoryExtractor
 from memagent.heads import ActorCriticHeads, DuelingHead, PredictionHead
 from memagent.memory import MemoryConfig
@@ -111,13 +113,13 @@ class MemoryPolicy(BasePolicy, ABC):
             "meta": meta,
         }
         groups: list[dict[str, Any]] = [{"params": self.online_parameters(), "factor": 1.0}]
-        self.adapt, self.context_model = adapt, None
+        self.adapt, self.context_model, self.detector = adapt, None, None
         if adapt:
-            k, h = adapt.steps_ahead, adapt.history
-            inputs = self.step_dims[0] + k * action_dim + h * (change_dim + action_dim)
-            self.context_model = ContextModel(inputs, change_dim + 1, adapt, meta)
+            rows, steps = (run_size(self.step_dims, k, adapt.history) for k in (adapt.steps_ahead, 1))
+            self.context_model = ContextModel(rows, change_dim + 1, adapt, meta)
+            self.detector = Detector(steps, change_dim + 1, adapt.context_dim, adapt.hidden_size)
             model, loop = self.context_model.model, self.context_model.meta
-            groups.append({"params": list(model.parameters()), "factor": 1.0})
+            groups.append({"params": [*model.parameters(), *self.detector.parameters()], "factor": 1.0})
             groups.append({"params": list(loop.parameters()), "factor": loop.config.lr_lr / lr_schedule(1.0)})
         self.optimizer = torch.optim.Adam(groups, eps=1e-5, fused=True)
         self.set_learning_rate(lr_schedule(1.0))
@@ -174,6 +176,8 @@ class MemoryPolicy(BasePolicy, ABC):
         parts = {"grad_norm": self.online_parameters()}
         if self.context_model is not None:
             parts["model_grad_norm"] = list(self.context_model.parameters())
+        if self.detector is not None:
+            parts["detector_grad_norm"] = list(self.detector.parameters())
         return parts
 
     def set_learning_rate(self, rate: float) -> None:
@@ -286,10 +290,10 @@ class MemoryPolicy(BasePolicy, ABC):
         Args:
             phase_signal: how it knows of a change; None: as configured.
         """
-        if self.context_model is None or self.adapt is None:
+        if self.context_model is None or self.detector is None or self.adapt is None:
             return None
         config = replace(self.adapt, phase_signal=phase_signal or self.adapt.phase_signal)
-        return BeliefTracker(self.context_model, config, self.step_dims)
+        return BeliefTracker(self.context_model, self.detector, config, self.step_dims)
 
     def forward(self, observation: Tensor, deterministic: bool = True) -> Tensor:
         """The actions of a first step as the heads give them, as SB3's policies do; `predict` has memory and units."""

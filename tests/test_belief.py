@@ -8,10 +8,12 @@ import torch
 
 from memagent.belief import Belief, BeliefTracker
 from memagent.context import AdaptConfig, ContextModel, PhaseSignal
-from memagent.dynamics import Outcomes
+from memagent.detector import Detector
+from memagent.dynamics import Outcomes, run_size
 from memagent.fused_belief import _hash
 
 E, STEPS, HISTORY = 4, 3, 2
+SHAPES = (2, 1, 2)  # numbers of an observation, an action and an outcome
 
 
 class Numbered:
@@ -22,8 +24,9 @@ class Numbered:
     ) -> None:
         sizes = {"support": size, "context_dim": 2, "hidden_size": 4}
         config = AdaptConfig(phase_signal=signal, steps_ahead=steps, history=HISTORY, **sizes)
-        self.model = ContextModel(2 + steps + 2 * HISTORY, 2, config, None)
-        self.tracker = BeliefTracker(self.model, config, (2, 1, 2))
+        row, step = (run_size(SHAPES, k, HISTORY) for k in (steps, 1))
+        self.detector = Detector(step, 2, 2, 4)
+        self.tracker = BeliefTracker(ContextModel(row, 2, config, None), self.detector, config, SHAPES)
         self.belief = self.tracker.empty(num_envs)
         self.number = np.zeros(num_envs, np.int64)
         self.envs = np.arange(num_envs)
@@ -100,7 +103,7 @@ def test_the_hash_draws_every_place_equally_often() -> None:
     assert abs(np.corrcoef(share[:-1], share[1:])[0, 1]) < 0.03
 
 
-def sign_model() -> tuple[ContextModel, AdaptConfig]:
+def sign_model() -> tuple[ContextModel, Detector, AdaptConfig]:
     """Trained on plants whose action moves the observation by plus or minus itself, with a little noise."""
     torch.manual_seed(0)
     config = AdaptConfig(
@@ -112,8 +115,9 @@ def sign_model() -> tuple[ContextModel, AdaptConfig]:
         hidden_size=16,
         false_alarms=10.0,
     )
-    model = ContextModel(2, 2, config, None)
-    optimizer, rng = torch.optim.Adam(model.parameters(), 1e-2), torch.Generator().manual_seed(0)
+    model, detector = ContextModel(2, 2, config, None), Detector(2, 2, 2, 16)
+    optimizer = torch.optim.Adam([*model.parameters(), *detector.parameters()], 1e-2)
+    rng = torch.Generator().manual_seed(0)
     for _ in range(600):
         sign = 2.0 * torch.randint(2, (16, 1, 1), generator=rng) - 1
         action, noise = torch.randn(2, 16, 32, 1, generator=rng)
@@ -122,20 +126,23 @@ def sign_model() -> tuple[ContextModel, AdaptConfig]:
         rows = [(x[:, :16], x[:, 16:]) for x in (inputs, outcome)]
         mask = torch.arange(16) < torch.randint(17, (16, 1), generator=rng)
         context = model.fit(Outcomes(rows[0][0], rows[1][0], mask))
-        loss = model.loss(context, Outcomes(rows[0][1], rows[1][1], mask)).mean()
+        others = Outcomes(rows[0][1], rows[1][1], mask)
+        loss = model.loss(context, others).mean() + detector.loss(model.told(context), others).mean()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         model.observe_scale(context)
-    return model, config
+    return model, detector, config
 
 
-def follow_peaks(model: ContextModel, config: AdaptConfig, num_envs: int = 100, steps: int = 200) -> None:
+def follow_peaks(
+    model: ContextModel, detector: Detector, config: AdaptConfig, num_envs: int = 100, steps: int = 200
+) -> None:
     """As training does: how high the evidence rises while nothing changes."""
-    tracker = BeliefTracker(model, replace(config, phase_signal="info"), (1, 1, 2))
+    tracker = BeliefTracker(model, detector, replace(config, phase_signal="info"), (1, 1, 2))
     belief, peaks = tracker.empty(num_envs), []
     live(tracker, belief, 1.0, steps, seed=7, peaks=peaks)
-    model.observe_peaks(torch.from_numpy(np.concatenate(peaks)), num_envs * steps)
+    detector.observe_peaks(torch.from_numpy(np.concatenate(peaks)), num_envs * steps)
 
 
 def live(
@@ -161,9 +168,9 @@ def live(
 
 
 def test_a_reversed_action_is_noticed_soon_and_an_unchanged_plant_is_left_alone() -> None:
-    model, config = sign_model()
-    follow_peaks(model, config)
-    tracker = BeliefTracker(model, config, (1, 1, 2))
+    model, detector, config = sign_model()
+    follow_peaks(model, detector, config)
+    tracker = BeliefTracker(model, detector, config, (1, 1, 2))
     belief = tracker.empty(20)
     false = live(tracker, belief, 1.0, 200, seed=1)
     assert len(false) <= 12  # of 4,000 steps; 4 are asked for
@@ -178,19 +185,22 @@ def test_a_reversed_action_is_noticed_soon_and_an_unchanged_plant_is_left_alone(
 def test_a_new_phase_begins_with_the_runs_since_the_evidence_grew(
     k: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Evidence by hand: it falls back to 0 with run 4, grows from run 5 on, and is enough with run 7."""
+    """Evidence by hand: it falls back to 0 with step 4, grows from step 5 on, and is enough with step 7."""
     streams = Numbered(50, "detect", num_envs=1, steps=k)
     evidence = iter([0.5, 0.5, -3.0, 1.0, -3.0, 1.0, 1.0, 1.0, -3.0])
+    seen = []
 
-    def against(told: torch.Tensor, rows: Outcomes) -> torch.Tensor:
-        return torch.full(rows.mask.shape, k * next(evidence))
+    def weigh(told: torch.Tensor, steps: Outcomes) -> torch.Tensor:
+        seen.append(torch.cat((steps.inputs, steps.outcome), -1).flatten().tolist())
+        return torch.full(steps.mask.shape, next(evidence))
 
-    monkeypatch.setattr(streams.model, "evidence_against", against)
-    monkeypatch.setattr(streams.model, "alarm_threshold", lambda false_alarms: 2.5)
-    alarm = 7 + k - 1  # the step with which run 7 is whole
+    monkeypatch.setattr(streams.detector, "evidence", weigh)
+    monkeypatch.setattr(streams.detector, "threshold", lambda false_alarms: 2.5)
+    alarm = 7
     for t in range(alarm + 1):
         streams.step(np.ones(1, bool))
         assert streams.belief.phase[0] == int(t == alarm)
+    assert seen == [run_of(0, list(range(t + 1)), 1) for t in range(alarm + 1)]
     first = alarm - 2  # of the three steps that are taken for the new phase's
     within = [run_of(0, list(range(last + 1)), k) for last in range(first + k - 1, alarm + 1)]
     assert streams.kept(0) == within
@@ -200,16 +210,39 @@ def test_a_new_phase_begins_with_the_runs_since_the_evidence_grew(
 
 
 def test_without_detection_no_phase_ends() -> None:
-    model, config = sign_model()
-    tracker = BeliefTracker(model, replace(config, phase_signal="info"), (1, 1, 2))
+    model, detector, config = sign_model()
+    tracker = BeliefTracker(model, detector, replace(config, phase_signal="info"), (1, 1, 2))
     belief = tracker.empty(5)
     assert not live(tracker, belief, 1.0, 60, seed=1) + live(tracker, belief, -1.0, 60, seed=2)
     assert (belief.phase == 0).all() and (belief.score > 0).all()
 
 
 def test_the_threshold_rises_as_false_alarms_may_be_rarer_and_as_peaks_grow() -> None:
-    model = ContextModel(3, 2, AdaptConfig(context_dim=2), None)
-    rare, often = model.alarm_threshold(1.0), model.alarm_threshold(100.0)
+    detector = Detector(3, 2, 2, 4)
+    rare, often = detector.threshold(1.0), detector.threshold(100.0)
     assert rare > often
-    model.observe_peaks(torch.full((100,), 5.0), 1_000)
-    assert model.alarm_threshold(1.0) > rare
+    detector.observe_peaks(torch.full((100,), 5.0), 1_000)
+    assert detector.threshold(1.0) > rare
+
+
+def test_runs_over_an_episodes_end_are_none_of_a_new_phase(monkeypatch: pytest.MonkeyPatch) -> None:
+    streams = Numbered(50, "detect", num_envs=1, steps=2)
+    monkeypatch.setattr(streams.detector, "evidence", lambda told, steps: torch.ones(steps.mask.shape))
+    monkeypatch.setattr(streams.detector, "threshold", lambda false_alarms: 5.5)
+    for goes_on in (True, True, True, False, True, True, True):  # step 3 ends an episode, and is none
+        streams.step(np.array([goes_on]))
+    assert streams.belief.phase[0] == 1 and streams.belief.age[0] == 6
+    unbroken = [[0, 1], [0, 1, 2], [4, 5], [4, 5, 6]]
+    assert streams.kept(0) == [run_of(0, steps, 2) for steps in unbroken]
+
+
+def test_the_detector_is_told_the_context_and_never_shapes_it() -> None:
+    model, detector = ContextModel(5, 2, AdaptConfig(context_dim=2), None), Detector(5, 2, 2, 4)
+    rows = Outcomes(torch.randn(3, 6, 5), torch.randn(3, 6, 2), torch.ones(3, 6, dtype=torch.bool))
+    told = model.fit(rows)
+    loss = detector.loss(told, rows)
+    loss.sum().backward()
+    assert all(p.grad is None for p in model.parameters())
+    assert all(p.grad is not None for p in detector.parameters())
+    assert not torch.equal(detector.loss(torch.zeros_like(told), rows), loss)
+    assert (detector.evidence(torch.zeros_like(told), rows) == 0).all()

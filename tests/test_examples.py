@@ -8,7 +8,7 @@ from test_resuming import BASE
 
 import train
 from examples import notice
-from memagent.context import ContextModel
+from memagent.detector import Detector
 
 
 def test_notice_prints_what_changes_and_what_is_noticed(
@@ -16,7 +16,7 @@ def test_notice_prints_what_changes_and_what_is_noticed(
 ) -> None:
     monkeypatch.setattr(train, "evaluate", lambda *_: {"summary": {}})
     # After so short a training nothing is told apart: any evidence at all is enough here.
-    monkeypatch.setattr(ContextModel, "alarm_threshold", lambda *_: 0.0)
+    monkeypatch.setattr(Detector, "threshold", lambda *_: 0.0)
     train.main(replace(BASE, total_timesteps=400, run_dir=tmp_path / "run"))
     capsys.readouterr()
     notice.main(tmp_path / "run", steps=600)

@@ -434,6 +434,17 @@ class MemoryAlgorithm(SavedLearner, ABC):
             if step["log_interval"] is not None and self._episode_num % step["log_interval"] == 0:
                 self.dump_logs()
 
+    def dump_logs(self) -> None:
+        """Write the log, with what is believed of the environments, each a mean over them, but for the changes."""
+        if (belief := self.acting.belief) is not None:
+            moved = np.linalg.norm(belief.context - belief.last_context, axis=-1)[belief.phase > 0]
+            self.logger.record("adapt/changes", int(belief.phase.sum()))  # known so far, noticed or told
+            self.logger.record("adapt/steps_since_change", float(belief.age.mean()))
+            self.logger.record("adapt/evidence_of_change", float(belief.score.mean()))
+            if moved.size:
+                self.logger.record("adapt/context_moved", float(moved.mean()))
+        super().dump_logs()
+
     def _sample_action(self, learning_starts: int, action_noise: Any = None, n_envs: int = 1) -> Any:
         assert isinstance(self._last_obs, np.ndarray)
         actions = self.acting.act(self._last_obs)  # memory advances under random actions too
@@ -495,9 +506,9 @@ class MemoryAlgorithm(SavedLearner, ABC):
             )
             self._episodes[ended] += 1
         acting.observe(buffer_action, reward, dones, infos)
-        if self.policy.context_model is not None:
+        if self.policy.detector is not None:
             peaks = torch.from_numpy(acting.observed.peaks).to(self.device)
-            self.policy.context_model.observe_peaks(peaks, self.n_envs)
+            self.policy.detector.observe_peaks(peaks, self.n_envs)
         self._last_obs = new_obs
 
     def _phases(self, infos: Sequence[Mapping[str, Any]]) -> np.ndarray:

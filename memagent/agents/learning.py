@@ -40,8 +40,9 @@ class Adaptation(NamedTuple):
     """What the inner loop gave for a batch of windows."""
 
     context: Tensor  # [L, B, Z], without gradient; 0 in rows of another phase than the one it is fitted to
-    loss: Tensor  # [], the model's on the windows, under the fitted contexts
+    loss: Tensor  # [], the model's on other runs of the phase, under the fitted contexts
     gain: Tensor  # [], by how much the fit lowered it
+    detector_loss: Tensor  # [], of single steps under these contexts
 
 
 class SequenceLearner(OffPolicyAlgorithm, ABC):
@@ -145,7 +146,8 @@ class SequenceLearner(OffPolicyAlgorithm, ABC):
         size, contexts = self.adapt_config.train_support, []
         for some in range(0, len(envs), size):
             part = slice(some, some + size)
-            contexts.append(model.infer(self._drawn(envs[part], stretches[part], size)))
+            drawn, _ = self._drawn(envs[part], stretches[part], size)
+            contexts.append(model.infer(drawn))
         return torch.cat(contexts), row_of
 
     def _update(self, batch: SequenceBatch) -> dict[str, Tensor] | None:
@@ -161,7 +163,8 @@ class SequenceLearner(OffPolicyAlgorithm, ABC):
         losses, td = self.head_losses(rows)
         heads = masked_mean(x.weights * losses, rows.mask)
         prediction = self._prediction_loss(features, seen)
-        loss = heads + self.learner.prediction_weight * prediction + adaptation.loss
+        learned = heads + self.learner.prediction_weight * prediction
+        loss = learned + adaptation.loss + adaptation.detector_loss
         policy.optimizer.zero_grad()
         loss.backward()
         norms = {
@@ -185,6 +188,7 @@ class SequenceLearner(OffPolicyAlgorithm, ABC):
         }
         if policy.context_model is not None:
             logs["model_loss"], logs["adaptation_gain"] = adaptation.loss, adaptation.gain
+            logs["detector_loss"] = adaptation.detector_loss
             logs["inner_rate"] = policy.context_model.meta.rates()["context"].mean()
         return {name: value.detach() for name, value in logs.items()}
 
@@ -283,15 +287,16 @@ class SequenceLearner(OffPolicyAlgorithm, ABC):
         Support and query are different runs of that phase. How many the context is fitted to is drawn anew, more often
         few than many, so that the agent learns to act in a young phase and in an old one.
         """
-        model, b = self.policy.context_model, self.replay_config.burn_in
-        if model is None:
+        model, detector, b = self.policy.context_model, self.policy.detector, self.replay_config.burn_in
+        if model is None or detector is None:
             nothing = x.obs.new_zeros(())
-            return Adaptation(x.obs.new_zeros(*x.reward.shape, 0), nothing, nothing)
+            return Adaptation(x.obs.new_zeros(*x.reward.shape, 0), nothing, nothing, nothing)
         size, count = self.adapt_config.train_support, len(batch.env)
-        drawn = self._drawn(batch.env, batch.stretch[b], 2 * size, self._lengths((count, 2 * size)))
+        drawn, first = self._drawn(batch.env, batch.stretch[b], 2 * size, self._lengths((count, 2 * size)))
         order = self.generator.permutation(2 * size)  # what is drawn lies in the order of the stream
-        support, query = (
-            Outcomes(*(part[:, some] for part in drawn)) for some in (order[:size], order[size:])
+        support, query, steps = (
+            Outcomes(*(part[:, some] for part in rows))
+            for rows, some in ((drawn, order[:size]), (drawn, order[size:]), (first, order[size:]))
         )
         few = ((size + 1) * self.generator.random((count, 1)) ** 2).astype(np.int64)
         support = support._replace(
@@ -302,8 +307,10 @@ class SequenceLearner(OffPolicyAlgorithm, ABC):
         model.observe_scale(context[context.detach().isfinite().all(-1)])
         with torch.no_grad():
             before = masked_mean(model.loss(torch.zeros_like(context), query), query.mask)
+        told = model.told(context)
         ours = x.stretch == x.stretch[b]
-        return Adaptation(ours[..., None] * model.told(context), loss, before - loss.detach())
+        of_steps = masked_mean(detector.loss(told, steps), steps.mask)
+        return Adaptation(ours[..., None] * told, loss, before - loss.detach(), of_steps)
 
     def _lengths(self, shape: tuple[int, ...]) -> Tensor:
         """How many steps before it are shown with each run: half of the time all h, else fewer, as in a young phase."""
@@ -313,8 +320,8 @@ class SequenceLearner(OffPolicyAlgorithm, ABC):
 
     def _drawn(
         self, envs: np.ndarray, stretches: np.ndarray, size: int, length: Tensor | None = None
-    ) -> Outcomes:
-        """Up to `size` different runs from each of K stretches of the replay, [K, size, ...].
+    ) -> tuple[Outcomes, Outcomes]:
+        """Up to `size` different runs from each of K stretches of the replay, [K, size, ...], and their first steps.
 
         `length` [K, size] is how many steps before each are shown with it; None: all h.
         """
@@ -323,5 +330,7 @@ class SequenceLearner(OffPolicyAlgorithm, ABC):
         seen = (self._seen(drawn.obs), drawn.action, self._seen_reward(drawn.reward), drawn.mask)
         obs, action, reward, mask = (torch.from_numpy(part).to(self.device) for part in seen)
         final = torch.zeros_like(reward, dtype=torch.bool)
-        found = self._runs(obs, action, reward, final, k, h, length)
-        return Outcomes(found.inputs[0], found.outcome[0], mask)
+        whole = self._runs(obs, action, reward, final, k, h, length)
+        first = self._runs(obs[: h + 2], action[: h + 1], reward[: h + 1], final[: h + 1], 1, h, length)
+        runs_, steps = (Outcomes(found.inputs[0], found.outcome[0], mask) for found in (whole, first))
+        return runs_, steps

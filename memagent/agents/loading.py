@@ -201,12 +201,8 @@ def _described(agent: SavedLearner) -> MemoryPolicy:
     except (TypeError, RuntimeError, OverflowError) as error:
         raise ArchiveError(f"no policy has its settings ({reason(error)}).") from error
     rows = agent.replay_config.capacity // agent.replay_config.stride + 4 * agent.n_envs
-    row = sum(policy.step_dims) + 8
-    kept = (
-        agent.n_envs
-        * agent.adapt_config.support
-        * (agent.adapt_config.steps_ahead + agent.adapt_config.history)
-    )
+    row, adapt = sum(policy.step_dims) + 8, agent.adapt_config
+    kept = agent.n_envs * adapt.support * (adapt.steps_ahead + adapt.history)
     needed = 4 * (rows * sum(part.numel() for part in state) + (agent.replay_config.capacity + kept) * row)
     there = machine_memory()
     if agent.n_envs < 1 or needed > there:

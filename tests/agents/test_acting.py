@@ -355,7 +355,7 @@ def test_acting_keeps_the_runs_that_the_replay_offers_of_the_phase(name: str) ->
     stretches = replay.state_dict()["stretch_number"]
     assert (stretches > 0).all()
     for e, stretch in enumerate(stretches):
-        offered = in_order(agent._drawn(np.array([e]), np.array([stretch]), 300))
+        offered = in_order(agent._drawn(np.array([e]), np.array([stretch]), 300)[0])
         kept = in_order(acting.tracker.support(acting.belief, np.array([e])))
         assert len(kept) == acting.belief.num_runs[e] > 5
         # The replay knows what an episode's last step did, acting does not.

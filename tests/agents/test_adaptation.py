@@ -15,12 +15,13 @@ from envs import make_vec
 from memagent.agents import MemoryAlgorithm
 from memagent.agents.rows import HeadRows, Windows
 from memagent.context import ContextModel
+from memagent.detector import Detector
 from memagent.dynamics import Outcomes
 from memagent.evaluation.protocol import play
 
 UNFLAGGED = pytest.mark.filterwarnings("ignore:The environment has no TransitionObservation")
 DRIFTING = ("Drift/CartPole-v0", "Drift/Pendulum-v0")
-PARTS = ("features_extractor", "heads", "prediction", "context_model.model", "context_model.meta")
+PARTS = ("features_extractor", "heads", "prediction", "context_model.model", "context_model.meta", "detector")
 
 
 def filled(name: str, **changes: Any) -> MemoryAlgorithm:
@@ -55,18 +56,20 @@ def test_an_update_trains_memory_heads_model_and_inner_rates(name: str) -> None:
     assert moved_by_an_update(agent) == set(PARTS)
     assert agent.policy.context_model.mean_square.item() != 1.0
     logs = agent.logger.name_to_value
-    assert {"train/model_loss", "train/adaptation_gain", "train/model_grad_norm"} <= logs.keys()
+    logged = ("model_loss", "adaptation_gain", "model_grad_norm", "detector_loss", "detector_grad_norm")
+    assert {f"train/{name}" for name in logged} <= logs.keys()
 
 
 @pytest.mark.parametrize("name", DRIFTING)
 def test_values_actions_and_prediction_do_not_train_the_model(name: str) -> None:
     agent = filled(name, lr=0.5)
 
-    def nothing(model: ContextModel, context: Tensor, rows: Outcomes) -> Tensor:
+    def nothing(model: nn.Module, context: Tensor, rows: Outcomes) -> Tensor:
         return torch.zeros(rows.mask.shape)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ContextModel, "loss", nothing)
+        patch.setattr(Detector, "loss", nothing)
         assert moved_by_an_update(agent) == {"features_extractor", "heads", "prediction"}
     assert all(p.grad is None for part in PARTS[3:] for p in parameters(agent, part))
 
@@ -81,7 +84,22 @@ def test_the_model_does_not_train_memory_and_heads(name: str) -> None:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(agent, "head_losses", nothing)
-        assert moved_by_an_update(agent) == {"context_model.model", "context_model.meta"}
+        assert moved_by_an_update(agent) == {"context_model.model", "context_model.meta", "detector"}
+
+
+def test_the_log_tells_what_is_believed_of_the_environments() -> None:
+    agent = build(make_vec("Drift/CartPole-v0", 3, seed=0, phase_steps=60), learning_starts=10_000)
+    agent.learn(600)
+    belief, logs = agent.acting.belief, agent.logger.name_to_value
+    agent.logger.name_to_value.clear()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(agent.logger, "dump", lambda step: None)
+        agent.dump_logs()
+    assert logs["adapt/changes"] == belief.phase.sum() > 3
+    assert logs["adapt/steps_since_change"] == belief.age.mean() > 0.0
+    assert logs["adapt/evidence_of_change"] == pytest.approx(belief.score.mean())
+    moved = np.linalg.norm(belief.context - belief.last_context, axis=-1)
+    assert logs["adapt/context_moved"] == pytest.approx(moved.mean()) and moved.all()
 
 
 def test_the_gradients_of_model_and_policy_are_clipped_apart() -> None:
@@ -89,7 +107,8 @@ def test_the_gradients_of_model_and_policy_are_clipped_apart() -> None:
     agent = filled("Drift/CartPole-v0", max_grad_norm=limit)
     agent.train(gradient_steps=1, batch_size=8)
     logs = agent.logger.name_to_value
-    for log, parts in {"grad_norm": PARTS[:3], "model_grad_norm": PARTS[3:]}.items():
+    logged = {"grad_norm": PARTS[:3], "model_grad_norm": PARTS[3:5], "detector_grad_norm": PARTS[5:]}
+    for log, parts in logged.items():
         gradients = [p.grad.flatten() for part in parts for p in parameters(agent, part)]
         assert torch.cat(gradients).norm().item() == pytest.approx(limit, rel=1e-3)
         assert logs[f"train/{log}"] > 10.0 * limit
@@ -129,7 +148,8 @@ class Numbered(gym.Env):
 def test_a_context_is_fitted_to_some_runs_of_its_phase_and_judged_by_others() -> None:
     size, steps = 6, 3
     env = DummyVecEnv([Numbered])
-    agent = build(env, kind="none", learning_starts=10_000, train_support=size, steps_ahead=steps)
+    sizes = {"train_support": size, "steps_ahead": steps, "history": 1}
+    agent = build(env, kind="none", learning_starts=10_000, **sizes)
     agent.learn(600)
     seen: dict[str, list[Outcomes]] = {"support": [], "query": []}
     context = torch.tensor([1.0, 2.0, 3.0])
@@ -232,6 +252,7 @@ def trained(enabled: bool) -> MemoryAlgorithm:
         lr=0.1,
         train_support=32,
         support=64,
+        history=1,
         young=16,
     )
     agent.learn(8_000)

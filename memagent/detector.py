@@ -1,0 +1,66 @@
+"""The evidence that a phase is over: what single steps did, against what they would do under the phase's context.
+
+A dynamics model of single steps is told z as memory and heads are, and never shapes it: z is found best in runs of k
+steps, which drown the sensors' noise, and a change shows soonest in the first steps after it. The evidence of a step is
+the log-likelihood ratio of z = 0, with which the model knows nothing of the plant, against the phase's z.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from memagent.dynamics import DynamicsModel, Outcomes, gaussian_loss, surprise
+
+LOW_PEAK = 0.25
+"""Evidence in nats from which a peak counts: lower ones say nothing of how high they can be."""
+PEAKS, STEPS = 100, 20_000
+"""Over how many peaks and over how many steps the tail of the evidence is followed."""
+
+
+class Detector(nn.Module):
+    """What single steps say of a change, and how much of it happens by chance.
+
+    Args:
+        input_dim, outcome_dim, context_dim, hidden_size: as in `DynamicsModel`, for runs of one step.
+    """
+
+    peak_rate: Tensor
+    peak_excess: Tensor
+
+    def __init__(self, input_dim: int, outcome_dim: int, context_dim: int, hidden_size: int) -> None:
+        super().__init__()
+        self.model = DynamicsModel(input_dim, outcome_dim, context_dim, hidden_size)
+        self.register_buffer("peak_rate", torch.tensor(0.01))  # peaks of the evidence above LOW_PEAK, a step
+        self.register_buffer("peak_excess", torch.tensor(0.5))  # their mean height above it, in nats
+
+    def loss(self, told: Tensor, steps: Outcomes) -> Tensor:
+        """The loss of steps [K, S, ...] under contexts as told [K, Z]: [K, S]."""
+        mean, log_var = self.model(steps.inputs, told.detach())
+        return gaussian_loss(mean, log_var, steps.outcome)
+
+    @torch.no_grad()
+    def evidence(self, told: Tensor, steps: Outcomes) -> Tensor:
+        """By how many nats z = 0 explains steps [K, S, ...] better than contexts as told [K, Z]: [K, S]."""
+        encoded = self.model.encode(steps.inputs)
+        of_both = [self.model.decode(encoded, z) for z in (told, torch.zeros_like(told))]
+        known, unknown = (surprise(*of, steps.outcome).sum(-1) for of in of_both)
+        return known - unknown
+
+    def observe_peaks(self, peaks: Tensor, steps: int) -> None:
+        """Follow how often and how far the evidence rises while nothing changes: peaks [n] within `steps` steps."""
+        high = peaks[peaks > LOW_PEAK]
+        self.peak_rate.lerp_(self.peak_rate.new_tensor(len(high) / steps), min(1.0, steps / STEPS))
+        if len(high):
+            self.peak_excess.lerp_(high.mean() - LOW_PEAK, min(1.0, len(high) / PEAKS))
+
+    def threshold(self, false_alarms: float) -> float:
+        """The evidence, in nats, that is exceeded `false_alarms` times in 10,000 steps while nothing changes.
+
+        Peaks over a low threshold have an exponential tail in the simplest case of extreme value theory (Pickands 1975,
+        Statistical Inference Using Extreme Order Statistics), whose mean and rate training has followed.
+        """
+        rate, excess = self.peak_rate.item(), self.peak_excess.item()
+        return LOW_PEAK + excess * max(0.0, math.log(max(rate, 1e-12) * 1e4 / false_alarms))
