@@ -340,7 +340,11 @@ def choose_contexts(config: RunConfig) -> list[Context]:
     if config.env not in envs.CATALOGUE:
         return [Context(0, "train", {})]
     count, seed = config.evaluation.contexts, config.evaluation.seed
-    train, held_out = (envs.contexts(config.env, split, count, seed) for split in ("train", "held_out"))
+    taken = envs.CATALOGUE[config.env].arguments
+    own = {name: value for name, value in config.env_kwargs.items() if name in taken}
+    train, held_out = (
+        envs.contexts(config.env, split, count, seed, **own) for split in ("train", "held_out")
+    )
     return [Context(i, "train", values) for i, values in enumerate(train)] + [
         Context(count + i, "held_out", values) for i, values in enumerate(held_out)
     ]

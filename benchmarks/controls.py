@@ -114,6 +114,7 @@ CONTROLS: dict[str, Control] = {
     "Drift/MountainCarContinuous-v0": Control(30_000, {"gamma": 0.99}, speed_pay=5.0),
     "Drift/PointWind-v0": Control(),
     "Drift/PointGoal-v0": Control(),
+    "Drift/PointGoals-v0": Control(),
     "Drift/LunarLander-v0": Control(100_000, ZOO_DQN),
     "Drift/LunarLanderContinuous-v0": Control(50_000, SLOW),
     "Drift/InvertedPendulum-v0": Control(40_000, {"gamma": 0.99}),

@@ -1,9 +1,11 @@
 """Drifting Gymnasium environments: `import envs` registers the `Drift/*` ids."""
 
-from envs.catalogue import CATALOGUE, contexts, default_drift, preset, register
+from envs.catalogue import CATALOGUE, PROBES, contexts, default_drift, preset, register
 from envs.drift import Clock, Drift, Lifetime
 from envs.flat_actions import FlatActions
+from envs.pairs import PairsEnv
 from envs.recall import RecallEnv
+from envs.repeat import RepeatEnv
 from envs.state import get_state, is_whole, set_state
 from envs.streams import ForeignStream
 from envs.vector import make_vec
@@ -13,13 +15,16 @@ register()
 
 __all__ = [
     "CATALOGUE",
+    "PROBES",
     "Clock",
     "Drift",
     "DriftingEnv",
     "FlatActions",
     "ForeignStream",
     "Lifetime",
+    "PairsEnv",
     "RecallEnv",
+    "RepeatEnv",
     "TransitionObservation",
     "contexts",
     "default_drift",

@@ -21,23 +21,22 @@ from gymnasium.envs.registration import load_env_creator
 from gymnasium.wrappers import HumanRendering, RenderCollection
 
 from envs.drift import ChangeAt, Context, Drift
-from envs.entries import CATALOGUE, Entry, plain_preset
+from envs.entries import CATALOGUE, PROBES, Entry, plain_preset
 from envs.plants.mujoco import without_deprecations
-from envs.recall import RecallEnv
 from envs.schedules import Choice, Geometric, Periodic, Source, Uniform
 from envs.sensors import Sensors
 from envs.wrappers import DriftingEnv, TransitionObservation
 
 __all__ = [
     "CATALOGUE",
-    "RECALL",
+    "PROBES",
     "Entry",
     "Schedule",
     "Split",
     "contexts",
     "default_drift",
     "make",
-    "make_recall",
+    "make_probe",
     "preset",
     "register",
 ]
@@ -45,11 +44,10 @@ __all__ = [
 Schedule = Literal["draw", "random", "cycle"]
 Split = Literal["train", "held_out"]
 
-RECALL = "Memory/Recall-v0"
-
 BASES: dict[str, tuple[str, int, dict[str, Any]]] = {
     "Base/PointWind-v0": ("envs.point:PointWindEnv", 200, {}),
     "Base/PointGoal-v0": ("envs.point:PointGoalEnv", 200, {}),
+    "Base/PointGoals-v0": ("envs.point:PointGoalsEnv", 400, {}),
     "Base/HalfCheetahVel-v0": ("envs.cheetah:HalfCheetahVelEnv", 200, {}),
     "Base/LunarLander-v0": ("envs.lander:RecordedLander", 1000, {}),
     "Base/LunarLanderContinuous-v0": ("envs.lander:RecordedLander", 1000, {"continuous": True}),
@@ -66,8 +64,9 @@ def register() -> None:
         if name not in gym.registry:
             limit = gym.spec(entry.base).max_episode_steps
             gym.register(name, "envs.catalogue:make", max_episode_steps=limit, kwargs={"name": name})
-    if RECALL not in gym.registry:
-        gym.register(RECALL, "envs.catalogue:make_recall")
+    for name in PROBES:
+        if name not in gym.registry:
+            gym.register(name, "envs.catalogue:make_probe", kwargs={"name": name})
 
 
 def make(
@@ -84,6 +83,7 @@ def make(
     seed: int | None = None,
     lifetime: int | None = None,
     render_mode: str | None = None,
+    **arguments: Any,
 ) -> gym.Env:
     """The environment of an id, as gym.make builds it (without the time limit).
 
@@ -100,11 +100,12 @@ def make(
         seed: of the first lifetime, as in DriftingEnv.
         lifetime: seed of the drift alone, as in DriftingEnv.
         render_mode: as in Gymnasium.
+        arguments: of the base environment, where the entry has any.
     """
-    entry = _entry(name)
+    entry = _entry(name, arguments)
     if drift is None:
-        drift = default_drift(name, schedule, phase_steps, num_contexts, change_at)
-    made = _make_base(name, render_mode)
+        drift = default_drift(name, schedule, phase_steps, num_contexts, change_at, **arguments)
+    made = _make_base(name, render_mode, **entry.arguments)
     base = made.unwrapped
     env: gym.Env = DriftingEnv(base, drift, seed, lifetime=lifetime, observe_context=observe_context)
     told = spaces.flatdim(env.observation_space) - spaces.flatdim(base.observation_space)
@@ -123,7 +124,7 @@ def make(
     return env
 
 
-def _make_base(name: str, render_mode: str | None) -> gym.Env:
+def _make_base(name: str, render_mode: str | None, **arguments: Any) -> gym.Env:
     """The base environment as Gymnasium makes it, with its wrappers.
 
     Raises:
@@ -138,7 +139,7 @@ def _make_base(name: str, render_mode: str | None) -> gym.Env:
             creator: Any = load_env_creator(spec.entry_point)  # the class
             _check_mode(name, render_mode, creator.metadata["render_modes"])
         with without_deprecations(entry.extra):
-            return gym.make(spec, render_mode=render_mode, disable_env_checker=True)
+            return gym.make(spec, render_mode=render_mode, disable_env_checker=True, **arguments)
     except gym.error.DependencyNotInstalled as missing:
         raise gym.error.DependencyNotInstalled(
             f"{name} needs the extra {entry.extra}: pip install 'memagent[{entry.extra}]'."
@@ -156,13 +157,13 @@ def _check_mode(name: str, render_mode: str, native: Sequence[str]) -> None:
         )
 
 
-def make_recall(
-    *, transition_observation: bool = True, render_mode: str | None = None, **kwargs: Any
+def make_probe(
+    name: str, *, transition_observation: bool = True, render_mode: str | None = None, **kwargs: Any
 ) -> gym.Env:
-    """The memory probe, as gym.make builds it; there is nothing to see of it. Further arguments are RecallEnv's."""
+    """A memory probe, as gym.make builds it; there is nothing to see of it. Further arguments are the probe's own."""
     if render_mode is not None:
-        _check_mode(RECALL, render_mode, RecallEnv.metadata["render_modes"])
-    env = RecallEnv(**kwargs)
+        _check_mode(name, render_mode, [])
+    env = PROBES[name].env(**kwargs)
     return TransitionObservation(env, 1.0) if transition_observation else env
 
 
@@ -172,9 +173,10 @@ def default_drift(
     phase_steps: int = 1_000,
     num_contexts: int = 4,
     change_at: ChangeAt = "episode_end",
+    **arguments: Any,
 ) -> Drift:
     """The drift that an id has with these settings, see `make`."""
-    sources = _entry(name).train
+    sources = _entry(name, arguments).train
     if schedule not in get_args(Schedule):
         raise ValueError(f'schedule={schedule!r}: expected "draw", "random" or "cycle".')
     if schedule == "random":
@@ -184,13 +186,15 @@ def default_drift(
     return Drift.draws(_balanced(sources), Periodic(phase_steps), recurring=num_contexts, change_at=change_at)
 
 
-def contexts(name: str, split: Split = "train", count: int = 8, seed: int = 0) -> list[Context]:
-    """Contexts to judge an agent on: a pure function of the arguments.
+def contexts(
+    name: str, split: Split = "train", count: int = 8, seed: int = 0, **arguments: Any
+) -> list[Context]:
+    """Contexts to judge an agent on: a pure function of the arguments, those of the base environment included.
 
     Signs, and the sides below and above the training range, come equally often (to within one); the first contexts
     of a longer list are those of a shorter one.
     """
-    entry = _entry(name)
+    entry = _entry(name, arguments)
     if split not in get_args(Split):
         raise ValueError(f'split={split!r}: expected "train" or "held_out".')
     sources = _balanced(entry.train if split == "train" else entry.held_out)
@@ -200,19 +204,28 @@ def contexts(name: str, split: Split = "train", count: int = 8, seed: int = 0) -
 def preset(name: str, actions: spaces.Space | None = None) -> dict[str, Any]:
     """The settings of a run in an id, nested by section: the entry's, or outside the catalogue those for `actions`.
 
-    Outside the catalogue nothing drifts: no adaptation.
+    Outside the catalogue nothing drifts: no adaptation. A probe has its own settings in place of those for `actions`.
     """
     if name in CATALOGUE:
         return deepcopy(dict(CATALOGUE[name].preset))
-    plain = {} if actions is None else deepcopy(dict(plain_preset(actions)))
-    return {**plain, "adapt": {"enabled": False}}
+    plain = {} if actions is None else plain_preset(actions)
+    own = PROBES[name].preset if name in PROBES else {}
+    return deepcopy({**(own or plain), "adapt": {"enabled": False}})
 
 
 def _balanced(sources: Mapping[str, Choice | Uniform]) -> dict[str, Source]:
     return {name: replace(source, balanced=True) for name, source in sources.items()}
 
 
-def _entry(name: str) -> Entry:
+def _entry(name: str, arguments: Mapping[str, Any] | None = None) -> Entry:
     if name not in CATALOGUE:
         raise ValueError(f"{name!r} is not in the catalogue: expected one of {', '.join(CATALOGUE)}.")
-    return CATALOGUE[name]
+    entry = CATALOGUE[name]
+    if not arguments:
+        return entry
+    if entry.given is None or not arguments.keys() <= entry.arguments.keys():
+        known = (
+            f"expected {', '.join(entry.arguments)} alone" if entry.arguments else "it takes none of its own"
+        )
+        raise TypeError(f"{name} got the arguments {', '.join(arguments)}: {known}.")
+    return entry.given(**arguments)

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import gymnasium as gym
 
-from envs.catalogue import BASES, CATALOGUE, RECALL, Entry, default_drift
+from envs.catalogue import BASES, CATALOGUE, PROBES, Entry, default_drift
 from envs.interface import Parameter
 from envs.plants import find_plant
 from envs.schedules import Choice, Draw, Uniform
@@ -20,6 +20,7 @@ BODIES = (
     "LunarLander-v3",
     "Base/PointWind-v0",
     "Base/PointGoal-v0",
+    "Base/PointGoals-v0",
     "Base/HalfCheetahVel-v0",
     "HalfCheetah-v5",
     "Ant-v5",
@@ -56,6 +57,15 @@ _UNSHOWN = (
 )
 
 
+_SOLVED = "A probe that only memory solves; nothing drifts."
+
+
+_PROBES = (
+    "In probes nothing drifts. Without memory no agent gets beyond chance; the module of each says why, and how much\n"
+    'memory it asks for. Arguments make them harder, as `envs.make_vec("Memory/Pairs-v0", num_pairs=16)`:'
+)
+
+
 def listing() -> str:
     """Every id that is registered, as `python -m envs` prints them."""
     shown, unshown = (
@@ -63,9 +73,7 @@ def listing() -> str:
         for which in (True, False)
     )
     head = "Drifting parameters: unit, training range | held-out range"
-    still = [
-        f"{RECALL}\n  A probe that only memory solves: recall a cue at the episode's end. Nothing drifts."
-    ]
+    still = [f"{name}\n  {entry.summary} {_SOLVED}" for name, entry in PROBES.items()]
     bases = ["Our base environments, which do not drift:", *(f"  {name}" for name in BASES)]
     return "\n\n".join([head, *shown, _UNSHOWN, *unshown, *still, "\n".join(bases)]) + "\n"
 
@@ -104,10 +112,16 @@ def page() -> str:
         )
         for which in (True, False)
     )
+    probes = _table(("id", "what is asked"), [(f"`{n}`", entry.summary) for n, entry in PROBES.items()])
     sections = [_section(name, entry) for name, entry in CATALOGUE.items()]
     bodies = [_body(base) for base in BODIES]
     every = "\n\n".join(["## Every physical parameter", _EVERY, *bodies])
-    return "\n\n".join([_HEAD.strip(), shown, _UNSHOWN, unshown, *sections, every, _FOREIGN.strip()]) + "\n"
+    return (
+        "\n\n".join(
+            [_HEAD.strip(), shown, _UNSHOWN, unshown, _PROBES, probes, *sections, every, _FOREIGN.strip()]
+        )
+        + "\n"
+    )
 
 
 def picture(name: str) -> str:
@@ -124,8 +138,9 @@ def _section(name: str, entry: Entry) -> str:
         for p, source in entry.train.items()
     ]
     periods = {s.times.every for s in default_drift(name).parameters.values() if isinstance(s, Draw)}  # type: ignore[attr-defined]
+    harder = "".join(f" Argument: `{name}`, {value} here." for name, value in entry.arguments.items())
     changes = f"Schedule: all drawn anew every {periods.pop():,} steps, at an episode's end."
-    facts = f"From {base}; at most {limit} steps an episode.{seen} {changes} Ranges: {entry.source}."
+    facts = f"From {base}; at most {limit} steps an episode.{seen}{harder} {changes} Ranges: {entry.source}."
     table = _table(("parameter", "unit", "meaning", "training", "held out"), rows)
     return (
         f"## {name}\n\n{entry.summary}\n\n{facts}\n\n{table}\n\n![The drift of one lifetime]({picture(name)})"

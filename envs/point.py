@@ -1,7 +1,7 @@
-"""Navigation of a point in the plane: PointWind hides how the craft answers, PointGoal hides where to go.
+"""Navigation of a point in the plane: PointWind hides how the craft answers, PointGoal and PointGoals where to go.
 
 The arena is the square [−1, 1]² (m). An action is a thrust of at most length 1 (longer ones are shortened), which
-moves the point by at most `speed` metres a step; walls stop it. Both tasks pay 1 for every arrival (within `radius`)
+moves the point by at most `speed` metres a step; walls stop it. All tasks pay 1 for every arrival (within `radius`)
 and go on; every step costs `distance_cost` times the distance to the goal, which shows beginners the way.
 
 PointWind: fly to the waypoint, whereupon the next one appears. The compass deviates by a hidden `heading`, which turns
@@ -11,6 +11,17 @@ step (the default drift has it) one transition says little of the heading; sever
 PointGoal: the water maze of Morris (1984). A platform under the surface cannot be seen; who finds it is paid, put down
 anywhere and held there for `pause` steps, and may search again: the platform stays where it was, so it is worth
 remembering. The pause keeps who has no memory from carrying the direction over in their previous action.
+
+PointGoals: several such platforms, and a cue that says which of them pays now. Who finds it is shown the cue of another
+one, drawn at random, so that each has to be found once and then returned to. Distance costs nothing here: three
+distances would tell a place anew, without remembering it. The return is the number of arrivals.
+
+What memory is worth there: within t steps a craft comes within `radius` r of a region of at most π r² + 2 r v t (m²),
+v the speed. A course without memory does not depend on where in its square, of side a, the platform lies, so that at
+best it has found it with probability (π r² + 2 r v t) / a², and a mean search takes at least
+(a² − π r²)² / (4 a² r v) steps: 21.5 in the training ranges (a = 1.4 m), where the straight way takes 7.6 on average.
+What an agent may carry from action to action (TransitionObservation) is the place it has just left, whose turn comes
+again after a whole trip to another one.
 
 The dynamics are pure functions of plain numbers that Numba can compile. Random places are a hash of an episode's key
 and of how many were drawn before, so that an episode is a function of its state alone. The hash is the finaliser of
@@ -28,6 +39,9 @@ from gymnasium import spaces
 
 KEYS = 2**32
 """Episode keys are the integers below."""
+FIRST_CUE = 2**31
+"""Cues are the hashes of numbers from here on, places those of the numbers below."""
+MOST_PLATFORMS = 8
 
 
 def random_place(key: int, count: int, reach: float) -> tuple[float, float]:
@@ -91,8 +105,13 @@ def goal_step(
     return x, y, pause, count + 1, 1.0
 
 
+def next_cue(cue: int, platforms: int, key: int, count: int) -> int:
+    """The cue after this one: any other, as likely as each, by the episode's key and the places drawn in it."""
+    return (cue + 1 + int((platforms - 1) * hashed(key, FIRST_CUE + count))) % platforms
+
+
 class _PointEnv(gym.Env):
-    """What both tasks share: the actions, the key of an episode, pictures."""
+    """What the tasks share: the actions, the key of an episode, pictures."""
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 10}
     state: np.ndarray  # float64
@@ -202,3 +221,66 @@ class PointGoalEnv(_PointEnv):
     def _observe(self) -> np.ndarray:
         x, y, waiting = self.state[:3].tolist()
         return np.array([x, y, waiting > 0], np.float32)
+
+
+class PointGoalsEnv(_PointEnv):
+    """Find hidden platforms by turns, and return to each whenever its cue is shown.
+
+    Observation [3 + P]: x, y of the craft (m), 1 while it is held, else 0, and the cue, one-hot. State [6]: x, y, steps
+    left to wait, the episode's key, how many places were drawn, and the cue. Parameters: `goals` [P, 2], the places of
+    the platforms (m), by the names goal_0_x, goal_0_y, …; as attributes `speed` (m/step), `radius` (m) and
+    `distance_cost` (1/m), 0 here. The return is the number of arrivals.
+    """
+
+    def __init__(self, render_mode: str | None = None, platforms: int = 4, pause: int = 4) -> None:
+        """Sets up the task.
+
+        Args:
+            render_mode: None or "rgb_array".
+            platforms: P, the difficulty; from 2 to 8.
+            pause: steps for which the craft is held after an arrival.
+        """
+        super().__init__(render_mode)
+        if not 2 <= platforms <= MOST_PLATFORMS:
+            raise ValueError(
+                f"platforms={platforms}, expected platforms to tell apart: give 2 to {MOST_PLATFORMS}."
+            )
+        self.platforms, self.pause = platforms, pause
+        self.distance_cost = 0.0
+        self.goals = np.zeros((platforms, 2))
+        low = np.append([-1.0, -1.0], np.zeros(1 + platforms)).astype(np.float32)
+        self.observation_space = spaces.Box(low, 1.0, dtype=np.float32)
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        key = self._new_key(seed)
+        cue = int(self.platforms * hashed(key, FIRST_CUE))
+        self.state = np.array([*random_place(key, 0, 1.0), 0.0, key, 1, cue])
+        return self._observe(), {}
+
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        x, y, waiting, key, before, cue = self.state.tolist()
+        goal_x, goal_y = self.goals[int(cue)].tolist()
+        x, y, waiting, count, reward = goal_step(
+            x, y, int(waiting), int(key), int(before), float(action[0]), float(action[1]),
+            goal_x, goal_y, self.speed, self.radius, self.pause,
+            self.distance_cost,
+        )  # fmt: skip
+        if count > before:
+            cue = next_cue(int(cue), self.platforms, int(key), count)
+        self.state = np.array([x, y, waiting, key, count, cue])
+        return self._observe(), reward, False, False, {}
+
+    def render(self) -> np.ndarray | None:
+        if self.render_mode is None:
+            return None
+        x, y, waiting, *_, cue = self.state.tolist()
+        craft = (150, 150, 150) if waiting else (40, 70, 160)
+        discs = [(goal_x, goal_y, self.radius, (235, 225, 215)) for goal_x, goal_y in self.goals.tolist()]
+        pays = (*self.goals[int(cue)].tolist(), self.radius, (230, 190, 150))
+        return self._picture([*discs, pays, (x, y, 0.05, craft)])
+
+    def _observe(self) -> np.ndarray:
+        x, y, waiting, *_, cue = self.state.tolist()
+        return np.array([x, y, waiting > 0, *(np.arange(self.platforms) == cue)], np.float32)

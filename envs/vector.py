@@ -139,10 +139,10 @@ def make_env(
     kwargs: dict[str, Any],
 ) -> gym.Env:
     """One environment, seeded by a first reset, so that the next one without a seed goes on in this lifetime."""
-    from envs.catalogue import CATALOGUE, RECALL, register
+    from envs.catalogue import CATALOGUE, PROBES, register
 
     register()
-    if name in CATALOGUE or name == RECALL:
+    if name in CATALOGUE or name in PROBES:
         if wrappers:
             raise ValueError(f"{name} takes no wrappers: they would lie outside TransitionObservation.")
         env = gym.make(name, transition_observation=transition_observation, **kwargs)

@@ -13,7 +13,7 @@ from stable_baselines3.common.logger import KVWriter, Logger
 from tqdm.auto import tqdm
 
 from memagent.agents.acting import told_number, told_phases
-from memagent.memory import DNCState, LSTMState, State
+from memagent.memory import DNCState, GRUState, LSTMState, State
 from memagent.tables import Table, read_rows
 
 EPISODE_COLUMNS = ("step", "env", "phase", "context_id", "return", "length")
@@ -228,6 +228,6 @@ def memory_statistics(state: State) -> dict[str, float]:
                 "write_peak": state.w_w.amax(-1).mean().item(),  # 1: one slot, 1/N: all of them
                 "read_peak": state.w_r.amax(-1).mean().item(),
             }
-        case LSTMState():
+        case LSTMState() | GRUState():
             return {"hidden_norm": state.h.norm(dim=-1).mean().item()}
     return {}

@@ -438,7 +438,7 @@ def test_a_broken_folder_is_one_sentence_and_stays_as_it_is(
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--learner.gamma", "2"], ["--memory.kind", "gru"], ["--no-such-flag"]]
+    "arguments", [["--learner.gamma", "2"], ["--memory.kind", "rnn"], ["--no-such-flag"]]
 )
 def test_a_value_out_of_its_range_is_refused(run: Run, arguments: list[str]) -> None:
     code, out, err = run("train.py", *arguments)

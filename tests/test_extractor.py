@@ -19,7 +19,7 @@ from memagent.memory.bank import parse_interface
 
 K, OBS, D, B, Z = 5, 3, 8, 4, 2
 SMALL = MemoryConfig(memory_size=6, memory_dim=5, num_read_heads=2, hidden_size=16, backend="reference")
-KINDS = [replace(SMALL, kind=kind) for kind in ("dnc", "lstm", "none")]
+KINDS = [replace(SMALL, kind=kind) for kind in ("dnc", "lstm", "gru", "none")]
 
 
 def box(*shape):

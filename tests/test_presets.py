@@ -45,12 +45,25 @@ def test_flags_parse_as_sweeps_and_people_write_them(off: str) -> None:
     assert parse([f"{links}=true"]).memory.temporal_links
 
 
-@pytest.mark.parametrize("name", envs.CATALOGUE)
+@pytest.mark.parametrize("name", [*envs.CATALOGUE, *envs.PROBES])
 def test_every_preset_is_made_of_settings_that_exist(name: str) -> None:
     config = preset_config(name, envs.preset(name))
     for section, values in envs.preset(name).items():
+        if not isinstance(values, dict):
+            assert getattr(config, section) == values
+            continue
         for setting, value in values.items():
             assert getattr(getattr(config, section), setting) == value
+
+
+@pytest.mark.parametrize("name", ["Memory/Pairs-v0", "Memory/Repeat-v0"])
+def test_a_probe_has_its_own_settings_and_no_adaptation(name: str) -> None:
+    actions = make_vec(name, 1).action_space
+    assert envs.preset(name, actions) == envs.preset(name) != envs.preset("Acrobot-v1", actions)
+    config = parse([f"--env={name}", "--memory.kind=gru", "--seed", "3"])
+    assert not config.adapt.enabled and config.memory.kind == "gru"
+    assert config.learner.gamma == envs.preset(name)["learner"]["gamma"]
+    assert envs.preset("Memory/Recall-v0", actions) == envs.preset("Acrobot-v1", actions)
 
 
 def test_a_preset_cannot_be_changed_by_who_reads_it() -> None:

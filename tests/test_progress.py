@@ -12,7 +12,7 @@ from stable_baselines3.common.logger import configure
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv
 
-from memagent.memory import DNCState, LSTMState, MemoryConfig, NoState, build_memory
+from memagent.memory import DNCState, GRUState, LSTMState, MemoryConfig, NoState, build_memory
 from memagent.progress import TrainingLog, memory_statistics, phase_changes, read_episodes
 
 
@@ -114,4 +114,5 @@ def test_memory_statistics_say_how_full_and_how_sharp() -> None:
     assert memory_statistics(state) == pytest.approx(expected)
     lstm = LSTMState(h=torch.tensor([[3.0, 4.0], [0.0, 0.0]]), c=torch.zeros(2, 2))
     assert memory_statistics(lstm) == pytest.approx({"hidden_norm": 2.5})
+    assert memory_statistics(GRUState(lstm.h)) == pytest.approx({"hidden_norm": 2.5})
     assert memory_statistics(NoState()) == {}

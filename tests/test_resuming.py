@@ -40,6 +40,7 @@ BASE = RunConfig(
 CASES = {
     "dqn, dnc": replace(BASE, memory=MemoryConfig(**SMALL)),
     "sac, lstm": replace(BASE, env="Drift/Pendulum-v0", memory=MemoryConfig(kind="lstm", hidden_size=16)),
+    "dqn, gru": replace(BASE, memory=MemoryConfig(kind="gru", hidden_size=16)),
     "dqn, phases detected": replace(BASE, adapt=replace(BASE.adapt, phase_signal="detect")),
     "sac, phases detected": replace(
         BASE,

@@ -6,7 +6,8 @@ from envs.entries.lander import LANDER
 from envs.entries.mujoco import MUJOCO
 from envs.entries.plain import plain_preset
 from envs.entries.point import POINT
+from envs.entries.probes import PROBES, ProbeEntry
 
-__all__ = ["CATALOGUE", "Entry", "plain_preset"]
+__all__ = ["CATALOGUE", "PROBES", "Entry", "ProbeEntry", "plain_preset"]
 
 CATALOGUE: dict[str, Entry] = {**CLASSIC, **POINT, **LANDER, **MUJOCO}

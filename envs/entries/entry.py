@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -27,6 +27,8 @@ class Entry:
         source: where the ranges come from.
         extra: the extra of memagent that brings the base environment; "" where none is needed.
         shown: whether a short training shows that it harms not to be told the context (python -m benchmarks.controls).
+        arguments: of the base environment, that another entry of this id may have otherwise.
+        given: the entry with other `arguments`; None where there are none.
         preset: settings of the learner that do better here than its defaults, nested by the name of their section.
     """
 
@@ -39,6 +41,8 @@ class Entry:
     source: str = ""
     extra: Literal["", "box2d", "mujoco"] = ""
     shown: bool = True
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    given: Callable[..., Entry] | None = None
     preset: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 

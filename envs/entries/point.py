@@ -4,6 +4,27 @@ from __future__ import annotations
 
 from envs.entries.entry import Entry, always, between, many_small_updates
 
+
+def point_goals(platforms: int = 4) -> Entry:
+    """PointGoals with so many platforms, whose places drift independently."""
+    preset = many_small_updates(reward_scale=1.0, temperature=0.1, prediction_steps=4)
+    # Arrivals alone are paid: what is tried is kept for a while, so that there are some to learn from at first.
+    preset["learner"] |= {"learning_starts": 4_000, "exploration_steps": 10.0}
+    places = [f"goal_{i}_{axis}" for i in range(platforms) for axis in "xy"]
+    return Entry(
+        base="Base/PointGoals-v0",
+        summary="Find several platforms that cannot be seen, and return to the one that a cue tells.",
+        train=dict.fromkeys(places, between((-0.7, 0.7))),
+        held_out=dict.fromkeys(places, between((-0.9, -0.75), (0.75, 0.9))),
+        change_scale=1.0,  # as PointGoal
+        source="as Drift/PointGoal-v0",
+        shown=False,
+        arguments={"platforms": platforms},
+        given=point_goals,
+        preset=preset,
+    )
+
+
 POINT: dict[str, Entry] = {
     "Drift/PointWind-v0": Entry(
         base="Base/PointWind-v0",
@@ -36,4 +57,5 @@ POINT: dict[str, Entry] = {
         source="the water maze of Morris 1984",
         preset=many_small_updates(reward_scale=1.0, temperature=0.1, prediction_steps=4),
     ),
+    "Drift/PointGoals-v0": point_goals(),
 }

@@ -13,7 +13,7 @@ from envs.plants import classic
 from envs.plants.lander import LANDER, RECORDED_LANDER
 from envs.plants.mujoco import mujoco_plant
 from envs.plants.plant import Plant, PlantParameter
-from envs.point import PointGoalEnv, PointWindEnv
+from envs.point import PointGoalEnv, PointGoalsEnv, PointWindEnv
 
 __all__ = ["BARE", "Plant", "PlantParameter", "find_plant"]
 
@@ -34,6 +34,8 @@ _LANDERS = {"RecordedLander": RECORDED_LANDER, "LunarLander": LANDER}  # by name
 def find_plant(env: gym.Env) -> Plant:
     """The plant of an environment; one without parameters (`BARE`) where it is not known here."""
     bare = env.unwrapped
+    if isinstance(bare, PointGoalsEnv):
+        return classic.point_goals(bare.platforms)
     known = next((plant for kind, plant in _PLANTS if isinstance(bare, kind)), None)
     lander = next((_LANDERS[kind.__name__] for kind in type(bare).__mro__ if kind.__name__ in _LANDERS), None)
     return known or lander or mujoco_plant(bare) or BARE

@@ -8,6 +8,7 @@ no parameters.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 from gymnasium.envs.classic_control.cartpole import CartPoleEnv
@@ -120,3 +121,23 @@ POINT_GOAL = Plant(
     },
     state=("state",),
 )
+
+
+def _place(platform: int, axis: int) -> PlantParameter:
+    def write(env: Any, value: float) -> None:
+        env.goals[platform, axis] = value
+
+    return PlantParameter(
+        "m",
+        f"place of platform {platform} along {'xy'[axis]}",
+        positive=False,
+        read=lambda env: float(env.goals[platform, axis]),
+        write=write,
+    )
+
+
+@cache
+def point_goals(platforms: int) -> Plant:
+    """The plant of a PointGoals of so many platforms."""
+    places = {f"goal_{i}_{'xy'[axis]}": _place(i, axis) for i in range(platforms) for axis in range(2)}
+    return Plant(parameters={**places, **_POINT}, state=("state",))

@@ -7,17 +7,20 @@ from memagent.memory.config import MemoryConfig
 from memagent.memory.controller import (
     DNC,
     DNCTrace,
+    GRUMemory,
     LSTMMemory,
     Memory,
     NoMemory,
     build_memory,
 )
-from memagent.memory.states import DNCState, LSTMState, NoState, State, reset_state
+from memagent.memory.states import DNCState, GRUState, LSTMState, NoState, State, reset_state
 
 __all__ = [
     "DNC",
     "DNCState",
     "DNCTrace",
+    "GRUMemory",
+    "GRUState",
     "LSTMMemory",
     "LSTMState",
     "Memory",

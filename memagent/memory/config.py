@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-MemoryKind = Literal["dnc", "lstm", "none"]
+MemoryKind = Literal["dnc", "lstm", "gru", "none"]
 MemoryBackend = Literal["auto", "reference", "fused", "triton"]
 
 
@@ -20,7 +20,9 @@ class MemoryConfig:
 
     kind: MemoryKind = "dnc"
     """The ablation switch: "dnc" (controller and external memory), "lstm" (the same controller without the
-    external memory), "none" (a feed-forward layer of hidden_size units, nothing is remembered)."""
+    external memory), "gru" (gated recurrent units in its place, Cho et al. 2014, "Learning Phrase Representations using
+    RNN Encoder-Decoder for Statistical Machine Translation"), "none" (a feed-forward layer of hidden_size units,
+    nothing is remembered)."""
 
     memory_size: int = 128
     """N, the number of slots (rows) of the external memory."""
@@ -32,7 +34,7 @@ class MemoryConfig:
     """R, the number of read heads; there is one write head."""
 
     hidden_size: int = 128
-    """H, the units of the LSTM controller (of the layer, when kind is "none")."""
+    """H, the units of the LSTM controller (of the GRU, of the layer, by kind)."""
 
     temporal_links: bool = True
     """Keep the link matrix, which lets a head read in the order of writing (Graves 2016, Methods, "Temporal memory

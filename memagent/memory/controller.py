@@ -1,4 +1,4 @@
-"""The unroll: `y, state = memory(x, start, state)` over T steps, for the DNC, the LSTM and no memory at all.
+"""The unroll: `y, state = memory(x, start, state)` over T steps, for the DNC, LSTM, GRU and no memory at all.
 
 A sequence that starts at step t is reset to the zero state before that step, inside the unroll, so that acting
 (T = 1) and training (T > 1) are the same function. Modules hold weights only; state is a NamedTuple of tensors, batch
@@ -8,7 +8,7 @@ first, that comes in and goes out.
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
-from typing import NamedTuple, TypeAlias
+from typing import Generic, NamedTuple, TypeAlias, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,7 @@ from memagent.memory import bank
 from memagent.memory.config import MemoryConfig
 from memagent.memory.states import (
     DNCState,
+    GRUState,
     LSTMState,
     NoState,
     Shapes,
@@ -30,6 +31,9 @@ from memagent.memory.states import (
 
 REGISTERS_HOLD = 128 * 128
 """Largest N W for which "auto" takes the GPU's kernels: a program holds M in its registers."""
+
+
+CellStateT = TypeVar("CellStateT", LSTMState, GRUState)
 
 
 class DNCTrace(NamedTuple):
@@ -51,15 +55,20 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def lstm_parameters(input_dim: int, hidden_size: int) -> tuple[nn.Parameter, nn.Parameter, nn.Parameter]:
-    """weight_ih [4H, I] (Xavier), weight_hh [4H, H] (orthogonal), bias [4H] (forget gate 1); gates i, f, g, o."""
-    weight_ih = torch.empty(4, hidden_size, input_dim)
-    weight_hh = torch.empty(4, hidden_size, hidden_size)
-    for gate in range(4):
+def gate_parameters(
+    num_gates: int, input_dim: int, hidden_size: int
+) -> tuple[nn.Parameter, nn.Parameter, nn.Parameter]:
+    """weight_ih [G H, I] (Xavier), weight_hh [G H, H] (orthogonal) and bias [G H] of the G gates of a cell.
+
+    The bias is 0, and 1 for the second gate, which keeps the state: f of the LSTM's i, f, g, o, z of the GRU's r, z, n.
+    """
+    weight_ih = torch.empty(num_gates, hidden_size, input_dim)
+    weight_hh = torch.empty(num_gates, hidden_size, hidden_size)
+    for gate in range(num_gates):
         nn.init.xavier_uniform_(weight_ih[gate])
         with one_thread():  # the QR behind it rounds otherwise on two
             nn.init.orthogonal_(weight_hh[gate])
-    bias = torch.zeros(4, hidden_size)
+    bias = torch.zeros(num_gates, hidden_size)
     bias[1] = 1.0
     return (
         nn.Parameter(weight_ih.flatten(0, 1)),
@@ -74,6 +83,15 @@ def lstm_cell(gates: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
     # c_t = sigmoid(f) c_{t-1} + sigmoid(i) tanh(g);  h_t = sigmoid(o) tanh(c_t)
     c = f.sigmoid() * c + i.sigmoid() * g.tanh()
     return o.sigmoid() * c.tanh(), c
+
+
+def gru_cell(from_x: Tensor, from_h: Tensor, h: Tensor) -> Tensor:
+    """h_t [B, H] from what input and state give the three gates [B, 3H], before their functions, and h_{t-1} [B, H]."""
+    r_x, z_x, n_x = from_x.chunk(3, dim=-1)
+    r_h, z_h, n_h = from_h.chunk(3, dim=-1)
+    # n_t = tanh(n_x + sigmoid(r) n_h), the reset after the product as cuDNN has it;  h_t = z h_{t-1} + (1 - z) n_t
+    n = (n_x + (r_x + r_h).sigmoid() * n_h).tanh()
+    return n + (z_x + z_h).sigmoid() * (h - n)
 
 
 def check_input(x: Tensor, start: Tensor, input_dim: int) -> None:
@@ -132,7 +150,7 @@ class DNC(nn.Module):
         self.config, self.input_dim = config, input_dim
         H, read_dim = config.hidden_size, config.num_read_heads * config.memory_dim
         self.output_dim = H + read_dim
-        self.weight_ih, self.weight_hh, self.bias = lstm_parameters(input_dim + read_dim, H)
+        self.weight_ih, self.weight_hh, self.bias = gate_parameters(4, input_dim + read_dim, H)
         self.controller_norm = nn.LayerNorm(H) if config.layer_norm else nn.Identity()
         self.interface = nn.Linear(H, bank.interface_size(config))
         self.read_norm = nn.LayerNorm(read_dim) if config.layer_norm else nn.Identity()
@@ -219,38 +237,64 @@ class DNC(nn.Module):
         return DNCTrace(*map(torch.stack, zip(*steps, strict=True)))
 
 
-class LSTMMemory(nn.Module):
-    """The DNC's controller without its external memory. y_t = o_t, after the layer norm when it is on."""
+class RecurrentMemory(nn.Module, Generic[CellStateT]):
+    """A recurrent cell without an external memory. y_t = o_t, its output h_t after the layer norm when that is on."""
 
     backend = "reference"
+    state_type: type[CellStateT]
+    num_gates: int
 
     def __init__(self, config: MemoryConfig, input_dim: int) -> None:
         super().__init__()
         self.config, self.input_dim, self.output_dim = config, input_dim, config.hidden_size
-        self.weight_ih, self.weight_hh, self.bias = lstm_parameters(input_dim, config.hidden_size)
+        self.weight_ih, self.weight_hh, self.bias = gate_parameters(
+            self.num_gates, input_dim, config.hidden_size
+        )
         self.controller_norm = nn.LayerNorm(config.hidden_size) if config.layer_norm else nn.Identity()
 
     def initial_state(
         self, batch_size: int, *, device: torch.device | str | None = None, dtype: torch.dtype | None = None
-    ) -> LSTMState:
+    ) -> CellStateT:
         """The zero state of batch_size sequences; device and dtype are the weights' unless given."""
-        return LSTMState(*zeros(self.state_shapes(batch_size), self.weight_ih, device, dtype))
+        return self.state_type(*zeros(self.state_shapes(batch_size), self.weight_ih, device, dtype))
 
     def state_shapes(self, batch_size: int) -> Shapes:
-        """The shapes of the parts of `LSTMState`, for batch_size sequences."""
-        return [(batch_size, self.config.hidden_size)] * 2
+        """The shapes of the parts of the state, for batch_size sequences."""
+        return [(batch_size, self.config.hidden_size)] * len(self.state_type._fields)
 
-    def forward(self, x: Tensor, start: Tensor, state: LSTMState) -> tuple[Tensor, LSTMState]:
+    def forward(self, x: Tensor, start: Tensor, state: CellStateT) -> tuple[Tensor, CellStateT]:
         """Unroll T steps: x [T, B, I], start [T, B] bool -> y [T, B, H] and the state after the last step."""
         check_input(x, start, self.input_dim)
-        check_state(state, LSTMState, self.state_shapes(x.shape[1]))
+        check_state(state, self.state_type, self.state_shapes(x.shape[1]))
         outputs = []
         for x_t, start_t, resets in zip(x, start, steps_with_start(start), strict=True):
-            h, c = reset_state(state, start_t) if resets else state
-            gates = F.linear(x_t, self.weight_ih, self.bias) + h @ self.weight_hh.t()
-            state = LSTMState(*lstm_cell(gates, c))
+            before = reset_state(state, start_t) if resets else state
+            from_x, from_h = F.linear(x_t, self.weight_ih, self.bias), before.h @ self.weight_hh.t()
+            state = self.cell(from_x, from_h, before)
             outputs.append(state.h)
         return self.controller_norm(torch.stack(outputs)), state
+
+    def cell(self, from_x: Tensor, from_h: Tensor, state: CellStateT) -> CellStateT:
+        """The state of t from that of t-1 and what input and h_{t-1} give the gates, [B, G H] each."""
+        raise NotImplementedError
+
+
+class LSTMMemory(RecurrentMemory[LSTMState]):
+    """The DNC's controller without its external memory."""
+
+    state_type, num_gates = LSTMState, 4
+
+    def cell(self, from_x: Tensor, from_h: Tensor, state: LSTMState) -> LSTMState:
+        return LSTMState(*lstm_cell(from_x + from_h, state.c))
+
+
+class GRUMemory(RecurrentMemory[GRUState]):
+    """Gated recurrent units (Cho et al. 2014), with three gates for the LSTM's four and no cell beside the output."""
+
+    state_type, num_gates = GRUState, 3
+
+    def cell(self, from_x: Tensor, from_h: Tensor, state: GRUState) -> GRUState:
+        return GRUState(gru_cell(from_x, from_h, state.h))
 
 
 class NoMemory(nn.Module):
@@ -276,10 +320,10 @@ class NoMemory(nn.Module):
         return self.layer(x).relu(), state
 
 
-Memory: TypeAlias = DNC | LSTMMemory | NoMemory
+Memory: TypeAlias = DNC | LSTMMemory | GRUMemory | NoMemory
 
 
 def build_memory(config: MemoryConfig, input_dim: int) -> Memory:
     """The memory that config.kind names, for inputs of input_dim features."""
-    kinds: dict[str, type[Memory]] = {"dnc": DNC, "lstm": LSTMMemory, "none": NoMemory}
+    kinds: dict[str, type[Memory]] = {"dnc": DNC, "lstm": LSTMMemory, "gru": GRUMemory, "none": NoMemory}
     return kinds[config.kind](config, input_dim)

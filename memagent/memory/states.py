@@ -28,12 +28,18 @@ class LSTMState(NamedTuple):
     c: Tensor  # [B, H]
 
 
+class GRUState(NamedTuple):
+    """State of B sequences; zero at a start."""
+
+    h: Tensor  # [B, H]
+
+
 class NoState(NamedTuple):
     """Nothing is remembered."""
 
 
-State: TypeAlias = DNCState | LSTMState | NoState
-StateT = TypeVar("StateT", DNCState, LSTMState)
+State: TypeAlias = DNCState | LSTMState | GRUState | NoState
+StateT = TypeVar("StateT", DNCState, LSTMState, GRUState)
 Shapes: TypeAlias = Sequence[tuple[int, ...]]
 
 

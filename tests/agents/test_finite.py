@@ -107,7 +107,7 @@ def kept(agent: MemoryAlgorithm) -> list[np.ndarray]:
 
 
 @pytest.mark.parametrize("actions", [None, BOX], ids=["dqn", "sac"])
-@pytest.mark.parametrize("kind", ["lstm", "dnc"])
+@pytest.mark.parametrize("kind", ["lstm", "gru", "dnc"])
 def test_an_update_that_would_spoil_the_weights_is_skipped_and_counted(
     kind: str, actions: spaces.Space | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:

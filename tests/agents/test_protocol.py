@@ -17,7 +17,7 @@ IDS = ("Drift/CartPole-v0", "Drift/Pendulum-v0")
 
 
 @pytest.mark.parametrize("name", IDS)
-@pytest.mark.parametrize("kind", ["dnc", "lstm", "none"])
+@pytest.mark.parametrize("kind", ["dnc", "lstm", "gru", "none"])
 def test_predict_carries_memory_and_survives_saving(tmp_path: Path, kind: str, name: str) -> None:
     env = make_vec(name, 2, seed=0)
     agent = use_memory(build(env, kind=kind))

@@ -12,7 +12,7 @@ from plays import play, same
 from stable_baselines3.common.env_checker import check_env as sb3_check
 
 import envs
-from envs.catalogue import CATALOGUE, RECALL, contexts
+from envs.catalogue import CATALOGUE, PROBES, contexts
 
 DRIFTING = list(CATALOGUE)
 INFO = {"phase": int, "context_id": int, "phase_changed": bool, "context": dict, "steps_since_change": int}
@@ -41,10 +41,12 @@ def test_checkers_have_nothing_new_to_say(name, kwargs, check, monkeypatch):
 
 
 @pytest.mark.parametrize("check", [gymnasium_check, sb3_check])
-def test_checkers_have_nothing_new_to_say_of_the_probe(check):
+@pytest.mark.parametrize("kwargs", [{}, {"transition_observation": False}])
+@pytest.mark.parametrize("name", PROBES)
+def test_checkers_have_nothing_new_to_say_of_a_probe(name, kwargs, check):
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
-        check(gym.make(RECALL))
+        check(gym.make(name, **kwargs))
     assert [
         str(w.message) for w in said if not any(known in str(w.message) for known in EXPECTED_WARNINGS)
     ] == []
@@ -157,7 +159,7 @@ def test_render_modes_are_those_of_the_base_environment(name, mode, monkeypatch)
     assert rendered(name, mode)[0] == mode
 
 
-@pytest.mark.parametrize("name", [*DRIFTING, RECALL])
+@pytest.mark.parametrize("name", [*DRIFTING, *PROBES])
 def test_a_render_mode_that_there_is_not_is_refused(name):
     with pytest.raises(gym.error.UnsupportedMode, match=f"{name} has no render_mode 'ansi': expected None"):
         gym.make(name, render_mode="ansi")

@@ -9,7 +9,7 @@ import pytest
 
 import envs
 
-IDS = [*envs.CATALOGUE, "Memory/Recall-v0"]
+IDS = [*envs.CATALOGUE, *envs.PROBES]
 COPIES = {"deepcopy": copy.deepcopy, "pickle": lambda env: pickle.loads(pickle.dumps(env))}
 
 

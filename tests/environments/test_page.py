@@ -10,7 +10,7 @@ from PIL import Image
 
 import envs
 from envs.__main__ import HERE, main
-from envs.catalogue import BASES, CATALOGUE, default_drift
+from envs.catalogue import BASES, CATALOGUE, PROBES, default_drift
 from envs.page import BODIES, page, picture
 from envs.plots import described, draw_drift, film
 
@@ -32,6 +32,10 @@ def test_the_page_tells_of_every_parameter_and_range(name):
 def test_the_pictures_are_up_to_date(name):
     shown = Image.open(HERE / picture(name)).text["Description"]
     assert shown == described(name, default_drift(name), 0, 8_000), "run `python -m envs --write`"
+
+
+def test_the_page_lists_every_probe():
+    assert all(f"| `{name}` | {entry.summary} |" in page() for name, entry in PROBES.items())
 
 
 def test_the_page_lists_every_plant():
@@ -117,7 +121,7 @@ def test_the_listing_names_every_id_that_is_registered_and_nothing_else_is_said(
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     listed, _, ids = done.stdout.partition("registered ")
     assert done.stderr == ""
-    assert len(ids.split()) == len(CATALOGUE) + 1 + len(BASES)
+    assert len(ids.split()) == len(CATALOGUE) + len(PROBES) + len(BASES)
     assert all(name in listed for name in ids.split())
 
 

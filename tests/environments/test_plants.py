@@ -20,6 +20,7 @@ CLASSIC = {
     "MountainCarContinuous-v0": 4,
     "Base/PointWind-v0": 6,
     "Base/PointGoal-v0": 5,
+    "Base/PointGoals-v0": 11,
     "LunarLander-v3": 3,
     "LunarLanderContinuous-v3": 3,
     "Base/LunarLander-v0": 3,
@@ -37,6 +38,7 @@ OTHER_VALUES = {
     "heading": 2.0,
     "goal_x": 0.3,
     "goal_y": 0.3,
+    **{f"goal_{i}_{axis}": 0.3 for i in range(4) for axis in "xy"},
     "wind_power": 12.0,
     "turbulence_power": 1.5,
     "crippled": 0.0,
@@ -59,6 +61,7 @@ PILOTS = {  # that drive a body into its limits, or to its goal; elsewhere rando
     "MountainCarContinuous-v0": lambda env, obs, t: np.sign(env.state[1:] + 1e-9, dtype=np.float32),
     "Base/PointWind-v0": lambda env, obs, t: obs / np.linalg.norm(obs),
     "Base/PointGoal-v0": lambda env, obs, t: -obs[:2] / np.linalg.norm(obs[:2]),
+    "Base/PointGoals-v0": lambda env, obs, t: -obs[:2] / np.linalg.norm(obs[:2]),
 }
 
 

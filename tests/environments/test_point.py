@@ -8,10 +8,12 @@ import envs
 from envs.point import (
     KEYS,
     PointGoalEnv,
+    PointGoalsEnv,
     PointWindEnv,
     goal_step,
     hashed,
     moved,
+    next_cue,
     random_place,
     thrust,
     wind_step,
@@ -88,7 +90,7 @@ def test_who_finds_the_platform_is_put_down_and_held():
     assert goal_step(x, y, 0, 7, 2, 1, 0, 0.25, 0, 0.1, 0.2, 3, 0.1)[0] > x - 0.1
 
 
-@pytest.mark.parametrize("kind", [PointWindEnv, PointGoalEnv])
+@pytest.mark.parametrize("kind", [PointWindEnv, PointGoalEnv, PointGoalsEnv])
 def test_only_pictures_can_be_rendered(kind):
     env = kind(render_mode="rgb_array")
     env.reset(seed=0)
@@ -233,3 +235,105 @@ def test_held_out_goals_and_winds_are_within_reach():
                 )
                 arrivals += reward == 1.0
             assert arrivals >= 8
+
+
+def test_the_next_cue_is_any_other_one():
+    cues, counts = [0], np.zeros((4, 4))
+    for count in range(3_000):
+        cues.append(next_cue(cues[-1], 4, 11, count))
+        counts[cues[-2], cues[-1]] += 1
+    assert (counts.diagonal() == 0).all()
+    assert np.abs(counts[~np.eye(4, dtype=bool)] - 250).max() < 4 * np.sqrt(250)
+
+
+def test_the_platform_of_the_cue_alone_pays_and_brings_another_cue():
+    env = PointGoalsEnv(platforms=3, pause=2)
+    env.goals[:] = [(-0.8, 0.0), (0.0, 0.0), (0.8, 0.0)]
+    observation, _ = env.reset(seed=0)
+    arrivals, cues = 0, set()
+    for _ in range(300):
+        place, cue = observation[:2], int(observation[3:].argmax())
+        held, action = observation[2] == 1, unit(env.goals[cue] - place)
+        expected = moved(*env.state[:2], *(0.1 * action))
+        observation, reward, *_ = env.step(action)
+        there = not held and np.linalg.norm(np.array(expected) - env.goals[cue]) <= env.radius
+        assert reward == there
+        assert (observation[3:].argmax() != cue) == there and observation[3:].sum() == 1
+        assert observation[2] == 1 if there else observation[2] <= held
+        arrivals, cues = arrivals + there, cues | {cue}
+    assert arrivals > 15 and cues == {0, 1, 2}
+
+
+def test_a_search_without_memory_takes_as_long_as_the_module_says():
+    """Of a platform anywhere in the training square, from any start, by the best course at hand and straight."""
+    rng, r, v, a = np.random.default_rng(0), 0.2, 0.1, 1.4
+    bound = (a**2 - np.pi * r**2) ** 2 / (4 * a**2 * r * v)
+    assert bound == pytest.approx(21.5, abs=0.05)
+    searches, straight = [], []
+    for _ in range(400):
+        goal, start = rng.uniform(-0.7, 0.7, 2), rng.uniform(-1, 1, 2)
+        context = {"context": {"goal_x": goal[0], "goal_y": goal[1]}}
+        for times, policy in ((searches, on_patrol), (straight, told_of_the_platform)):
+            place, steps = start, 0
+            while steps == 0 or (np.linalg.norm(place - goal) > r and steps < 300):
+                place = np.array(moved(*place, *(v * policy(place, None, None, 0.0, context))))
+                steps += 1
+            times.append(steps)
+    assert np.mean(searches) > bound
+    assert np.mean(straight) == pytest.approx(7.6, abs=0.6)
+
+
+def on_every_platform(policy):
+    """The mean arrivals of policy(observation, goals) in an episode with four platforms."""
+    env = gym.make("Drift/PointGoals-v0", transition_observation=False, phase_steps=1, seed=0)
+    total = 0.0
+    for _ in range(12):
+        (observation, _), places, over = env.reset(), {}, False
+        while not over:
+            cue, action = int(observation[3:].argmax()), policy(observation, env.unwrapped.goals, places)
+            found = observation[:2] + 0.1 * action
+            observation, reward, _, over, _ = env.step(action.astype(np.float32))
+            if reward > 0:
+                places[cue] = found
+            total += reward
+    return total / 12
+
+
+def test_several_platforms_have_to_be_remembered():
+    told = on_every_platform(lambda o, goals, places: unit(goals[o[3:].argmax()] - o[:2]))
+    forgetful = on_every_platform(lambda o, goals, places: on_patrol(o, None, None, 0.0, {}))
+
+    def remembering(o, goals, places):
+        cue = int(o[3:].argmax())
+        return unit(places[cue] - o[:2]) if cue in places else on_patrol(o, None, None, 0.0, {})
+
+    returned = on_every_platform(remembering)
+    print(f"told {told:.1f}, remembering {returned:.1f}, forgetful {forgetful:.1f}")
+    assert told > returned > 2 * forgetful
+
+
+@pytest.mark.parametrize("platforms", [2, 8])
+def test_the_number_of_platforms_is_an_argument_of_the_id_its_drift_and_its_contexts(platforms):
+    name = "Drift/PointGoals-v0"
+    env = gym.make(name, platforms=platforms, observe_context=True, transition_observation=False)
+    context = envs.contexts(name, "held_out", 1, platforms=platforms)[0]
+    assert len(context) == 2 * platforms == len(envs.default_drift(name, platforms=platforms).moving)
+    observation, info = env.reset(seed=0, options={"context": context, "frozen": True})
+    assert observation.shape == (3 + platforms + 2 * platforms,) and info["context"] == context
+    places = [[context[f"goal_{i}_{axis}"] for axis in "xy"] for i in range(platforms)]
+    np.testing.assert_array_equal(env.unwrapped.goals, places)
+    vec = envs.make_vec(name, 2, seed=0, platforms=platforms)
+    assert [inner.unwrapped.platforms for inner in vec.envs] == [platforms] * 2
+
+
+@pytest.mark.parametrize("platforms", [1, 9])
+def test_too_few_or_too_many_platforms_are_refused_in_a_sentence(platforms):
+    with pytest.raises(ValueError, match=f"platforms={platforms}, expected .*: give 2 to 8"):
+        gym.make("Drift/PointGoals-v0", platforms=platforms)
+
+
+def test_arguments_that_an_id_has_not_are_refused_in_a_sentence():
+    with pytest.raises(TypeError, match="PointGoal-v0 got the arguments platforms: it takes none of its own"):
+        gym.make("Drift/PointGoal-v0", platforms=3)
+    with pytest.raises(TypeError, match="PointGoals-v0 got the arguments length: expected platforms alone"):
+        gym.make("Drift/PointGoals-v0", length=3)

@@ -60,7 +60,7 @@ def test_a_held_context_is_part_of_the_state():
     assert rollout(other, 50) == rollout(env, 50)
 
 
-@pytest.mark.parametrize("name", ["Drift/CartPole-v0", "CartPole-v1", "Memory/Recall-v0"])
+@pytest.mark.parametrize("name", ["Drift/CartPole-v0", "CartPole-v1", *envs.PROBES])
 def test_a_vector_environment_with_its_monitors_goes_on_exactly(name):
     vec, other = envs.make_vec(name, 3, seed=0), envs.make_vec(name, 3, seed=1)
     vec.reset()
@@ -78,6 +78,22 @@ def test_a_vector_environment_with_its_monitors_goes_on_exactly(name):
             assert a["episode"]["r"] == b["episode"]["r"] if "episode" in a else "episode" not in b
             episodes += "episode" in a
     assert episodes > 3
+
+
+@pytest.mark.parametrize("name", envs.PROBES)
+def test_a_saved_probe_goes_on_exactly_through_json_whoever_takes_it(name):
+    env, other, fresh = gym.make(name), gym.make(name), gym.make(name)
+    fresh_state = json.loads(json.dumps(envs.get_state(fresh)))  # before any reset
+    env.reset(seed=3)
+    rollout(env, 25)
+    state = json.loads(json.dumps(envs.get_state(env)))
+    expected = rollout(env, 90, 25)
+    other.reset(seed=4)
+    rollout(other, 7)
+    envs.set_state(other, state)
+    assert rollout(other, 90, 25) == expected
+    envs.set_state(other, fresh_state)
+    np.testing.assert_array_equal(other.reset()[0], fresh.reset()[0])
 
 
 def test_gymnasiums_vector_face_goes_on_exactly():
@@ -144,7 +160,8 @@ def test_a_state_is_the_same_however_the_stream_came_there():
     [
         ("Drift/CartPole-v0", True),
         ("CartPole-v1", True),
-        ("Memory/Recall-v0", True),
+        ("Drift/PointGoals-v0", True),
+        *((name, True) for name in envs.PROBES),
         ("FrozenLake-v1", False),
     ],
 )

@@ -105,7 +105,7 @@ def test_phase_changes_ride_on_steps_and_on_reset_infos():
     assert changes > 4
 
 
-@pytest.mark.parametrize("name", [CARTPOLE, PENDULUM, "Memory/Recall-v0", "Acrobot-v1"])
+@pytest.mark.parametrize("name", [CARTPOLE, PENDULUM, "Drift/PointGoals-v0", *envs.PROBES, "Acrobot-v1"])
 def test_every_id_shows_its_transitions_and_its_episodes(name):
     vec = make_vec(name, 2, seed=0)
     layout = vec.get_attr("transition_layout")[0]

@@ -87,13 +87,13 @@ def test_the_program_of_the_other_process_uses_every_kernel() -> None:
 
 
 def test_the_initial_weights_are_those_of_one_thread() -> None:
-    from memagent.memory.controller import lstm_parameters
+    from memagent.memory.controller import gate_parameters
 
     threads, made = torch.get_num_threads(), []
     for count in (1, 2):
         torch.set_num_threads(count)
         torch.manual_seed(0)
-        made.append(lstm_parameters(128, 128)[1])
+        made.append(gate_parameters(4, 128, 128)[1])
         assert torch.get_num_threads() == count
     torch.set_num_threads(threads)
     assert torch.equal(*made)

@@ -3,7 +3,7 @@ import dataclasses
 import pytest
 import tyro
 
-from memagent.memory import DNC, LSTMMemory, MemoryConfig, NoMemory, build_memory
+from memagent.memory import DNC, GRUMemory, LSTMMemory, MemoryConfig, NoMemory, build_memory
 
 
 def test_the_defaults_are_the_ones_that_learn():
@@ -23,7 +23,7 @@ def test_the_defaults_are_the_ones_that_learn():
 @pytest.mark.parametrize(
     ("fields", "sentence"),
     [
-        ({"kind": "gru"}, "kind is 'gru', expected one of"),
+        ({"kind": "rnn"}, "kind is 'rnn', expected one of"),
         ({"backend": "cuda"}, "backend is 'cuda', expected one of"),
         ({"memory_size": 0}, "memory_size is 0, expected a positive integer"),
         ({"memory_dim": -3}, "memory_dim is -3, expected a positive integer"),
@@ -57,11 +57,14 @@ def test_the_command_line_reads_and_explains_every_field(capsys):
         "width of a slot",
         "Csordás",
         "Franke",
+        "Cho et al.",
         "any derivative",
     ):
         assert words in text
 
 
-@pytest.mark.parametrize(("kind", "module"), [("dnc", DNC), ("lstm", LSTMMemory), ("none", NoMemory)])
+@pytest.mark.parametrize(
+    ("kind", "module"), [("dnc", DNC), ("lstm", LSTMMemory), ("gru", GRUMemory), ("none", NoMemory)]
+)
 def test_kind_is_the_ablation_switch(kind, module):
     assert type(build_memory(MemoryConfig(kind=kind), 3)) is module

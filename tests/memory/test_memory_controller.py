@@ -6,7 +6,7 @@ import torch
 from dnc_cases import IN, B, H, N, R, W, build_dnc, generic_state, random_start, small_config
 from torch.func import functional_call, grad, vmap
 
-from memagent.memory import DNCState, LSTMState, MemoryConfig, NoState, build_memory, reset_state
+from memagent.memory import DNCState, GRUState, LSTMState, MemoryConfig, NoState, build_memory, reset_state
 
 T = 9
 
@@ -42,7 +42,7 @@ def test_t_steps_at_once_equal_t_calls_of_one_step_with_resets_inside(config, le
         assert all(torch.equal(a, b) for a, b in zip(after, after_steps, strict=True))
 
 
-@pytest.mark.parametrize("kind", ["dnc", "lstm"])
+@pytest.mark.parametrize("kind", ["dnc", "lstm", "gru"])
 @pytest.mark.parametrize("batch", [1, 4, 32])
 def test_acting_and_training_agree_to_the_bit_in_float32(kind, batch):
     memory = build_memory(MemoryConfig(kind=kind, backend="reference"), IN)
@@ -133,7 +133,7 @@ def test_float32_and_float64_choose_the_same_slots():
     torch.testing.assert_close(s32.M.double(), s64.M, rtol=0, atol=1e-4)
 
 
-@pytest.mark.parametrize("kind", ["dnc", "lstm", "none"])
+@pytest.mark.parametrize("kind", ["dnc", "lstm", "gru", "none"])
 def test_no_state_is_a_buffer_or_saved(kind):
     memory = memory_of(kind)
     before = {name: tuple(value.shape) for name, value in memory.state_dict().items()}
@@ -195,9 +195,33 @@ def test_lstm_memory_is_an_lstm():
     torch.testing.assert_close(tuple(after), (h[0], c[0]))
 
 
-def test_lstm_memory_resets_and_steps():
-    memory, x, start = memory_of("lstm"), inputs(), random_start(T, B, seed=6)
-    state = LSTMState(*torch.randn(2, B, H, dtype=torch.float64))
+def test_gru_memory_is_a_gru():
+    memory = memory_of("gru", layer_norm=False)
+    oracle = torch.nn.GRU(IN, H).double()
+    with torch.no_grad():
+        memory.bias.normal_()
+        oracle.weight_ih_l0.copy_(memory.weight_ih)
+        oracle.weight_hh_l0.copy_(memory.weight_hh)
+        oracle.bias_ih_l0.copy_(memory.bias)
+        oracle.bias_hh_l0.zero_()
+    h = torch.randn(B, H, dtype=torch.float64)
+    y, after = memory(inputs(), no_start(), GRUState(h))
+    expected, last = oracle(inputs(), h[None])
+    torch.testing.assert_close(y, expected)
+    torch.testing.assert_close(after.h, last[0])
+
+
+@pytest.mark.parametrize("kind", ["lstm", "gru"])
+def test_the_gate_that_keeps_is_open_at_first(kind):
+    bias = memory_of(kind).bias.view(-1, H)
+    assert len(bias) == {"lstm": 4, "gru": 3}[kind]
+    assert bias[1].tolist() == [1.0] * H and bias.sum() == H
+
+
+@pytest.mark.parametrize("kind", ["lstm", "gru"])
+def test_a_recurrent_memory_resets_and_steps(kind):
+    memory, x, start = memory_of(kind), inputs(), random_start(T, B, seed=6)
+    state = STATES[kind](*(torch.randn_like(part) for part in memory.initial_state(B)))
     y, after = memory(x, start, state)
     y_steps, after_steps = stepwise(memory, x, start, state)
     torch.testing.assert_close(y, y_steps, rtol=1e-12, atol=1e-12)
@@ -217,7 +241,7 @@ def test_no_memory_remembers_nothing():
     torch.testing.assert_close(y, (x @ memory.layer.weight.t() + memory.layer.bias).clamp(min=0.0))
 
 
-@pytest.mark.parametrize("kind", ["dnc", "lstm"])
+@pytest.mark.parametrize("kind", ["dnc", "lstm", "gru"])
 def test_a_memory_adapts_to_several_tasks_at_once_under_vmap_of_grad(kind):
     memory, K = memory_of(kind), 3
     x = torch.stack([inputs(4, seed=k) for k in range(K)])
@@ -261,7 +285,7 @@ def test_a_copy_is_equal_and_independent():
 
 
 def test_a_repeated_gradient_step_fits_a_signal_that_needs_memory():
-    for kind, solved in (("dnc", True), ("lstm", True), ("none", False)):
+    for kind, solved in (("dnc", True), ("lstm", True), ("gru", True), ("none", False)):
         torch.manual_seed(0)
         memory = build_memory(small_config(kind=kind, hidden_size=16, memory_size=8), IN)
         head = torch.nn.Linear(memory.output_dim, 1)
@@ -278,7 +302,7 @@ def test_a_repeated_gradient_step_fits_a_signal_that_needs_memory():
         assert (loss.item() < 0.3) is solved, (kind, loss.item())
 
 
-@pytest.mark.parametrize("kind", ["dnc", "lstm", "none"])
+@pytest.mark.parametrize("kind", ["dnc", "lstm", "gru", "none"])
 @pytest.mark.parametrize(
     ("x", "start", "sentence"),
     [
@@ -299,7 +323,8 @@ def test_a_wrong_input_is_refused_in_one_sentence(kind, x, start, sentence):
         memory(x, start, memory.initial_state(B))
 
 
-MISFITS = [("dnc", name) for name in DNCState._fields] + [("lstm", name) for name in LSTMState._fields]
+STATES = {"dnc": DNCState, "lstm": LSTMState, "gru": GRUState}
+MISFITS = [(kind, name) for kind, state in STATES.items() for name in state._fields]
 
 
 @pytest.mark.parametrize("backend", ["fused", "reference"])
@@ -316,8 +341,8 @@ def test_a_part_of_a_state_that_does_not_fit_is_refused_by_name_and_both_shapes(
             memory(x, start, state._replace(**{name: wrong}))
 
 
-@pytest.mark.parametrize("kind", ["dnc", "lstm", "none"])
-@pytest.mark.parametrize("other", ["dnc", "lstm", "none"])
+@pytest.mark.parametrize("kind", ["dnc", "lstm", "gru", "none"])
+@pytest.mark.parametrize("other", ["dnc", "lstm", "gru", "none"])
 def test_a_state_is_taken_by_its_own_kind_of_memory_alone(kind, other):
     memory, state = memory_of(kind), memory_of(other).initial_state(B)
     if kind == other:
@@ -334,7 +359,7 @@ def test_a_trace_refuses_a_state_of_another_batch():
 
 
 def test_the_backend_is_known_before_it_runs():
-    assert memory_of("dnc").backend == memory_of("lstm").backend == memory_of("none").backend == "reference"
+    assert {memory_of(kind).backend for kind in ("dnc", "lstm", "gru", "none")} == {"reference"}
     half = memory_of("dnc", dtype=torch.float16, backend="auto")
     assert half.backend == "reference"
     assert memory_of("dnc", backend="auto", link_sharpness=True).backend == "reference"

@@ -1,0 +1,86 @@
+"""What the memory probes share: an episode that is written down when it begins, and read out step by step."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from copy import copy
+from typing import Any, NamedTuple
+
+import gymnasium as gym
+import numpy as np
+from gymnasium import spaces
+
+
+class Script(NamedTuple):
+    """An episode of T steps."""
+
+    shown: np.ndarray  # [T + 1, O] float32, the observations, the one after the last step included
+    answers: np.ndarray  # [T] int, the right action, and −1 where nothing is asked
+    silent: np.ndarray  # [T] bool, whether only who then takes action 0 earns with the answers that follow
+
+
+class Probe(gym.Env, ABC):
+    """Shows values, asks for them later, and pays 1 for a right answer: the share of right answers is return / asked.
+
+    An answer counts only if action 0 was taken in the last silent step before it. So nothing can be passed on by
+    actions, which an agent sees again in TransitionObservation: after silence they say the same whatever was seen.
+
+    Action: the value, one of `num_values`. Attributes: `asked`, the number of questions of an episode.
+    """
+
+    metadata = {"render_modes": []}
+
+    def __init__(self, num_values: int, asked: int, low: np.ndarray) -> None:
+        """Sets up the spaces.
+
+        Args:
+            num_values: values, and actions.
+            asked: questions of an episode.
+            low: least observations, [O]; the greatest are 1.
+        """
+        if num_values < 2:
+            raise ValueError(f"num_values={num_values}, expected values to tell apart: give 2 or more.")
+        self.num_values, self.asked = num_values, asked
+        self.render_mode = None
+        self.action_space = spaces.Discrete(num_values)
+        self.observation_space = spaces.Box(low.astype(np.float32), 1.0, dtype=np.float32)
+        self.time, self.heard = 0, False
+        self.drawn_from: dict[str, Any] | None = None
+
+    @abstractmethod
+    def write(self) -> Script:
+        """A new episode, drawn by `np_random`."""
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        super().reset(seed=seed)
+        self.drawn_from = dict(self.np_random.bit_generator.state)
+        self.script, self.time, self.heard = self.write(), 0, False
+        return self.script.shown[0].copy(), {}
+
+    def step(self, action: int) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        shown, answers, silent = self.script
+        if silent[self.time]:
+            self.heard = bool(action == 0)
+        reward = float(self.heard and action == answers[self.time])
+        self.time += 1
+        return shown[self.time].copy(), reward, self.time == len(answers), False, {}
+
+    def get_state(self) -> dict[str, Any]:
+        """Where the episode stands, and the random numbers that it was drawn from, as plain values."""
+        return {
+            "time": self.time,
+            "heard": self.heard,
+            "drawn_from": copy(self.drawn_from),
+            "random": dict(self.np_random.bit_generator.state),
+        }
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Goes on exactly where `get_state` was called."""
+        self.time, self.heard, self.drawn_from = state["time"], state["heard"], copy(state["drawn_from"])
+        if self.drawn_from is not None:
+            self.np_random.bit_generator.state = self.drawn_from
+            self.script = self.write()
+        self.np_random.bit_generator.state = state["random"]
