@@ -32,8 +32,8 @@ def main() -> None:
     seen = play(agent)
     reversals = np.flatnonzero(np.diff(seen["sign"])) + 1
     alarms = np.flatnonzero(np.diff(seen["phase"])) + 1
-    change = next(c for c in reversals if c >= BEFORE and ((alarms > c) & (alarms < c + AFTER)).any())
-    alarm = alarms[alarms > change][0]
+    change = next(int(c) for c in reversals if c >= BEFORE and ((alarms > c) & (alarms < c + AFTER)).any())
+    alarm = int(alarms[alarms > change][0])
     print(f"The push was reversed at step {change}, and noticed {alarm - change} steps later.")
     RESULT.write_bytes(png(picture(seen, change, alarm, threshold)))
 
