@@ -10,10 +10,11 @@ BIN := .venv/bin
 # The stamp is written last and holds the folder it was made in: without it, or with another folder in it, .venv is
 # half-made, broken or a copy, and is made anew.
 STAMP := .venv/.installed
+DOCS_STAMP := .venv/.docs-installed
 VENV_STATE := $(shell test "$$(cat $(STAMP) 2>/dev/null)" = "$(CURDIR)" && $(BIN)/python -c '' 2>/dev/null && echo good)
 
 .DEFAULT_GOAL := help
-.PHONY: help train test check format clean
+.PHONY: help train test check format docs wheel clean
 
 help:  ## show this list
 	@echo "memagent: agents that remember, for control tasks that drift"
@@ -39,13 +40,27 @@ format: $(STAMP)  ## lay out the code and mend what ruff can mend
 	$(BIN)/python -m ruff format .
 	$(BIN)/python -m ruff check --fix .
 
+docs: $(DOCS_STAMP)  ## build the pages of docs/ into docs/_build/html
+	$(BIN)/python -m sphinx --builder html --fail-on-warning --keep-going --fresh-env --quiet docs docs/_build/html
+	@echo "open docs/_build/html/index.html"
+
+wheel: $(STAMP)  ## build sdist and wheel into dist/, and try the wheel in an empty environment
+	$(BIN)/python tests/try_wheel.py dist
+
 clean:  ## remove .venv, caches and build outputs; runs/ stays
-	rm -rf .venv build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv build dist docs/_build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 ifneq ($(VENV_STATE),good)
 .PHONY: $(STAMP)
 endif
+
+# Beside what every target needs, for `make docs` alone.
+$(DOCS_STAMP): $(STAMP)
+	@rm -f $@
+	@echo "setting up Sphinx"
+	@$(BIN)/python -m pip install --quiet --quiet --constraint constraints.txt --editable '.[docs]'
+	@touch $@
 
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \

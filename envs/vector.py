@@ -61,7 +61,7 @@ def make_vec(
         num_envs: how many environments.
         seed: of the lifetimes; None for fresh ones.
         face: "sb3" for a VecEnv with monitored episodes, "gymnasium" for a VectorEnv.
-        batched: whether all environments step in one compiled call, with the same results to 1e-6: None where they
+        batched: whether all environments step in one compiled call, with the same results: None where they
             can (classic control and the point tasks, with the drifts of `envs.batched.stack.INTERFACE` and of plants),
             False never, True or an error.
         shared_clock: whether all environments of a `Drift/` id pass through the same contexts at the same steps of

@@ -5,7 +5,7 @@ import re
 import subprocess
 import sys
 import tomllib
-from importlib.metadata import distribution, packages_distributions, version
+from importlib.metadata import PackageNotFoundError, distribution, packages_distributions, version
 from pathlib import Path
 
 from packaging.requirements import Requirement
@@ -28,10 +28,19 @@ def names(requirements: list[str]) -> set[str]:
     return {canonicalize_name(Requirement(requirement).name) for requirement in requirements}
 
 
+def installed(requirement: str) -> bool:
+    try:
+        distribution(Requirement(requirement).name)
+    except PackageNotFoundError:
+        return False
+    return True
+
+
 def installed_closure() -> set[str]:
-    """All distributions that memagent needs with all its extras, as installed here."""
+    """All distributions that memagent needs with all its extras, as installed here; `make docs` alone installs docs."""
     found: set[tuple[str, frozenset[str]]] = set()
-    todo = list(map(Requirement, REQUIREMENTS))
+    documents = PROJECT["optional-dependencies"]["docs"]
+    todo = [Requirement(r) for r in REQUIREMENTS if r not in documents or installed(r)]
     while todo:
         requirement = todo.pop()
         name, extras = canonicalize_name(requirement.name), frozenset(requirement.extras)
@@ -95,3 +104,15 @@ def test_a_fresh_process_finds_the_environments() -> None:
 
 def test_the_version_is_that_of_the_metadata() -> None:
     assert version("memagent") == PROJECT["version"]
+
+
+def test_both_packages_say_that_they_have_types() -> None:
+    data = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]
+    assert all((ROOT / package / "py.typed").is_file() and "py.typed" in data[package] for package in data)
+    assert data.keys() == {"envs", "memagent"}
+
+
+def test_the_citation_names_the_version_and_the_licence() -> None:
+    lines = (ROOT / "CITATION.cff").read_text().splitlines()
+    assert f"version: {PROJECT['version']}" in lines
+    assert f"license: {PROJECT['license']}" in lines

@@ -144,9 +144,12 @@ class Acting:
         self.phase = phase
         told = np.zeros_like(done)
         self._last = (action, reward)
-        if self.tracker and self.belief and self.tracker.config.phase_signal == "info":
-            told = changed
-            self.tracker.begin_anew(self.belief, np.flatnonzero(told))
+        if self.tracker and self.belief:
+            if self.tracker.config.phase_signal == "info":
+                told = changed
+                self.tracker.begin_anew(self.belief, np.flatnonzero(told))
+            elif self.tracker.config.phase_signal == "detect":
+                changed = told  # no label is read: `act` empties the memory where there is an alarm
         if done.any():
             self._finish(np.flatnonzero(done), infos)
         self.episode_start = done.copy()

@@ -431,3 +431,14 @@ def test_a_new_stream_begins_with_nothing() -> None:
     count = agent.acting.belief.num_runs.copy()
     agent.learn(2, reset_num_timesteps=False)
     assert (agent.acting.belief.num_runs >= count).all()
+
+
+@pytest.mark.parametrize("signal", ["info", "detect", "none"])
+def test_a_memory_of_phases_reads_their_label_unless_the_agent_finds_out_by_itself(signal: str) -> None:
+    agent = build(make_vec(DRIFTING[0], 2, seed=0), kind="lstm", phase_signal=signal, memory_scope="phase")
+    acting = agent.make_acting(2)
+    for phases in ((0, 0), (0, 1)):
+        acting.act(np.zeros((2, *agent.observation_space.shape), np.float32))
+        infos = [{"phase": phase} for phase in phases]
+        acting.observe(np.zeros(2, np.int64), np.zeros(2), np.zeros(2, bool), infos)
+    assert acting.memory_start.tolist() == [False, signal != "detect"]
