@@ -179,17 +179,15 @@ def noticed(stream: Stream, task: str) -> dict[str, Any]:
 
     A change counts where it is HORIZON steps or more from the one before and after it. Its delay is of steps under the
     new context before the alarm; on PointGoal of those since the craft was first where the old platform was, before
-    which nothing can tell. An alarm is false unless it is the first within HORIZON steps after a change.
+    which nothing can tell. An alarm is false where nothing has changed since the one before it.
     """
     changes, alarms_false = [], 0
     steps, num_envs = stream.changed.shape
     for e in range(num_envs):
         alarms, times = np.flatnonzero(stream.alarm[:, e]), np.flatnonzero(stream.changed[:, e])
         bounds = np.array([0, *times, steps])
-        last = times[np.searchsorted(times, alarms) - 1] if times.size else np.full(alarms.shape, -STEPS)
-        last = np.where(alarms > (times[0] if times.size else steps), last, -STEPS)
-        first = np.r_[True, last[1:] != last[:-1]] if alarms.size else np.zeros(0, bool)
-        alarms_false += int((~first | (alarms - last > HORIZON)).sum())
+        so_far = np.searchsorted(times, alarms)  # changes before each alarm
+        alarms_false += int((np.diff(so_far, prepend=0) == 0).sum())
         for before, t, after in zip(bounds[:-2], bounds[1:-1], bounds[2:], strict=True):
             if t - before < HORIZON or after - t < HORIZON:
                 continue

@@ -9,7 +9,8 @@ The evidence is a cumulative sum (Page 1954, Continuous Inspection Schemes) of t
 
     g_t = max(0, g_{t-1} + clip(log p(step_t | 0) - log p(step_t | z), ±CLIP)),    alarm where g_t > threshold
 
-While z explains what happens g stays near 0; where it does not, not to know is better than to be wrong.
+While z explains what happens g stays near 0; where it does not, not to know is better than to be wrong. Steps count
+from the `young`-th run of a phase on: before it z is still being found, and to begin anew again would gain nothing.
 """
 
 from __future__ import annotations
@@ -36,8 +37,8 @@ class Belief(NamedTuple):
 
     obs: Array  # [E, O], the newest observation
     past_obs: Array  # [E, k, O], the last steps, the newest first; zeros before the episode or the phase
-    past_action: Array  # [E, k + h, A]
-    past_happened: Array  # [E, k + h, D]
+    past_action: Array  # [E, P, A], P as many as the models are shown
+    past_happened: Array  # [E, P, D]
     length: NDArray[np.int64]  # [E], steps since the episode or the phase began
     # The runs that ended with each of the last R steps, the newest first; R = 0 where no evidence ends a phase.
     recent_inputs: Array  # [E, R, I]
@@ -97,7 +98,7 @@ class BeliefTracker:
     def empty(self, num_envs: int) -> Belief:
         """Nothing is known of E streams."""
         k, h, size, (o, a, d) = self.config.steps_ahead, self.config.history, self.config.support, self.sizes
-        row = run_size(self.sizes, k, h)
+        row, past = run_size(self.sizes, k, h), max(k + h, 1 + self.config.evidence_history)
         recent = RECENT if self.config.phase_signal == "detect" else 0
 
         def numbers(*shape: int) -> Array:
@@ -109,8 +110,8 @@ class BeliefTracker:
         return Belief(
             obs=numbers(o),
             past_obs=numbers(k, o),
-            past_action=numbers(k + h, a),
-            past_happened=numbers(k + h, d),
+            past_action=numbers(past, a),
+            past_happened=numbers(past, d),
             length=counts(),
             recent_inputs=numbers(recent, row),
             recent_outcome=numbers(recent, d),
@@ -146,7 +147,7 @@ class BeliefTracker:
         fused_belief.add_steps(belief.obs, *belief.past, belief.length, action, happened, goes_on)
         belief.age[goes_on] += 1
         newest = self.config.phase_signal == "none"
-        run = self._ended(belief, goes_on, self.config.steps_ahead)
+        run = self._ended(belief, goes_on, self.config.steps_ahead, self.config.history)
         seen = Observed.nothing(len(obs))
         if goes_on.any() and not newest:
             seen = self._weigh(belief, goes_on, *run)
@@ -158,12 +159,12 @@ class BeliefTracker:
         return seen
 
     def _ended(
-        self, belief: Belief, goes_on: NDArray[np.bool_], k: int
+        self, belief: Belief, goes_on: NDArray[np.bool_], k: int, history: int
     ) -> tuple[Array, Array, NDArray[np.bool_]]:
         """The runs of k steps that the newest step ends: inputs [E, I], outcome [E, D], and which are whole, [E]."""
         from memagent import fused_belief
 
-        return fused_belief.newest_runs(*belief.past, belief.length, goes_on, k, self.config.history)
+        return fused_belief.newest_runs(*belief.past, belief.length, goes_on, k, history)
 
     def _weigh(
         self,
@@ -176,10 +177,12 @@ class BeliefTracker:
         """Add the evidence of the newest steps, which end the runs [E, I] and [E, D]; it may end phases."""
         from memagent import fused_belief
 
-        steps = self._rows(*(part[:, None] for part in self._ended(belief, goes_on, 1)))
+        newest = self._ended(belief, goes_on, 1, self.config.evidence_history)
+        steps = self._rows(*(part[:, None] for part in newest))
         told = torch.from_numpy(belief.context).to(steps.inputs.device)
         evidence = self.detector.evidence(told, steps).squeeze(-1).clip(-CLIP, CLIP).cpu().numpy()
-        peaks = fused_belief.accumulate(evidence, goes_on, belief.score, belief.peak, belief.pending)
+        ripe = goes_on & (belief.num_runs >= self.config.young)
+        peaks = fused_belief.accumulate(evidence, ripe, belief.score, belief.peak, belief.pending)
         if self.config.phase_signal != "detect":
             return Observed(np.zeros(len(whole), np.bool_), peaks)
         fused_belief.push(belief.recent_inputs, inputs, goes_on)
@@ -196,9 +199,7 @@ class BeliefTracker:
 
         since = np.where(alarm, belief.pending, 0)
         self.begin_anew(belief, np.flatnonzero(alarm), since[alarm])
-        within = (
-            since + 1 - self.config.steps_ahead
-        )  # of the newest runs, those that lie within the new phase
+        within = since + 1 - self.config.steps_ahead  # of the newest runs, those inside the new phase
         for i in reversed(range(min(within.max(), RECENT))):
             rows = (np.ascontiguousarray(x[:, i]) for x in (belief.recent_inputs, belief.recent_outcome))
             fused_belief.keep_runs(*rows, (within > i) & belief.recent_whole[:, i], *belief.kept, False)

@@ -41,10 +41,11 @@ class AdaptConfig:
     steps_ahead: int = 8
     """Steps whose joint outcome the dynamics model predicts, told the actions: what they do adds up over steps, and the
     noise of sensors does not."""
-    history: int = 8
+    history: int = 1
     """Steps before these that it is shown: out of them it makes what no single observation shows, such as a velocity,
-    and the more there are, the better through the sensors' noise. The detector's model of single steps is shown as
-    many."""
+    and where it predicts few steps, the more there are, the better through the sensors' noise."""
+    evidence_history: int = 8
+    """The same of the detector, which weighs single steps."""
     hidden_size: int = 64
     """Units of the dynamics models' two hidden layers."""
     train_support: int = 64
@@ -54,7 +55,8 @@ class AdaptConfig:
     """Most runs of steps that a context is fitted to while acting: a uniform sample of the phase, or ("none") the
     newest."""
     young: int = 16
-    """Runs of a phase up to which the context is fitted after each; then, whenever they have grown by a quarter."""
+    """Runs of a phase up to which the context is fitted after each; then, whenever they have grown by a quarter.
+    Evidence that the phase is over counts from there on."""
 
     def __post_init__(self) -> None:
         for name in ("context_dim", "steps_ahead", "hidden_size", "train_support", "support"):
@@ -62,7 +64,7 @@ class AdaptConfig:
                 raise ValueError(f"{name} is {getattr(self, name)}; give a whole number, 1 or more.")
         if not self.false_alarms > 0:
             raise ValueError(f"false_alarms is {self.false_alarms}; give a number above 0, per 10,000 steps.")
-        for name in ("history", "young"):
+        for name in ("history", "evidence_history", "young"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; give a whole number, 0 or more.")
 

@@ -7,7 +7,7 @@ from envs.compiling import compiled
 
 @compiled()
 def add_steps(obs, past_obs, past_action, past_happened, length, action, happened, goes_on):
-    """Add the step from obs [E, O] to each stream's last k + h, or empty them where the episode does not go on."""
+    """Add the step from obs [E, O] to each stream's last ones, or empty them where the episode does not go on."""
     for e in range(goes_on.size):
         if not goes_on[e]:
             past_obs[e] = 0.0

@@ -115,7 +115,8 @@ class MemoryPolicy(BasePolicy, ABC):
         groups: list[dict[str, Any]] = [{"params": self.online_parameters(), "factor": 1.0}]
         self.adapt, self.context_model, self.detector = adapt, None, None
         if adapt:
-            rows, steps = (run_size(self.step_dims, k, adapt.history) for k in (adapt.steps_ahead, 1))
+            rows = run_size(self.step_dims, adapt.steps_ahead, adapt.history)
+            steps = run_size(self.step_dims, 1, adapt.evidence_history)
             self.context_model = ContextModel(rows, change_dim + 1, adapt, meta)
             self.detector = Detector(steps, change_dim + 1, adapt.context_dim, adapt.hidden_size)
             model, loop = self.context_model.model, self.context_model.meta

@@ -22,8 +22,10 @@ class Numbered:
     def __init__(
         self, size: int, signal: PhaseSignal = "info", num_envs: int = E, steps: int = STEPS
     ) -> None:
-        sizes = {"support": size, "context_dim": 2, "hidden_size": 4}
-        config = AdaptConfig(phase_signal=signal, steps_ahead=steps, history=HISTORY, **sizes)
+        sizes = {"support": size, "context_dim": 2, "hidden_size": 4, "young": 0}
+        config = AdaptConfig(
+            phase_signal=signal, steps_ahead=steps, history=HISTORY, evidence_history=HISTORY, **sizes
+        )
         row, step = (run_size(SHAPES, k, HISTORY) for k in (steps, 1))
         self.detector = Detector(step, 2, 2, 4)
         self.tracker = BeliefTracker(ContextModel(row, 2, config, None), self.detector, config, SHAPES)
@@ -110,6 +112,7 @@ def sign_model() -> tuple[ContextModel, Detector, AdaptConfig]:
         phase_signal="detect",
         steps_ahead=1,
         history=0,
+        evidence_history=0,
         support=32,
         context_dim=2,
         hidden_size=16,

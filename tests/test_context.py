@@ -292,7 +292,7 @@ def test_wrong_sizes_are_refused_in_a_sentence() -> None:
     for name in ("context_dim", "steps_ahead", "hidden_size", "train_support", "support"):
         with pytest.raises(ValueError, match=f"{name} is 0"):
             AdaptConfig(**{name: 0})
-    for name in ("history", "young"):
+    for name in ("history", "evidence_history", "young"):
         with pytest.raises(ValueError, match=f"{name} is -1"):
             AdaptConfig(**{name: -1})
 

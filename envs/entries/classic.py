@@ -39,7 +39,7 @@ CLASSIC: dict[str, Entry] = {
             # Everything seen is kept, so that old contexts stay alive; few and short windows buy more updates.
             "replay": {"capacity": 200_000, "rows": 32, "n_step": 8},
             # A constant push fells an upright pole in nine steps: a reversed one must show in single steps.
-            "adapt": {"steps_ahead": 1},
+            "adapt": {"steps_ahead": 1, "history": 8},
         },
     ),
     "Drift/Pendulum-v0": Entry(

@@ -292,11 +292,11 @@ class SequenceLearner(OffPolicyAlgorithm, ABC):
             nothing = x.obs.new_zeros(())
             return Adaptation(x.obs.new_zeros(*x.reward.shape, 0), nothing, nothing, nothing)
         size, count = self.adapt_config.train_support, len(batch.env)
-        drawn, first = self._drawn(batch.env, batch.stretch[b], 2 * size, self._lengths((count, 2 * size)))
+        drawn, single = self._drawn(batch.env, batch.stretch[b], 2 * size, partly=True)
         order = self.generator.permutation(2 * size)  # what is drawn lies in the order of the stream
         support, query, steps = (
             Outcomes(*(part[:, some] for part in rows))
-            for rows, some in ((drawn, order[:size]), (drawn, order[size:]), (first, order[size:]))
+            for rows, some in ((drawn, order[:size]), (drawn, order[size:]), (single, order[size:]))
         )
         few = ((size + 1) * self.generator.random((count, 1)) ** 2).astype(np.int64)
         support = support._replace(
@@ -312,25 +312,31 @@ class SequenceLearner(OffPolicyAlgorithm, ABC):
         of_steps = masked_mean(detector.loss(told, steps), steps.mask)
         return Adaptation(ours[..., None] * told, loss, before - loss.detach(), of_steps)
 
-    def _lengths(self, shape: tuple[int, ...]) -> Tensor:
+    def _lengths(self, shape: tuple[int, ...], h: int) -> Tensor:
         """How many steps before it are shown with each run: half of the time all h, else fewer, as in a young phase."""
-        h = self.adapt_config.history
         drawn = self.generator.integers(0, 2 * h, shape) if h else np.zeros(shape, np.int64)
         return torch.from_numpy(np.minimum(drawn, h)).to(self.device)
 
     def _drawn(
-        self, envs: np.ndarray, stretches: np.ndarray, size: int, length: Tensor | None = None
+        self, envs: np.ndarray, stretches: np.ndarray, size: int, *, partly: bool = False
     ) -> tuple[Outcomes, Outcomes]:
-        """Up to `size` different runs from each of K stretches of the replay, [K, size, ...], and their first steps.
+        """Up to `size` different runs from each of K stretches of the replay, [K, size, ...], and their last steps.
 
-        `length` [K, size] is how many steps before each are shown with it; None: all h.
+        Args:
+            envs, stretches: of the replay, [K].
+            size: S, most runs of each.
+            partly: show a random number of the steps before each in place of all, as where a phase is young.
         """
-        k, h = self.adapt_config.steps_ahead, self.adapt_config.history
-        drawn = self.replay_buffer.support(envs, stretches, size=size, steps=k + h)
+        config, shape = self.adapt_config, (len(envs), size)
+        shown = ((config.steps_ahead, config.history), (1, config.evidence_history))
+        total = max(map(sum, shown))
+        drawn = self.replay_buffer.support(envs, stretches, size=size, steps=total)
         seen = (self._seen(drawn.obs), drawn.action, self._seen_reward(drawn.reward), drawn.mask)
         obs, action, reward, mask = (torch.from_numpy(part).to(self.device) for part in seen)
         final = torch.zeros_like(reward, dtype=torch.bool)
-        whole = self._runs(obs, action, reward, final, k, h, length)
-        first = self._runs(obs[: h + 2], action[: h + 1], reward[: h + 1], final[: h + 1], 1, h, length)
-        runs_, steps = (Outcomes(found.inputs[0], found.outcome[0], mask) for found in (whole, first))
-        return runs_, steps
+        found = []
+        for k, h in shown:
+            first, length = total - k - h, self._lengths(shape, h) if partly else None
+            one = self._runs(obs[first:], action[first:], reward[first:], final[first:], k, h, length)
+            found.append(Outcomes(one.inputs[0], one.outcome[0], mask))
+        return found[0], found[1]

@@ -187,7 +187,7 @@ def test_states_are_refreshed_when_it_is_time_and_where_there_are_any() -> None:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(agent.replay_buffer, "refresh", lambda advance, kind=kind: calls.append(kind))
             agent.train(gradient_steps=7, batch_size=2)
-    assert calls == ["dnc"] * 3 + ["lstm"] * 3  # before updates 0, 3 and 6
+    assert calls == [kind for kind in KINDS if kind != "none" for _ in range(3)]  # before updates 0, 3 and 6
 
 
 def test_memory_scope_says_how_long_memory_lives() -> None:
@@ -349,7 +349,9 @@ def test_actions_depend_on_the_context(kind: str) -> None:
 @pytest.mark.parametrize("name", [*DRIFTING, "Corridor"])
 def test_acting_keeps_the_runs_that_the_replay_offers_of_the_phase(name: str) -> None:
     env = stream_of(name)
-    agent = build(env, kind="none", learning_starts=10_000, support=300, steps_ahead=4, history=0)
+    agent = build(
+        env, kind="none", learning_starts=10_000, support=300, steps_ahead=4, history=0, evidence_history=0
+    )
     agent.learn(1_000)
     replay, acting = agent.replay_buffer, agent.acting
     stretches = replay.state_dict()["stretch_number"]

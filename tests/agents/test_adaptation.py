@@ -148,7 +148,7 @@ class Numbered(gym.Env):
 def test_a_context_is_fitted_to_some_runs_of_its_phase_and_judged_by_others() -> None:
     size, steps = 6, 3
     env = DummyVecEnv([Numbered])
-    sizes = {"train_support": size, "steps_ahead": steps, "history": 1}
+    sizes = {"train_support": size, "steps_ahead": steps, "evidence_history": 1}
     agent = build(env, kind="none", learning_starts=10_000, **sizes)
     agent.learn(600)
     seen: dict[str, list[Outcomes]] = {"support": [], "query": []}
@@ -252,7 +252,7 @@ def trained(enabled: bool) -> MemoryAlgorithm:
         lr=0.1,
         train_support=32,
         support=64,
-        history=1,
+        evidence_history=1,
         young=16,
     )
     agent.learn(8_000)
