@@ -33,6 +33,7 @@ from memagent.heads import ActorCriticHeads, DuelingHead, PredictionHead
 from memagent.memory import MemoryConfig
 from memagent.meta import MetaConfig
 from memagent.saved_policy import load_policy, save_policy
+from memagent.sb3_names import no_attribute
 from memagent.targets import squashed_sample
 
 
@@ -124,6 +125,12 @@ class MemoryPolicy(BasePolicy, ABC):
             groups.append({"params": list(loop.parameters()), "factor": loop.config.lr_lr / lr_schedule(1.0)})
         self.optimizer = torch.optim.Adam(groups, eps=1e-5, fused=True)
         self.set_learning_rate(lr_schedule(1.0))
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            raise no_attribute(self, name) from None
 
     def _get_constructor_parameters(self) -> dict[str, Any]:
         """What the constructor was given, by name; a subclass adds what its own takes."""

@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from operator import index
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import gymnasium as gym
 import numpy as np
@@ -25,15 +25,15 @@ from stable_baselines3.common.vec_env import VecEnv, unwrap_vec_normalize
 from memagent.agents.acting import Acting, Held, final_observations, select, told_phases
 from memagent.agents.checkpoint import load_checkpoint, save_checkpoint
 from memagent.agents.config import LearnerConfig, LearnerSetting
-from memagent.agents.finite import as_number, check_finite
+from memagent.agents.finite import NumberReward, check_finite
 from memagent.agents.saved import SavedLearner
-from memagent.agents.sb3_names import ways
 from memagent.context import AdaptConfig, PhaseSignal
 from memagent.layout import is_scaled, transition_layout
 from memagent.memory import MemoryConfig
 from memagent.meta import MetaConfig
 from memagent.policies import MemoryPolicy
 from memagent.replay import PrioritizedSequenceBuffer, ReplayConfig
+from memagent.sb3_names import no_attribute, ways
 
 LONGEST_STRETCH = 512
 """Steps after which a believed phase begins another stretch of the replay."""
@@ -132,6 +132,11 @@ class MemoryAlgorithm(SavedLearner, ABC):
         if _init_setup_model:
             self._setup_model()
 
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            raise no_attribute(self, name)
+
     @classmethod
     def check_spaces(cls, observation_space: spaces.Space, action_space: spaces.Space) -> None:
         if not isinstance(action_space, cls.supported_actions):
@@ -158,7 +163,7 @@ class MemoryAlgorithm(SavedLearner, ABC):
             )
         cls.check_spaces(env.observation_space, env.action_space)
         if isinstance(env, gym.Env):
-            env = gym.wrappers.TransformReward(env, as_number)
+            env = NumberReward(env)
         vec_env = OffPolicyAlgorithm._wrap_env(env, verbose, monitor_wrapper)
         normalizer = unwrap_vec_normalize(vec_env)
         if normalizer is not None and normalizer.observation_space.shape != vec_env.observation_space.shape:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 
 
@@ -43,3 +44,13 @@ def as_number(reward: Any) -> float:
             f"The reward is {reward}, expected one number: weigh several into one by a gymnasium.RewardWrapper."
         )
     return number.item()
+
+
+class NumberReward(gym.RewardWrapper):
+    """Rewards by `as_number`; `reset` is handed on as it is called, to environments that take no options as well."""
+
+    def reward(self, reward: Any) -> float:
+        return as_number(reward)
+
+    def reset(self, **given: Any) -> tuple[Any, dict[str, Any]]:
+        return self.env.reset(**given)

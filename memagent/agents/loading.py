@@ -22,7 +22,6 @@ from stable_baselines3.common.utils import check_for_correct_spaces, get_system_
 from torch import Tensor
 
 from memagent.agents.saving import COUNTERS, EPISODE, SKIPS, Where, bytes_of, name_of
-from memagent.agents.sb3_names import ways
 from memagent.archive import NOT_A_ZIP, ArchiveError, member_names, parse_archive, reason, shortened
 from memagent.fields import (
     check_tensors,
@@ -34,6 +33,7 @@ from memagent.fields import (
     space_of,
 )
 from memagent.replay.streams import machine_memory
+from memagent.sb3_names import ways
 from memagent.settings import build
 
 if TYPE_CHECKING:

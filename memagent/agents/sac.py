@@ -28,12 +28,13 @@ class EntropyConfig:
     temperature: float = 0.1
     """What a nat of entropy is worth at first, in units of the scaled reward."""
     learning_rate: float = 1e-3
-    """Adam's rate for the logarithm of the temperature."""
+    """Adam's rate for the logarithm of the temperature; 0: the temperature stays."""
 
     def __post_init__(self) -> None:
-        for name in ("temperature", "learning_rate"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"EntropyConfig got {name}={getattr(self, name)}; give a number above 0.")
+        if not self.temperature > 0:
+            raise ValueError(f"EntropyConfig got temperature={self.temperature}; give a number above 0.")
+        if not self.learning_rate >= 0:
+            raise ValueError(f"EntropyConfig got learning_rate={self.learning_rate}; give 0 or more.")
 
 
 class MemorySAC(MemoryAlgorithm):

@@ -19,7 +19,7 @@ context is fitted to its support, short runs from all of its stretch that is hel
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
@@ -29,6 +29,7 @@ from memagent.replay.priorities import WindowPriorities
 from memagent.replay.streams import RowStreams, Shape
 from memagent.replay.stretches import StretchTables
 from memagent.replay.support import RunStarts, checked_tasks
+from memagent.sb3_names import no_attribute
 
 State = Sequence[ArrayLike]
 Advance = Callable[[NDArray[np.int64], Mapping[str, NDArray], State], State]
@@ -116,6 +117,11 @@ class PrioritizedSequenceBuffer:
         self._make_streams = partial(RowStreams, num_envs, rows, config.stride, fields, dict(state_spec))
         self._seed = seed
         self.reset()
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            raise no_attribute(self, name)
 
     def reset(self) -> None:
         """Forget everything, as a new buffer of the same seed."""

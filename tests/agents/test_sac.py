@@ -1,5 +1,6 @@
 """MemorySAC learns what only memory can, in any box of actions, values truncation rightly, keeps its losses apart."""
 
+from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
@@ -187,6 +188,21 @@ def test_the_temperature_follows_the_entropy() -> None:
     assert trained(-6.0) < EntropyConfig().temperature < trained(0.69)  # ln 2 is the most that there is
 
 
+def test_a_temperature_without_a_rate_stays_also_after_loading(tmp_path: Path) -> None:
+    env = make_vec("Drift/Pendulum-v0", 4, seed=0)
+    like = build(env, kind="none")
+    configs = {"memory": like.memory_config, "replay": like.replay_config, "adapt": like.adapt_config}
+    fixed = EntropyConfig(temperature=0.03, learning_rate=0.0)
+    agent = MemorySAC("MemoryPolicy", env, learner=like.learner, entropy=fixed, **configs)
+    before = agent.policy.log_temperature.item()
+    assert before == pytest.approx(np.log(0.03))
+    agent.learn(200)
+    agent.save(tmp_path / "agent")
+    again = MemorySAC.load(tmp_path / "agent", env).learn(200)
+    assert again._n_updates > agent._n_updates > 0
+    assert agent.policy.log_temperature.item() == again.policy.log_temperature.item() == before
+
+
 def test_training_actions_are_drawn_and_repeat_with_the_seed() -> None:
     def actions(seed: int) -> np.ndarray:
         agent = build(make_vec("Drift/Pendulum-v0", 2, seed=0), kind="none", learning_starts=0, seed=seed)
@@ -234,3 +250,5 @@ def test_what_it_cannot_act_in_is_refused_in_a_sentence() -> None:
             MemorySAC("MemoryPolicy", DummyVecEnv([lambda box=box: Corridor(actions=box)]))
     with pytest.raises(ValueError, match="temperature=0"):
         EntropyConfig(temperature=0.0)
+    with pytest.raises(ValueError, match="learning_rate=-1"):
+        EntropyConfig(learning_rate=-1.0)

@@ -1,6 +1,7 @@
 """A setting is obeyed, wherever it is given, or refused in a sentence."""
 
 import re
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv
 
 from memagent.agents import ExplorationConfig, LearnerConfig, MemoryAlgorithm, MemoryDQN
 from memagent.archive import ArchiveError
+from memagent.sb3_names import ATTRIBUTES
 
 pytestmark = pytest.mark.filterwarnings("ignore:The environment has no TransitionObservation")
 
@@ -158,8 +160,12 @@ def test_a_run_in_tensorboard_is_named_after_the_algorithm(
         ),
         ({"gamma": 0.9}, "SB3's gamma is learner=LearnerConfig(gamma=…)."),
         (
-            {"action_noise": None},
-            "SB3's action_noise has no counterpart: MemoryDQN explores by ExplorationConfig",
+            {"action_noise": None, "use_sde": True},
+            "SB3's action_noise or use_sde has no counterpart: MemoryDQN explores by ExplorationConfig",
+        ),
+        (
+            {"use_sde": True, "sde_sample_freq": 4, "tau": 0.1},
+            "MemorySAC by its policy's distribution; leave it out; SB3's tau is learner=LearnerConfig(tau=…).",
         ),
         (
             {"learnr": 1},
@@ -187,3 +193,38 @@ def test_policies_of_sb3_and_a_rate_that_follows_are_refused_in_a_sentence(
         ArchiveError, match=r"SB3's learning_rate is learner=LearnerConfig\(learning_rate=…\)"
     ):
         MemoryDQN.load(tmp_path / "agent", learning_rate=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("owner", "name", "said"),
+    [
+        (lambda agent: agent, "target_update_interval", "is learner=LearnerConfig(tau=…)."),
+        (lambda agent: agent, "log_ent_coef", "is policy.log_temperature."),
+        (lambda agent: agent, "q_net", "is policy.heads, on the features that policy.unroll gives."),
+        (lambda agent: agent.policy, "actor", "is policy.heads.actor, on the features that"),
+        (
+            lambda agent: agent.replay_buffer,
+            "rewards",
+            "is a field of the rows that sample draws windows of.",
+        ),
+    ],
+)
+def test_what_sb3_calls_an_attribute_is_refused_with_its_way_here(
+    agent: MemoryAlgorithm, owner: Any, name: str, said: str
+) -> None:
+    assert not hasattr(owner(agent), name)
+    with pytest.raises(AttributeError, match=re.escape(f"has no attribute '{name}'; SB3's {name} {said}")):
+        getattr(owner(agent), name)
+    with pytest.raises(AttributeError, match=r"has no attribute 'weather'$"):
+        owner(agent).weather  # noqa: B018 - not there
+
+
+@pytest.mark.parametrize("continuous", [False, True])
+def test_the_ways_of_attributes_lead_to_something(continuous: bool) -> None:
+    space = spaces.Box(-1.0, 1.0, (1,)) if continuous else spaces.Discrete(3)
+    agent = build(DummyVecEnv([lambda: Corridor(actions=space)]), kind="none")
+    own = ("log_ent_coef", "ent_coef_tensor", "actor", "critic") if continuous else ("q_net",)
+    targets = "critic_target" if continuous else "q_net_target"
+    for name in (*own, targets):
+        path = ATTRIBUTES[name].removeprefix("is ").partition(",")[0].removesuffix(".exp()")
+        assert attrgetter(path)(agent) is not None

@@ -137,6 +137,15 @@ def test_what_is_no_whole_number_is_no_phase(phase: Any) -> None:
     assert agent.acting.phase.tolist() == [0]
 
 
+def test_an_environments_reset_need_not_take_options() -> None:
+    class Plain(Corridor):
+        def reset(self, seed: int | None = None) -> tuple[np.ndarray, dict]:
+            return super().reset(seed=seed)
+
+    agent = build(Plain()).learn(80)
+    assert agent._n_updates > 0
+
+
 def test_a_vector_environment_without_last_observations_is_named() -> None:
     class Foreign(DummyVecEnv):
         def step_wait(self) -> Any:
