@@ -20,7 +20,15 @@ _CONTINUOUS = many_small_updates(reward_scale=0.02, temperature=0.02, prediction
 CONTINUOUS: Preset = {
     **_CONTINUOUS,
     # What is tried is kept for a while: with single random steps nobody leaves the valley of MountainCarContinuous.
-    "learner": {**_CONTINUOUS["learner"], "gamma": 0.99, "learning_starts": 4_000, "exploration_steps": 10.0},
+    "learner": {
+        **_CONTINUOUS["learner"],
+        "gamma": 0.99,
+        "tau": 0.01,
+        "steps_per_update": 2,
+        "final_learning_rate": 2e-5,
+        "learning_starts": 4_000,
+        "exploration_steps": 10.0,
+    },
     "adapt": {"enabled": False},
 }
 DISCRETE: Preset = {
