@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from envs.entries.entry import SIGNS, Entry, always, between, many_small_updates
+from envs.entries.entry import SIGNS, Entry, always, between, many_small_q_updates, many_small_updates
 
 CLASSIC: dict[str, Entry] = {
     "Drift/CartPole-v0": Entry(
@@ -89,6 +89,7 @@ CLASSIC: dict[str, Entry] = {
         sensors=(0, 1, 2, 3),  # cosine and sine of both angles, no velocities
         change_scale=2.0,  # a step is 0.2 s
         source="masses after CaDM (Lee et al. 2020), with a hidden torque",
+        preset=many_small_q_updates(),
     ),
     "Drift/MountainCar-v0": Entry(
         base="MountainCar-v0",
@@ -123,5 +124,13 @@ CLASSIC: dict[str, Entry] = {
         },
         change_scale=(20.0, 100.0),
         source="power after the force of Packer et al. 2018, with a hidden action sign",
+        preset=many_small_updates(
+            reward_scale=0.02,
+            temperature=0.02,
+            prediction_steps=4,
+            gamma=0.99,
+            learning_starts=4_000,
+            exploration_steps=10.0,
+        ),
     ),
 }

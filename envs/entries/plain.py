@@ -12,38 +12,28 @@ from typing import Any
 
 from gymnasium import spaces
 
-from envs.entries.entry import many_small_updates
+from envs.entries.entry import many_small_q_updates, many_small_updates
 
 Preset = Mapping[str, Any]
 
-_CONTINUOUS = many_small_updates(reward_scale=0.02, temperature=0.02, prediction_steps=4)
 CONTINUOUS: Preset = {
-    **_CONTINUOUS,
-    # What is tried is kept for a while: with single random steps nobody leaves the valley of MountainCarContinuous.
-    "learner": {
-        **_CONTINUOUS["learner"],
-        "gamma": 0.99,
-        "tau": 0.01,
-        "steps_per_update": 2,
-        "final_learning_rate": 2e-5,
-        "learning_starts": 4_000,
-        "exploration_steps": 10.0,
-    },
+    **many_small_updates(
+        reward_scale=0.02,
+        temperature=0.02,
+        prediction_steps=4,
+        gamma=0.99,
+        tau=0.01,
+        steps_per_update=2,
+        final_learning_rate=2e-5,
+        # What is tried is kept for a while: by single random steps nobody leaves the valley of MountainCarContinuous.
+        learning_starts=4_000,
+        exploration_steps=10.0,
+    ),
     "adapt": {"enabled": False},
 }
 DISCRETE: Preset = {
     "num_envs": 4,  # in many environments a short training ends before long episodes, as of Acrobot, have got anywhere
-    "learner": {
-        "gamma": 0.99,
-        "reward_scale": 0.05,
-        "tau": 0.01,
-        "batch_size": 8,
-        "steps_per_update": 4,
-        "learning_starts": 1_000,
-        "exploration_steps": 4.0,
-        "final_learning_rate": 5e-5,
-    },
-    "replay": {"capacity": 200_000, "rows": 32, "n_step": 4},
+    **many_small_q_updates(),
     "adapt": {"enabled": False},
 }
 
