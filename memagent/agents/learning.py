@@ -45,6 +45,23 @@ class Adaptation(NamedTuple):
     detector_loss: Tensor  # [], of single steps under these contexts
 
 
+class DrawnRuns(NamedTuple):
+    """Runs from stretches of the replay, S at most of each of K."""
+
+    runs: Outcomes  # [K, S, ...], of k steps
+    steps: Outcomes  # [K, S, ...], the last step of each
+    start: np.ndarray  # [K, S], the row of the stream that each begins with
+
+    def apart_from(self, others: DrawnRuns) -> DrawnRuns:
+        """Those that begin neither with nor between the rows that runs of `others` begin with count; others do not."""
+        seen, start = others.runs.mask.cpu().numpy(), others.start
+        first = np.where(seen, start, np.iinfo(np.int64).max).min(1, keepdims=True)
+        last = np.where(seen, start, -1).max(1, keepdims=True)
+        apart = torch.from_numpy((self.start < first) | (self.start > last)).to(self.runs.mask.device)
+        runs, steps = (rows._replace(mask=rows.mask & apart) for rows in self[:2])
+        return DrawnRuns(runs, steps, self.start)
+
+
 class SequenceLearner(OffPolicyAlgorithm, ABC):
     """Learns from windows of a prioritised sequence replay; how they get there is `MemoryAlgorithm`'s."""
 
@@ -146,8 +163,7 @@ class SequenceLearner(OffPolicyAlgorithm, ABC):
         size, contexts = self.adapt_config.train_support, []
         for some in range(0, len(envs), size):
             part = slice(some, some + size)
-            drawn, _ = self._drawn(envs[part], stretches[part], size)
-            contexts.append(model.infer(drawn))
+            contexts.append(model.infer(self._drawn(envs[part], stretches[part], size).runs))
         return torch.cat(contexts), row_of
 
     def _update(self, batch: SequenceBatch) -> dict[str, Tensor] | None:
@@ -285,24 +301,18 @@ class SequenceLearner(OffPolicyAlgorithm, ABC):
         """Fit a context to each window's phase: that of its first row after the burn-in.
 
         Support and query are different runs of that phase. How many the context is fitted to is drawn anew, more often
-        few than many, so that the agent learns to act in a young phase and in an old one.
+        few than many, and they follow each other, so that the agent learns to act in a young phase and in an old one.
         """
         model, detector, b = self.policy.context_model, self.policy.detector, self.replay_config.burn_in
         if model is None or detector is None:
             nothing = x.obs.new_zeros(())
             return Adaptation(x.obs.new_zeros(*x.reward.shape, 0), nothing, nothing, nothing)
         size, count = self.adapt_config.train_support, len(batch.env)
-        drawn, single = self._drawn(batch.env, batch.stretch[b], 2 * size, partly=True)
-        order = self.generator.permutation(2 * size)  # what is drawn lies in the order of the stream
-        support, query, steps = (
-            Outcomes(*(part[:, some] for part in rows))
-            for rows, some in ((drawn, order[:size]), (drawn, order[size:]), (single, order[size:]))
-        )
-        few = ((size + 1) * self.generator.random((count, 1)) ** 2).astype(np.int64)
-        support = support._replace(
-            mask=support.mask & torch.from_numpy(np.arange(size) < few).to(self.device)
-        )
-        context = model.fit(support)
+        few = ((size + 1) * self.generator.random(count) ** 2).astype(np.int64)
+        phase = (batch.env, batch.stretch[b], size)
+        support = self._drawn(*phase, span=few, partly=True)
+        query, steps, _ = self._drawn(*phase, partly=True).apart_from(support)
+        context = model.fit(support.runs)
         loss = masked_mean(model.loss(context, query), query.mask)
         model.observe_scale(context[context.detach().isfinite().all(-1)])
         with torch.no_grad():
@@ -318,19 +328,26 @@ class SequenceLearner(OffPolicyAlgorithm, ABC):
         return torch.from_numpy(np.minimum(drawn, h)).to(self.device)
 
     def _drawn(
-        self, envs: np.ndarray, stretches: np.ndarray, size: int, *, partly: bool = False
-    ) -> tuple[Outcomes, Outcomes]:
-        """Up to `size` different runs from each of K stretches of the replay, [K, size, ...], and their last steps.
+        self,
+        envs: np.ndarray,
+        stretches: np.ndarray,
+        size: int,
+        *,
+        span: np.ndarray | None = None,
+        partly: bool = False,
+    ) -> DrawnRuns:
+        """Up to `size` different runs from each of K stretches of the replay.
 
         Args:
             envs, stretches: of the replay, [K].
             size: S, most runs of each.
+            span: from how many neighbouring ones they are drawn, [K]; None: from all.
             partly: show a random number of the steps before each in place of all, as where a phase is young.
         """
         config, shape = self.adapt_config, (len(envs), size)
         shown = ((config.steps_ahead, config.history), (1, config.evidence_history))
         total = max(map(sum, shown))
-        drawn = self.replay_buffer.support(envs, stretches, size=size, steps=total)
+        drawn = self.replay_buffer.support(envs, stretches, size=size, steps=total, span=span)
         seen = (self._seen(drawn.obs), drawn.action, self._seen_reward(drawn.reward), drawn.mask)
         obs, action, reward, mask = (torch.from_numpy(part).to(self.device) for part in seen)
         final = torch.zeros_like(reward, dtype=torch.bool)
@@ -339,4 +356,4 @@ class SequenceLearner(OffPolicyAlgorithm, ABC):
             first, length = total - k - h, self._lengths(shape, h) if partly else None
             one = self._runs(obs[first:], action[first:], reward[first:], final[first:], k, h, length)
             found.append(Outcomes(one.inputs[0], one.outcome[0], mask))
-        return found[0], found[1]
+        return DrawnRuns(found[0], found[1], drawn.start)

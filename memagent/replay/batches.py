@@ -34,4 +34,5 @@ class SupportRows(NamedTuple):
     obs: NDArray[np.float32]  # [steps + 1, K, size, *O], the last one follows the last transition
     action: NDArray  # [steps, K, size, *A]
     reward: NDArray[np.float32]  # [steps, K, size], of the action
+    start: NDArray[np.int64]  # [K, size], the row of the stream that it begins with
     mask: NDArray[np.bool_]  # [K, size], False: not drawn, or the run crosses an episode's end

@@ -259,23 +259,27 @@ class PrioritizedSequenceBuffer:
         before = np.cumsum(held) - held
         return np.repeat(every, held), np.arange(held.sum()) + np.repeat(lowest - before, held)
 
-    def support(self, envs: ArrayLike, stretches: ArrayLike, *, size: int, steps: int) -> SupportRows:
+    def support(
+        self, envs: ArrayLike, stretches: ArrayLike, *, size: int, steps: int, span: ArrayLike | None = None
+    ) -> SupportRows:
         """Draw up to `size` runs of `steps` transitions for each of K tasks: O(K * size * steps).
 
         A task is the stretch number `stretches` [K] of the environment `envs` [K]. Its runs are different ones from all
         of the stretch that is held, whatever the episode, each as likely as every other; they may overlap. A run reads
         steps + 1 rows, all of that stretch. A run over an episode's end is drawn, but does not count. A stretch that is
-        held no longer or has too few rows gives fewer runs, or none.
+        held no longer or has too few rows gives fewer runs, or none. With `span` [K] they are drawn from so many
+        neighbouring ones at a random place, as a phase shows them that has just begun there.
         Raises ValueError, before anything is drawn, for arguments that are no vectors of one length or out of range.
         """
         who, numbers = checked_tasks(self.num_envs, envs, stretches, size, steps)
         first, end = self._stretches.find(who, numbers)
         held = np.maximum(first, self._streams.next_row[who] - self._streams.rows)
-        start, drawn = self._run_starts.draw(held, end, size, steps)
+        part = None if span is None else np.asarray(span, np.int64)
+        start, drawn = self._run_starts.draw(held, end, size, steps, part)
         mask = drawn & ~self._streams.read_runs("final", who, start, drawn, steps).any(0)
         lengths = {"obs": steps + 1, "action": steps, "reward": steps}
         runs = {name: self._streams.read_runs(name, who, start, mask, n) for name, n in lengths.items()}
-        return SupportRows(**runs, mask=mask)
+        return SupportRows(**runs, start=start, mask=mask)
 
     def refresh(self, advance: Advance) -> None:
         """Compute the stored states anew, along every stream since its last seam.

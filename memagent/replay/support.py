@@ -1,4 +1,4 @@
-"""Which runs are drawn for a task: different ones, spread over all that its stretch offers.
+"""Which runs are drawn for a task: different ones, spread over all that its stretch offers, or over a part of it.
 
 A run of `steps` transitions that starts at row t reads the rows t … t + steps, of which the last one gives only its
 observation. A stretch with the held rows [first, end) offers the starts first … end - 1 - steps.
@@ -21,13 +21,21 @@ class RunStarts:
     def __init__(self, seed: int | None) -> None:
         self._random = np.random.default_rng(np.random.SeedSequence(seed).spawn(1)[0])
 
-    def draw(self, first: Numbers, end: Numbers, size: int, steps: int) -> tuple[Numbers, NDArray[np.bool_]]:
+    def draw(
+        self, first: Numbers, end: Numbers, size: int, steps: int, span: Numbers | None = None
+    ) -> tuple[Numbers, NDArray[np.bool_]]:
         """Up to `size` different starts of runs inside the rows [first, end) [K], each as likely as every other.
+
+        With `span` [K] they are of so many neighbouring starts, at a random place.
 
         Returns:
             Rows [K, size], and whether they were drawn, [K, size].
         """
         offered = np.maximum(end - steps - first, 0)
+        if span is not None:
+            part = np.minimum(span, offered)
+            first = first + (self._random.random(len(part)) * (offered - part + 1)).astype(np.int64)
+            offered = part
         index, drawn = draw_different(offered, self._random.random((len(offered), size + 1)))
         return first[:, None] + index, drawn
 

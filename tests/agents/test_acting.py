@@ -115,11 +115,14 @@ def number_contexts(agent: MemoryAlgorithm, patch: pytest.MonkeyPatch) -> None:
     """Let the context of a stretch be told from its numbers alone: (environment, stretch, 1) / 3."""
     model, observed = agent.policy.context_model, agent.observation_space.shape[0]
 
-    def support(envs: np.ndarray, stretches: np.ndarray, *, size: int, steps: int) -> SupportRows:
+    def support(
+        envs: np.ndarray, stretches: np.ndarray, *, size: int, steps: int, span: np.ndarray | None
+    ) -> SupportRows:
         obs = np.zeros((steps + 1, len(envs), size, observed), np.float32)
         obs[..., 0], obs[..., 1] = envs[:, None], stretches[:, None]
         action, reward = np.zeros((steps, len(envs), size), np.int64), np.zeros((steps, len(envs), size))
-        return SupportRows(obs, action, reward.astype(np.float32), np.ones((len(envs), size), bool))
+        start, mask = np.zeros((len(envs), size), np.int64), np.ones((len(envs), size), bool)
+        return SupportRows(obs, action, reward.astype(np.float32), start, mask)
 
     def infer(rows: Outcomes) -> Tensor:
         numbers = rows.inputs[:, 0, :2]
@@ -357,7 +360,7 @@ def test_acting_keeps_the_runs_that_the_replay_offers_of_the_phase(name: str) ->
     stretches = replay.state_dict()["stretch_number"]
     assert (stretches > 0).all()
     for e, stretch in enumerate(stretches):
-        offered = in_order(agent._drawn(np.array([e]), np.array([stretch]), 300)[0])
+        offered = in_order(agent._drawn(np.array([e]), np.array([stretch]), 300).runs)
         kept = in_order(acting.tracker.support(acting.belief, np.array([e])))
         assert len(kept) == acting.belief.num_runs[e] > 5
         # The replay knows what an episode's last step did, acting does not.

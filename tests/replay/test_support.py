@@ -24,14 +24,15 @@ def starts(rows: SupportRows, task: int = 0) -> list[int]:
 def test_a_run_is_what_was_stored() -> None:
     buffer = Filler(make()).fill(33)
     rows = buffer.support([2, 0], [1, 3], size=5, steps=2)
-    assert [part.shape for part in rows] == [(3, 2, 5, 2), (2, 2, 5), (2, 2, 5), (2, 5)]
-    assert [part.dtype for part in rows] == [np.float32, np.int64, np.float32, np.bool_]
+    assert [part.shape for part in rows] == [(3, 2, 5, 2), (2, 2, 5), (2, 2, 5), (2, 5), (2, 5)]
+    assert [part.dtype for part in rows] == [np.float32, np.int64, np.float32, np.int64, np.bool_]
     assert rows.mask.any(1).all()
     for task, run in np.argwhere(rows.mask):
         number = rows.obs[0, task, run, 1] + np.arange(3)
         np.testing.assert_array_equal(rows.obs[:, task, run, 0], (2, 0)[task])
         np.testing.assert_array_equal(rows.obs[:, task, run, 1], number)
         np.testing.assert_array_equal(number // 10, (1, 3)[task])
+        assert rows.start[task, run] == number[0]
         np.testing.assert_array_equal(rows.action[:, task, run], number[:2] % 2)
         np.testing.assert_array_equal(rows.reward[:, task, run], number[:2] / 8)
 
@@ -96,6 +97,22 @@ def test_no_run_crosses_a_seam() -> None:
         filler.add([0], phase=3, **LONG)
     rows = filler.buffer.support([0, 0], [0, 1], size=20, steps=2)
     assert [starts(rows, task) for task in range(2)] == [[0, 1, 2, 3], [6, 7, 8, 9]]
+
+
+def test_runs_of_a_span_are_neighbours_at_a_random_place() -> None:
+    filler = Filler(make(num_envs=1))
+    for _ in range(60):
+        filler.add([0], phase=0, **LONG)
+    places, spans = [], np.array([0, 3, 7, 999])
+    for _ in range(300):
+        rows = filler.buffer.support([0] * 4, [0] * 4, size=5, steps=2, span=spans)
+        none, few, some, every = (starts(rows, task) for task in range(4))
+        assert none == [] and len(few) == 3 and len(some) == len(every) == 5
+        assert few == list(range(few[0], few[0] + 3)) and some[-1] - some[0] < 7
+        assert max(np.diff(some)) > 1 or some[-1] - some[0] == 4
+        places.append((few[0], every[-1] - every[0]))
+    first, reach = np.array(places).T
+    assert set(first) == set(range(58 - 2)) and reach.min() > 30  # 58 starts
 
 
 def test_overwritten_rows_are_not_drawn() -> None:
@@ -299,4 +316,4 @@ def test_bad_arguments_are_refused_before_anything_is_drawn(changed: dict[str, A
 
 def test_no_task_gives_no_run() -> None:
     rows = Filler(make()).fill(30).support([], [], size=4, steps=2)
-    assert [part.shape for part in rows] == [(3, 0, 4, 2), (2, 0, 4), (2, 0, 4), (0, 4)]
+    assert [part.shape for part in rows] == [(3, 0, 4, 2), (2, 0, 4), (2, 0, 4), (0, 4), (0, 4)]
