@@ -108,6 +108,8 @@ CLASSIC: dict[str, Entry] = {
         },
         change_scale=(20.0, 100.0),
         source="force within the range of Packer et al. 2018, with a hidden action sign",
+        # With single random steps nobody leaves the valley, and what nobody has seen cannot be learned.
+        preset=many_small_q_updates(learning_starts=6_000, exploration_steps=20.0),
     ),
     "Drift/MountainCarContinuous-v0": Entry(
         base="MountainCarContinuous-v0",

@@ -84,10 +84,11 @@ def many_small_updates(
     }
 
 
-def many_small_q_updates() -> dict[str, dict[str, Any]]:
+def many_small_q_updates(**learner: Any) -> dict[str, dict[str, Any]]:
     """A preset for MemoryDQN where episodes take some hundred steps and their returns are of some hundreds.
 
     As for MemorySAC: many updates of few windows, at a rate that falls. What is tried at random is kept for some steps.
+    `learner` has what is otherwise in that section.
     """
     return {
         "learner": {
@@ -99,6 +100,7 @@ def many_small_q_updates() -> dict[str, dict[str, Any]]:
             "learning_starts": 1_000,
             "exploration_steps": 4.0,
             "final_learning_rate": 5e-5,
+            **learner,
         },
         "replay": {"capacity": 200_000, "rows": 32, "n_step": 4},
     }
