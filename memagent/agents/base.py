@@ -446,8 +446,7 @@ class MemoryAlgorithm(SavedLearner, ABC):
             self.logger.record("adapt/changes", int(belief.phase.sum()))  # known so far, noticed or told
             self.logger.record("adapt/steps_since_change", float(belief.age.mean()))
             self.logger.record("adapt/evidence_of_change", float(belief.score.mean()))
-            if moved.size:
-                self.logger.record("adapt/context_moved", float(moved.mean()))
+            self.logger.record("adapt/context_moved", float(moved.mean()) if moved.size else 0.0)
         super().dump_logs()
 
     def _sample_action(self, learning_starts: int, action_noise: Any = None, n_envs: int = 1) -> Any:
