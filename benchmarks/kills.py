@@ -26,9 +26,7 @@ import torch
 import tyro
 
 from benchmarks.runs import machine, write
-from memagent.agents.checkpoint import read_table
-from memagent.archive import ArchiveError
-from memagent.checkpoints import saved
+from memagent.checkpoints import is_whole, saved
 from memagent.files import UNFINISHED
 from memagent.runs import load_status
 from train import start
@@ -110,19 +108,10 @@ def kill(folder: Path, seed: int, seconds: float) -> dict[str, Any]:
         "seconds": round(seconds, 3),
         "state": load_status(folder),
         "checkpoints": len(paths),
-        "broken_checkpoints": sum(not whole(path) for path in paths),
+        "broken_checkpoints": sum(not is_whole(path) for path in paths),
         "newest": int(paths[-1].name) if paths else 0,
         "while_writing": any(folder.rglob(f".*{UNFINISHED}")),
     }
-
-
-def whole(path: Path) -> bool:
-    """Whether a checkpoint says what it holds."""
-    try:
-        read_table(path)
-    except ArchiveError:
-        return False
-    return True
 
 
 def resumed(folder: Path, twin: Path, killed: dict[str, Any]) -> dict[str, Any]:

@@ -78,7 +78,7 @@ class Checkpoints(BaseCallback):
     def write(self) -> Path:
         """Write a checkpoint, unless this step has one, and remove those that are not kept."""
         path = self.folder / f"{self.model.num_timesteps:09d}"
-        if path.exists() and not _is_whole(path):
+        if path.exists() and not is_whole(path):
             remove_folder(path)
         if not path.exists():
             self.model.save_checkpoint(path, self.extra(), mid_episode=self.mid_episode)
@@ -99,7 +99,8 @@ def saved(folder: Path) -> list[Path]:
     return sorted(path for path in folder.glob("[0-9]*") if path.is_dir())
 
 
-def _is_whole(path: Path) -> bool:
+def is_whole(path: Path) -> bool:
+    """Whether a checkpoint says what it holds."""
     try:
         read_table(path)
     except ArchiveError:

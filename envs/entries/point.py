@@ -7,9 +7,6 @@ from envs.entries.entry import Entry, always, between, many_small_updates
 
 def point_goals(platforms: int = 4) -> Entry:
     """PointGoals with so many platforms, whose places drift independently."""
-    preset = many_small_updates(reward_scale=1.0, temperature=0.1, prediction_steps=4)
-    # Arrivals alone are paid: what is tried is kept for a while, so that there are some to learn from at first.
-    preset["learner"] |= {"learning_starts": 4_000, "exploration_steps": 10.0}
     places = [f"goal_{i}_{axis}" for i in range(platforms) for axis in "xy"]
     return Entry(
         base="Base/PointGoals-v0",
@@ -21,7 +18,14 @@ def point_goals(platforms: int = 4) -> Entry:
         shown=False,
         arguments={"platforms": platforms},
         given=point_goals,
-        preset=preset,
+        preset=many_small_updates(
+            reward_scale=1.0,
+            temperature=0.1,
+            prediction_steps=4,
+            # Arrivals alone are paid: what is tried is kept for a while, so that there are some to learn from at first.
+            learning_starts=4_000,
+            exploration_steps=10.0,
+        ),
     )
 
 
