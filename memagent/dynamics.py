@@ -123,18 +123,23 @@ def runs(
     Returns:
         Outcomes of the T + 1 - k - h runs. A history that is shorter than h is filled up with zeros.
     """
-    count = len(reward) + 1 - k - history
-    ahead = [slice(history + i, history + i + count) for i in range(k)]
-    happened = torch.cat((change, reward.unsqueeze(-1)), -1)
-    live = torch.ones_like(final[:count])
-    changes, actions = [], []
-    for back in range(1, history + 1):
-        rows = slice(history - back, history - back + count)
-        live = live & ~final[rows] & (True if length is None else back <= length)
-        changes.append(live.unsqueeze(-1) * change[rows])
-        actions.append(live.unsqueeze(-1) * action[rows])
+    count, h = len(reward) + 1 - k - history, history
+    happened = torch.cat((change, reward.unsqueeze(-1)), -1)[h:]
+    parts = [obs[h : h + count], _joined(action[h:].unfold(0, k, 1))]
+    if h:
+        rows = slice(0, h + count - 1)
+        past_final, *past = (x[rows].unfold(0, h, 1).flip(-1) for x in (final, change, action))  # [..., h]
+        live = past_final.logical_not().cumprod(-1)
+        if length is not None:
+            live = live * (torch.arange(h, device=length.device) < length.unsqueeze(-1))
+        parts += [_joined(live.unsqueeze(-2) * x) for x in past]
     return Outcomes(
-        inputs=torch.cat([obs[ahead[0]], *(action[rows] for rows in ahead), *changes, *actions], -1),
-        outcome=torch.stack([happened[rows] for rows in ahead]).mean(0),
-        mask=~torch.stack([final[rows] for rows in ahead]).any(0),
+        inputs=torch.cat(parts, -1),
+        outcome=happened.unfold(0, k, 1).mean(-1),
+        mask=final[h:].unfold(0, k, 1).any(-1).logical_not(),
     )
+
+
+def _joined(windows: Tensor) -> Tensor:
+    """Vectors of several steps, [..., A, k], as one, step by step: [..., k A]."""
+    return windows.transpose(-1, -2).flatten(-2)

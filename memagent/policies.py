@@ -21,7 +21,6 @@ from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import Schedule
 from stable_baselines3.common.utils import is_vectorized_observation
 from torch import Tensor, nn
-from torch.func import functional_call
 from torch.nn import functional
 
 from memagent.belief import Belief, BeliefTracker
@@ -113,7 +112,8 @@ class MemoryPolicy(BasePolicy, ABC):
             "adapt": adapt,
             "meta": meta,
         }
-        groups: list[dict[str, Any]] = [{"params": self.online_parameters(), "factor": 1.0}]
+        learned = self.online_parameters()
+        groups: list[dict[str, Any]] = []
         self.adapt, self.context_model, self.detector = adapt, None, None
         if adapt:
             rows = run_size(self.step_dims, adapt.steps_ahead, adapt.history)
@@ -121,8 +121,9 @@ class MemoryPolicy(BasePolicy, ABC):
             self.context_model = ContextModel(rows, change_dim + 1, adapt, meta)
             self.detector = Detector(steps, change_dim + 1, adapt.context_dim, adapt.hidden_size)
             model, loop = self.context_model.model, self.context_model.meta
-            groups.append({"params": [*model.parameters(), *self.detector.parameters()], "factor": 1.0})
+            learned += [*model.parameters(), *self.detector.parameters()]
             groups.append({"params": list(loop.parameters()), "factor": loop.config.lr_lr / lr_schedule(1.0)})
+        groups.append({"params": learned, "factor": 1.0})
         self.optimizer = torch.optim.Adam(groups, eps=1e-5, fused=True)
         self.set_learning_rate(lr_schedule(1.0))
 
@@ -187,6 +188,12 @@ class MemoryPolicy(BasePolicy, ABC):
         if self.detector is not None:
             parts["detector_grad_norm"] = list(self.detector.parameters())
         return parts
+
+    @torch.no_grad()
+    def follow(self, tau: float) -> None:
+        """Move the target heads by the share tau towards the heads."""
+        for target, online in zip(self.target_heads.parameters(), self.heads.parameters(), strict=True):
+            target.lerp_(online, tau)
 
     def set_learning_rate(self, rate: float) -> None:
         """Give memory, heads and dynamics model this rate, inner rates a multiple; the temperature keeps its own."""
@@ -472,5 +479,8 @@ class MemoryActorCriticPolicy(MemoryPolicy):
 
     def still_critics(self, features: Tensor, action: Tensor) -> Tensor:
         """The critics, out of reach of the gradient: features [..., D], actions [..., A] -> [..., 2]."""
-        still = {name: p.detach() for name, p in self.heads.critics.named_parameters()}
-        return functional_call(self.heads.critics, still, (features, action))
+        critics = self.heads.critics.requires_grad_(False)
+        try:
+            return critics(features, action)
+        finally:
+            critics.requires_grad_()

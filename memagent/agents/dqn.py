@@ -89,14 +89,19 @@ class MemoryDQN(MemoryAlgorithm):
             "ExplorationConfig. Random exploration belongs to learn: predict has none."
         )
 
-    def bootstrap_values(self, features: Tensor, noise: Tensor) -> Tensor:
+    def head_output(self, features: Tensor, noise: Tensor) -> tuple[Tensor, ...]:
+        """The values of all actions, [..., D] -> [..., A]."""
+        return (self.policy.heads(features),)
+
+    def bootstrap_values(self, features: Tensor, output: tuple[Tensor, ...]) -> Tensor:
         """The target heads' value of the online heads' best action, [..., D] -> [...]."""
-        return double_q_value(self.policy.heads(features), self.policy.target_heads(features))
+        (q,) = output
+        return double_q_value(q, self.policy.target_heads(features))
 
     def head_losses(self, rows: HeadRows) -> tuple[Tensor, Tensor]:
         """Huber loss of the taken action's value against the target."""
-        q = taken_value(self.policy.heads(rows.features), rows.action)
-        td = td_errors(q, rows.target)
+        (q,) = rows.output
+        td = td_errors(taken_value(q, rows.action), rows.target)
         return td_loss(td, huber_delta=1.0), td.abs()
 
     def explore(self, greedy: np.ndarray) -> np.ndarray:

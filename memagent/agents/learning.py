@@ -17,7 +17,6 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
-from stable_baselines3.common.utils import polyak_update
 from torch import Tensor
 
 from memagent.agents.config import LearnerConfig
@@ -36,12 +35,16 @@ from memagent.targets import (
 )
 
 
+OLDEST = 512
+"""Runs of the oldest phase that a context is fitted for in training."""
+
+
 class Adaptation(NamedTuple):
     """What the inner loop gave for a batch of windows."""
 
     context: Tensor  # [L, B, Z], without gradient; 0 in rows of another phase than the one it is fitted to
     loss: Tensor  # [], the model's on other runs of the phase, under the fitted contexts
-    gain: Tensor  # [], by how much the fit lowered it
+    unadapted: Tensor  # [], the same under zero contexts, where it was asked for
     detector_loss: Tensor  # [], of single steps under these contexts
 
 
@@ -52,14 +55,17 @@ class DrawnRuns(NamedTuple):
     steps: Outcomes  # [K, S, ...], the last step of each
     start: np.ndarray  # [K, S], the row of the stream that each begins with
 
+    def of(self, tasks: slice) -> DrawnRuns:
+        """Those of some tasks."""
+        runs, steps = (Outcomes(*(x[tasks] for x in rows)) for rows in (self.runs, self.steps))
+        return DrawnRuns(runs, steps, self.start[tasks])
+
     def apart_from(self, others: DrawnRuns) -> DrawnRuns:
-        """Those that begin neither with nor between the rows that runs of `others` begin with count; others do not."""
-        seen, start = others.runs.mask.cpu().numpy(), others.start
-        first = np.where(seen, start, np.iinfo(np.int64).max).min(1, keepdims=True)
-        last = np.where(seen, start, -1).max(1, keepdims=True)
-        apart = torch.from_numpy((self.start < first) | (self.start > last)).to(self.runs.mask.device)
-        runs, steps = (rows._replace(mask=rows.mask & apart) for rows in self[:2])
-        return DrawnRuns(runs, steps, self.start)
+        """Those count that are not among the `others` that count."""
+        theirs = np.where(others.runs.mask.cpu().numpy(), others.start, -1)
+        apart = (self.start[:, :, None] != theirs[:, None, :]).all(-1)
+        mask = self.runs.mask & torch.from_numpy(apart).to(self.runs.mask.device)
+        return DrawnRuns(self.runs._replace(mask=mask), self.steps._replace(mask=mask), self.start)
 
 
 class SequenceLearner(OffPolicyAlgorithm, ABC):
@@ -76,8 +82,12 @@ class SequenceLearner(OffPolicyAlgorithm, ABC):
     skipped_in_a_row: int
 
     @abstractmethod
-    def bootstrap_values(self, features: Tensor, noise: Tensor) -> Tensor:
-        """Values [T, B] of features [T, B, D] by the target heads; `noise` [T, B, K] samples actions."""
+    def head_output(self, features: Tensor, noise: Tensor) -> tuple[Tensor, ...]:
+        """What the online heads make of features [T, B, D]; `noise` [T, B, K] samples actions. Parts [T, B, ...]."""
+
+    @abstractmethod
+    def bootstrap_values(self, features: Tensor, output: tuple[Tensor, ...]) -> Tensor:
+        """Values [T, B] of features [T, B, D] by the target heads, given the online heads' output."""
 
     @abstractmethod
     def head_losses(self, rows: HeadRows) -> tuple[Tensor, Tensor]:
@@ -97,10 +107,10 @@ class SequenceLearner(OffPolicyAlgorithm, ABC):
         self.policy.set_learning_rate(rate)
         beta = beta_schedule(1.0 - self._current_progress_remaining, self.replay_config.beta)
         logs: dict[str, Tensor] = {}
-        for _ in range(gradient_steps):
+        for left in reversed(range(gradient_steps)):
             if self.learner.refresh_every and self._n_updates % self.learner.refresh_every == 0:
                 self.refresh_states()
-            made = self._update(self.replay_buffer.sample(batch_size, beta))
+            made = self._update(self.replay_buffer.sample(batch_size, beta), logged=not left)
             self._count(made is not None)
             logs |= made or {}
         for name, value in logs.items():
@@ -166,13 +176,14 @@ class SequenceLearner(OffPolicyAlgorithm, ABC):
             contexts.append(model.infer(self._drawn(envs[part], stretches[part], size).runs))
         return torch.cat(contexts), row_of
 
-    def _update(self, batch: SequenceBatch) -> dict[str, Tensor] | None:
+    def _update(self, batch: SequenceBatch, *, logged: bool = True) -> dict[str, Tensor] | None:
         """One Adam step on TD, prediction and the model's loss; new target heads and priorities.
 
-        None, with weights, target heads and priorities as they were, where loss or gradient are infinite or NaN.
+        Returns what the log tells of it, if it does; None, with weights, target heads and priorities as they were,
+        where loss or gradient are infinite or NaN.
         """
         policy, x = self.policy, self._windows(batch)
-        adaptation = self._adapt(batch, x)
+        adaptation = self._adapt(batch, x, logged)
         features = self._features(x, adaptation.context, batch.state)
         seen = x.rows(self.replay_config.burn_in)
         rows = self._head_rows(features, seen)
@@ -190,9 +201,11 @@ class SequenceLearner(OffPolicyAlgorithm, ABC):
         if not torch.stack((loss.detach(), *norms.values())).cpu().isfinite().all():
             return None
         policy.optimizer.step()
-        polyak_update(policy.heads.parameters(), policy.target_heads.parameters(), self.learner.tau)
+        policy.follow(self.learner.tau)
         priorities = sequence_priorities(td.detach(), rows.mask, self.replay_config.eta)
         self.replay_buffer.update_priorities(batch, priorities.cpu().numpy())
+        if not logged:
+            return {}
         logs = {
             "loss": loss,
             "head_loss": heads,
@@ -203,7 +216,8 @@ class SequenceLearner(OffPolicyAlgorithm, ABC):
             **norms,
         }
         if policy.context_model is not None:
-            logs["model_loss"], logs["adaptation_gain"] = adaptation.loss, adaptation.gain
+            logs["model_loss"] = adaptation.loss
+            logs["adaptation_gain"] = adaptation.unadapted - adaptation.loss
             logs["detector_loss"] = adaptation.detector_loss
             logs["inner_rate"] = policy.context_model.meta.rates()["context"].mean()
         return {name: value.detach() for name, value in logs.items()}
@@ -241,13 +255,15 @@ class SequenceLearner(OffPolicyAlgorithm, ABC):
 
     def _head_rows(self, features: Tensor, x: Windows) -> HeadRows:
         """Rows [T + n, B] with n-step targets from the target heads on the same features -> [T, B]."""
-        noise = self.policy.draw_noise(self.generator, x.reward.shape)
+        output = self.head_output(features, self.policy.draw_noise(self.generator, x.reward.shape))
         with torch.no_grad():
-            value = self.bootstrap_values(features, noise)
+            value = self.bootstrap_values(features, output)
         n = self.replay_config.n_step
         target = n_step_targets(x.reward, value, x.final, x.terminal, self.learner.gamma, n)
         t = len(target)
-        return HeadRows(features[:t], x.action[:t], target, ~x.final[:t], noise[:t])
+        return HeadRows(
+            features[:t], tuple(part[:t] for part in output), x.action[:t], target, ~x.final[:t]
+        )
 
     # What steps did, for the memory's prediction and for the model that contexts are fitted with.
 
@@ -297,30 +313,34 @@ class SequenceLearner(OffPolicyAlgorithm, ABC):
         predicted = self.policy.prediction(features[:t], actions)
         return prediction_loss(predicted, outcomes.outcome[:t], outcomes.mask[:t], x.weights)
 
-    def _adapt(self, batch: SequenceBatch, x: Windows) -> Adaptation:
+    def _adapt(self, batch: SequenceBatch, x: Windows, logged: bool) -> Adaptation:
         """Fit a context to each window's phase: that of its first row after the burn-in.
 
-        Support and query are different runs of that phase. How many the context is fitted to is drawn anew, more often
-        few than many, and they follow each other, so that the agent learns to act in a young phase and in an old one.
+        Support and query are different runs of that phase. The support is what acting has in a phase of an age that is
+        drawn anew, more often a young one: all of the runs so far, or as many as it may have, spread over them.
         """
         model, detector, b = self.policy.context_model, self.policy.detector, self.replay_config.burn_in
         if model is None or detector is None:
             nothing = x.obs.new_zeros(())
             return Adaptation(x.obs.new_zeros(*x.reward.shape, 0), nothing, nothing, nothing)
-        size, count = self.adapt_config.train_support, len(batch.env)
-        few = ((size + 1) * self.generator.random(count) ** 2).astype(np.int64)
-        phase = (batch.env, batch.stretch[b], size)
-        support = self._drawn(*phase, span=few, partly=True)
-        query, steps, _ = self._drawn(*phase, partly=True).apart_from(support)
+        count, size = len(batch.env), self.adapt_config.train_support
+        age = (OLDEST * self.generator.random(count) ** 3).astype(np.int64)
+        span = np.concatenate((age, np.full(count, np.iinfo(np.int64).max)))
+        tasks = (np.tile(of, 2) for of in (batch.env, batch.stretch[b]))
+        drawn = self._drawn(*tasks, size, span=span, partly=True)
+        support = drawn.of(slice(count))
+        query, steps, _ = drawn.of(slice(count, None)).apart_from(support)
         context = model.fit(support.runs)
         loss = masked_mean(model.loss(context, query), query.mask)
         model.observe_scale(context[context.detach().isfinite().all(-1)])
-        with torch.no_grad():
-            before = masked_mean(model.loss(torch.zeros_like(context), query), query.mask)
+        unadapted = torch.zeros_like(loss)
+        if logged:
+            with torch.no_grad():
+                unadapted = masked_mean(model.loss(torch.zeros_like(context), query), query.mask)
         told = model.told(context)
         ours = x.stretch == x.stretch[b]
         of_steps = masked_mean(detector.loss(told, steps), steps.mask)
-        return Adaptation(ours[..., None] * told, loss, before - loss.detach(), of_steps)
+        return Adaptation(ours[..., None] * told, loss, unadapted, of_steps)
 
     def _lengths(self, shape: tuple[int, ...], h: int) -> Tensor:
         """How many steps before it are shown with each run: half of the time all h, else fewer, as in a young phase."""

@@ -96,10 +96,17 @@ class MemorySAC(MemoryAlgorithm):
             -float(spaces.flatdim(self.action_space)) if self.entropy.target is None else self.entropy.target
         )
 
-    def bootstrap_values(self, features: Tensor, noise: Tensor) -> Tensor:
+    def head_output(self, features: Tensor, noise: Tensor) -> tuple[Tensor, ...]:
+        """The actor's sampled actions and their log-densities, [..., D] -> [..., A] and [...].
+
+        The actor learns on the features as they are.
+        """
+        mean, log_std = self.policy.heads.actor(features.detach())
+        return squashed_sample(mean, log_std, noise)
+
+    def bootstrap_values(self, features: Tensor, output: tuple[Tensor, ...]) -> Tensor:
         """The target critics' soft value of the actor's sampled action, [..., D] -> [...]."""
-        mean, log_std = self.policy.heads(features)
-        action, log_prob = squashed_sample(mean, log_std, noise)
+        action, log_prob = output
         q = self.policy.target_heads.critics(features, action)
         return soft_value(q, log_prob, self.policy.log_temperature.exp())
 
@@ -110,11 +117,11 @@ class MemorySAC(MemoryAlgorithm):
         """
         policy, taken = self.policy, rows.action.reshape(*rows.target.shape, -1)
         td = td_errors(policy.heads.critics(rows.features, taken), rows.target.unsqueeze(-1))
-        features = rows.features.detach()
-        mean, log_std = policy.heads.actor(features)
-        action, log_prob = squashed_sample(mean, log_std, rows.noise)
+        action, log_prob = rows.output
         value = soft_value(
-            policy.still_critics(features, action), log_prob, policy.log_temperature.exp().detach()
+            policy.still_critics(rows.features.detach(), action),
+            log_prob,
+            policy.log_temperature.exp().detach(),
         )
         entropy = temperature_loss(policy.log_temperature, log_prob, self.target_entropy)
         return td_loss(td).sum(-1) - value + entropy, td.abs().mean(-1)

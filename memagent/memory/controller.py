@@ -8,6 +8,7 @@ first, that comes in and goes out.
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
+from itertools import pairwise
 from typing import Generic, NamedTuple, TypeAlias, TypeVar
 
 import torch
@@ -83,15 +84,6 @@ def lstm_cell(gates: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
     # c_t = sigmoid(f) c_{t-1} + sigmoid(i) tanh(g);  h_t = sigmoid(o) tanh(c_t)
     c = f.sigmoid() * c + i.sigmoid() * g.tanh()
     return o.sigmoid() * c.tanh(), c
-
-
-def gru_cell(from_x: Tensor, from_h: Tensor, h: Tensor) -> Tensor:
-    """h_t [B, H] from what input and state give the three gates [B, 3H], before their functions, and h_{t-1} [B, H]."""
-    r_x, z_x, n_x = from_x.chunk(3, dim=-1)
-    r_h, z_h, n_h = from_h.chunk(3, dim=-1)
-    # n_t = tanh(n_x + sigmoid(r) n_h), the reset after the product as cuDNN has it;  h_t = z h_{t-1} + (1 - z) n_t
-    n = (n_x + (r_x + r_h).sigmoid() * n_h).tanh()
-    return n + (z_x + z_h).sigmoid() * (h - n)
 
 
 def check_input(x: Tensor, start: Tensor, input_dim: int) -> None:
@@ -238,25 +230,31 @@ class DNC(nn.Module):
 
 
 class RecurrentMemory(nn.Module, Generic[CellStateT]):
-    """A recurrent cell without an external memory. y_t = o_t, its output h_t after the layer norm when that is on."""
+    """PyTorch's LSTM or GRU without an external memory. y_t is its output h_t, after the layer norm when that is on."""
 
     backend = "reference"
     state_type: type[CellStateT]
     num_gates: int
+    network_type: type[nn.LSTM | nn.GRU]
 
     def __init__(self, config: MemoryConfig, input_dim: int) -> None:
         super().__init__()
         self.config, self.input_dim, self.output_dim = config, input_dim, config.hidden_size
-        self.weight_ih, self.weight_hh, self.bias = gate_parameters(
-            self.num_gates, input_dim, config.hidden_size
-        )
+        self.network = self.network_type(input_dim, config.hidden_size)
+        ours = gate_parameters(self.num_gates, input_dim, config.hidden_size)
+        with torch.no_grad():
+            for parameter, value in zip(self.network.parameters(), ours, strict=False):
+                parameter.copy_(value)
+            self.network.bias_hh_l0.zero_()
         self.controller_norm = nn.LayerNorm(config.hidden_size) if config.layer_norm else nn.Identity()
 
     def initial_state(
         self, batch_size: int, *, device: torch.device | str | None = None, dtype: torch.dtype | None = None
     ) -> CellStateT:
         """The zero state of batch_size sequences; device and dtype are the weights' unless given."""
-        return self.state_type(*zeros(self.state_shapes(batch_size), self.weight_ih, device, dtype))
+        like = self.network.bias_hh_l0
+        assert isinstance(like, Tensor)
+        return self.state_type(*zeros(self.state_shapes(batch_size), like, device, dtype))
 
     def state_shapes(self, batch_size: int) -> Shapes:
         """The shapes of the parts of the state, for batch_size sequences."""
@@ -266,35 +264,37 @@ class RecurrentMemory(nn.Module, Generic[CellStateT]):
         """Unroll T steps: x [T, B, I], start [T, B] bool -> y [T, B, H] and the state after the last step."""
         check_input(x, start, self.input_dim)
         check_state(state, self.state_type, self.state_shapes(x.shape[1]))
+        begins = [t for t, any_starts in enumerate(steps_with_start(start)) if any_starts]
         outputs = []
-        for x_t, start_t, resets in zip(x, start, steps_with_start(start), strict=True):
-            before = reset_state(state, start_t) if resets else state
-            from_x, from_h = F.linear(x_t, self.weight_ih, self.bias), before.h @ self.weight_hh.t()
-            state = self.cell(from_x, from_h, before)
-            outputs.append(state.h)
-        return self.controller_norm(torch.stack(outputs)), state
+        for first, end in pairwise(sorted({0, *begins, len(x)})):  # from one step with a start to the next
+            before = reset_state(state, start[first]) if first in begins else state
+            output, state = self.stretch(x[first:end], before)
+            outputs.append(output)
+        return self.controller_norm(torch.cat(outputs)), state
 
-    def cell(self, from_x: Tensor, from_h: Tensor, state: CellStateT) -> CellStateT:
-        """The state of t from that of t-1 and what input and h_{t-1} give the gates, [B, G H] each."""
+    def stretch(self, x: Tensor, state: CellStateT) -> tuple[Tensor, CellStateT]:
+        """The same where nothing starts, without the norm."""
         raise NotImplementedError
 
 
 class LSTMMemory(RecurrentMemory[LSTMState]):
     """The DNC's controller without its external memory."""
 
-    state_type, num_gates = LSTMState, 4
+    state_type, num_gates, network_type = LSTMState, 4, nn.LSTM
 
-    def cell(self, from_x: Tensor, from_h: Tensor, state: LSTMState) -> LSTMState:
-        return LSTMState(*lstm_cell(from_x + from_h, state.c))
+    def stretch(self, x: Tensor, state: LSTMState) -> tuple[Tensor, LSTMState]:
+        output, (h, c) = self.network(x, (state.h[None], state.c[None]))
+        return output, LSTMState(h[0], c[0])
 
 
 class GRUMemory(RecurrentMemory[GRUState]):
     """Gated recurrent units (Cho et al. 2014), with three gates for the LSTM's four and no cell beside the output."""
 
-    state_type, num_gates = GRUState, 3
+    state_type, num_gates, network_type = GRUState, 3, nn.GRU
 
-    def cell(self, from_x: Tensor, from_h: Tensor, state: GRUState) -> GRUState:
-        return GRUState(gru_cell(from_x, from_h, state.h))
+    def stretch(self, x: Tensor, state: GRUState) -> tuple[Tensor, GRUState]:
+        output, h = self.network(x, state.h[None])
+        return output, GRUState(h[0])
 
 
 class NoMemory(nn.Module):

@@ -99,7 +99,9 @@ def test_an_unchanged_network_refreshes_states_to_what_they_were_and_a_changed_o
     for name, states in acted.items():
         np.testing.assert_allclose(refreshed[name], states, atol=2e-3, err_msg=name)
     with torch.no_grad():
-        agent.policy.features_extractor.memory.weight_hh.mul_(-1.0)
+        for name, weight in agent.policy.features_extractor.memory.named_parameters():
+            if "weight_hh" in name:
+                weight.mul_(-1.0)
     agent.refresh_states()
     assert np.abs(stored_states(agent)["h"] - acted["h"]).max() > 0.1
 

@@ -122,7 +122,8 @@ def test_values_where_every_episode_truncates_or_terminates(terminates: bool) ->
     steps = np.arange(4)
     obs = np.stack([steps % shown, steps == 0], 1).astype(np.float32)
     features, _ = agent.policy.advance(obs, np.zeros(4, bool), agent.policy.initial_state(4))
-    value = agent.bootstrap_values(features, torch.zeros(4, 2)).detach().numpy()
+    output = agent.head_output(features, torch.zeros(4, 2))
+    value = agent.bootstrap_values(features, output).detach().numpy()
     left = 4 - steps if terminates else np.inf
     np.testing.assert_allclose(value, (1 - gamma**left) / (1 - gamma) * np.ones(4), rtol=0.06)
 
@@ -160,9 +161,8 @@ def gradients(agent: MemorySAC, noise: Tensor) -> dict[str, Tensor]:
     features = torch.randn(5, 3, agent.policy.features_dim).requires_grad_()
     mask = torch.ones(5, 3, dtype=torch.bool)
     agent.policy.zero_grad()
-    losses, _ = agent.head_losses(
-        HeadRows(features, torch.rand(5, 3, 1), torch.randn(5, 3), mask, noise=noise)
-    )
+    output = agent.head_output(features, noise)
+    losses, _ = agent.head_losses(HeadRows(features, output, torch.rand(5, 3, 1), torch.randn(5, 3), mask))
     losses.mean().backward()
     heads = {name: p.grad for name, p in agent.policy.heads.named_parameters()}
     return {"features": features.grad, "temperature": agent.policy.log_temperature.grad, **heads}

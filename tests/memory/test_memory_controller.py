@@ -7,6 +7,7 @@ from dnc_cases import IN, B, H, N, R, W, build_dnc, generic_state, random_start,
 from torch.func import functional_call, grad, vmap
 
 from memagent.memory import DNCState, GRUState, LSTMState, MemoryConfig, NoState, build_memory, reset_state
+from memagent.memory.controller import lstm_cell
 
 T = 9
 
@@ -44,13 +45,15 @@ def test_t_steps_at_once_equal_t_calls_of_one_step_with_resets_inside(config, le
 
 @pytest.mark.parametrize("kind", ["dnc", "lstm", "gru"])
 @pytest.mark.parametrize("batch", [1, 4, 32])
-def test_acting_and_training_agree_to_the_bit_in_float32(kind, batch):
+def test_acting_and_training_agree_in_float32(kind, batch):
     memory = build_memory(MemoryConfig(kind=kind, backend="reference"), IN)
     x, start = inputs(5, batch, dtype=torch.float32), random_start(5, batch, seed=3)
     with torch.no_grad():
         y, _ = memory(x, start, memory.initial_state(batch))
         y_steps, _ = stepwise(memory, x, start, memory.initial_state(batch))
-    assert torch.equal(y, y_steps)
+    if kind == "dnc":
+        assert torch.equal(y, y_steps)
+    torch.testing.assert_close(y, y_steps, rtol=1e-5, atol=1e-6)  # PyTorch's kernels sum one step in another order
 
 
 def test_reads_reach_the_controller():
@@ -181,41 +184,41 @@ def test_links_off_saves_the_links_share_of_the_state():
     assert 1.0 - size[False] / size[True] > 0.63
 
 
-def test_lstm_memory_is_an_lstm():
+def test_lstm_memory_is_the_controller():
     memory = memory_of("lstm", layer_norm=False)
-    oracle = torch.nn.LSTM(IN, H).double()
-    with torch.no_grad():
-        oracle.weight_ih_l0.copy_(memory.weight_ih)
-        oracle.weight_hh_l0.copy_(memory.weight_hh)
-        oracle.bias_ih_l0.copy_(memory.bias)
-        oracle.bias_hh_l0.zero_()
-    y, after = memory(inputs(), no_start(), memory.initial_state(B))
-    expected, (h, c) = oracle(inputs())
-    torch.testing.assert_close(y, expected)
-    torch.testing.assert_close(tuple(after), (h[0], c[0]))
+    weight_ih, weight_hh, bias, _ = memory.network.parameters()
+    state = memory.initial_state(B)
+    y, after = memory(inputs(), no_start(), state)
+    h, c = state
+    for t, x_t in enumerate(inputs()):
+        h, c = lstm_cell(x_t @ weight_ih.t() + bias + h @ weight_hh.t(), c)
+        torch.testing.assert_close(y[t], h)
+    torch.testing.assert_close(tuple(after), (h, c))
 
 
 def test_gru_memory_is_a_gru():
     memory = memory_of("gru", layer_norm=False)
-    oracle = torch.nn.GRU(IN, H).double()
     with torch.no_grad():
-        memory.bias.normal_()
-        oracle.weight_ih_l0.copy_(memory.weight_ih)
-        oracle.weight_hh_l0.copy_(memory.weight_hh)
-        oracle.bias_ih_l0.copy_(memory.bias)
-        oracle.bias_hh_l0.zero_()
+        for parameter in memory.network.parameters():
+            parameter.normal_()
+    weight_ih, weight_hh, bias_ih, bias_hh = memory.network.parameters()
     h = torch.randn(B, H, dtype=torch.float64)
     y, after = memory(inputs(), no_start(), GRUState(h))
-    expected, last = oracle(inputs(), h[None])
-    torch.testing.assert_close(y, expected)
-    torch.testing.assert_close(after.h, last[0])
+    for t, x_t in enumerate(inputs()):
+        r_x, z_x, n_x = (x_t @ weight_ih.t() + bias_ih).chunk(3, -1)
+        r_h, z_h, n_h = (h @ weight_hh.t() + bias_hh).chunk(3, -1)
+        z = (z_x + z_h).sigmoid()
+        h = z * h + (1.0 - z) * (n_x + (r_x + r_h).sigmoid() * n_h).tanh()
+        torch.testing.assert_close(y[t], h)
+    torch.testing.assert_close(after.h, h)
 
 
 @pytest.mark.parametrize("kind", ["lstm", "gru"])
 def test_the_gate_that_keeps_is_open_at_first(kind):
-    bias = memory_of(kind).bias.view(-1, H)
+    network = memory_of(kind).network
+    bias = network.bias_ih_l0.view(-1, H)
     assert len(bias) == {"lstm": 4, "gru": 3}[kind]
-    assert bias[1].tolist() == [1.0] * H and bias.sum() == H
+    assert bias[1].tolist() == [1.0] * H and bias.sum() == H and not network.bias_hh_l0.any()
 
 
 @pytest.mark.parametrize("kind", ["lstm", "gru"])
@@ -225,7 +228,7 @@ def test_a_recurrent_memory_resets_and_steps(kind):
     y, after = memory(x, start, state)
     y_steps, after_steps = stepwise(memory, x, start, state)
     torch.testing.assert_close(y, y_steps, rtol=1e-12, atol=1e-12)
-    assert all(torch.equal(a, b) for a, b in zip(after, after_steps, strict=True))
+    torch.testing.assert_close(tuple(after), tuple(after_steps), rtol=1e-12, atol=1e-12)
     start[3] = True
     fresh, _ = memory(x[3:], start[3:], memory.initial_state(B))
     torch.testing.assert_close(memory(x, start, state)[0][3:], fresh, rtol=1e-12, atol=1e-12)
