@@ -113,7 +113,7 @@ class MemoryPolicy(BasePolicy, ABC):
             "meta": meta,
         }
         learned = self.online_parameters()
-        groups: list[dict[str, Any]] = []
+        groups: list[dict[str, Any]] = [{"params": learned, "factor": 1.0}]
         self.adapt, self.context_model, self.detector = adapt, None, None
         if adapt:
             rows = run_size(self.step_dims, adapt.steps_ahead, adapt.history)
@@ -123,7 +123,6 @@ class MemoryPolicy(BasePolicy, ABC):
             model, loop = self.context_model.model, self.context_model.meta
             learned += [*model.parameters(), *self.detector.parameters()]
             groups.append({"params": list(loop.parameters()), "factor": loop.config.lr_lr / lr_schedule(1.0)})
-        groups.append({"params": learned, "factor": 1.0})
         self.optimizer = torch.optim.Adam(groups, eps=1e-5, fused=True)
         self.set_learning_rate(lr_schedule(1.0))
 

@@ -176,7 +176,7 @@ class SequenceLearner(OffPolicyAlgorithm, ABC):
             contexts.append(model.infer(self._drawn(envs[part], stretches[part], size).runs))
         return torch.cat(contexts), row_of
 
-    def _update(self, batch: SequenceBatch, *, logged: bool = True) -> dict[str, Tensor] | None:
+    def _update(self, batch: SequenceBatch, *, logged: bool) -> dict[str, Tensor] | None:
         """One Adam step on TD, prediction and the model's loss; new target heads and priorities.
 
         Returns what the log tells of it, if it does; None, with weights, target heads and priorities as they were,
