@@ -12,7 +12,6 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
 
 Statistic = Callable[[NDArray], NDArray]
 Over = Literal["runs", "contexts"]
@@ -33,6 +32,8 @@ def mean(scores: NDArray) -> NDArray:
 
 def interquartile_mean(scores: NDArray) -> NDArray:
     """The mean of the middle half of all run-context pairs: [..., R, C] to [...] (Agarwal et al. 2021, section 4.3)."""
+    from scipy import stats  # only now: importing it takes a second
+
     return stats.trim_mean(scores.reshape(*scores.shape[:-2], -1), 0.25, axis=-1)
 
 
@@ -141,6 +142,8 @@ def _bootstrap(
 
     def along_runs(*drawn: NDArray, axis: int) -> NDArray:
         return statistic(*drawn)  # SciPy always names the last axis, where `statistic` has its samples anyway
+
+    from scipy import stats  # only now, as above
 
     result = stats.bootstrap(
         samples,

@@ -17,9 +17,8 @@ if TYPE_CHECKING:
     from memagent.memory.controller import DNC
     from memagent.memory.states import DNCState
 
-FORWARD_SPAN, BACKWARD_SPAN, OUTER_SPAN = 16, 8, 128
-"""Sequences that share one read of the weights, at most: more of them leave less cache to their states. Rows of the
-weights' gradients that share one read of what they are products of."""
+FORWARD_SPAN, BACKWARD_SPAN = 16, 8
+"""Sequences that share one read of the weights, at most: more of them leave less cache to their states."""
 
 workspaces, crew = WorkspacePool(), Crew()
 
@@ -239,16 +238,10 @@ def shared_gradients(
         a.reshape(-1, a.shape[-1])
         for a in (*workspace.d_steps, workspace.lstm.x_r, workspace.controller.h, workspace.lstm.o)
     ]  # [T*B, size]; of h the last step is left out
-    d_gates, d_xi, x_r, h, o = (a[: call.shape.T * call.shape.B] for a in flat)
-    weight_ih, weight_hh, interface = (
-        torch.empty(w.shape, dtype=w.dtype) for w in (weights.weight_ih, weights.weight_hh, weights.interface)
-    )
-    for out, A, C in ((weight_ih, d_gates, x_r), (weight_hh, d_gates, h), (interface, d_xi, o)):
-        run(kernels.outer_span, out.dtype, len(out), OUTER_SPAN, out.numpy(), A, C)
-    d_x = torch.empty_like(call.x)
-    weight_x = array(weights.weight_ih[:, : call.shape.I].t())
-    flat_d_x = d_x.numpy().reshape(-1, call.shape.I)
-    run(kernels.products_span, d_x.dtype, len(flat_d_x), FORWARD_SPAN, flat_d_x, d_gates, weight_x)
+    T_B = call.shape.T * call.shape.B
+    d_gates, d_xi, x_r, h, o = (torch.from_numpy(a[:T_B]) for a in flat)
+    weight_ih, weight_hh, interface = d_gates.t() @ x_r, d_gates.t() @ h, d_xi.t() @ o
+    d_x = (d_gates @ weights.weight_ih[:, : call.shape.I]).view_as(call.x)
     d_vectors = {
         name: torch.from_numpy(d.sum(0)) if call.options.layer_norm or "bias" in name else None
         for name, d in workspace.d_vectors._asdict().items()

@@ -1,7 +1,7 @@
 """The fused DNC on the CPU: all T steps of a few sequences in one compiled loop, forward and backward.
 
-The equations are in `step_controller`, `step_forward` and `step_backward`. Sequences do not touch each other, so the
-results are the same to the bit however many threads share them.
+The equations are in `step_controller`, `step_forward` and `step_backward`. Sequences do not touch each other, so what
+is computed here is the same to the bit however many threads share them.
 
 M and L are most of a state. A training pass keeps them before every SEGMENT-th step alone, and replays a segment
 when the backward pass comes to it: what is replayed is still in the cache when it is read.
@@ -21,7 +21,6 @@ from memagent.memory import (
     step_links,
     vectors,
 )
-from memagent.memory.products import add_products, add_rows
 from memagent.memory.records import Bank, BankRecord, Scratch
 from memagent.memory.step_backward import step_backward as memory_step_backward
 from memagent.memory.step_controller import controller_step, controller_step_backward
@@ -213,28 +212,6 @@ def _backward_entry(digest: str):
     return backward_span
 
 
-def _products_entry(digest: str):
-    @kernel(cache=True, nogil=True)
-    def products_span(begin, end, out, A, C):
-        """Rows begin to end of out = A C^T."""
-        digest  # noqa: B018 - closed over, as above
-        fill_rows(out[begin:end], out.dtype.type(0))
-        add_products(out[begin:end], A[begin:end], C)
-
-    return products_span
-
-
-def _outer_entry(digest: str):
-    @kernel(cache=True, nogil=True)
-    def outer_span(begin, end, out, A, C):
-        """Rows begin to end of out = A^T C."""
-        digest  # noqa: B018 - closed over, as above
-        fill_rows(out[begin:end], out.dtype.type(0))
-        add_rows(out[begin:end], A.T[begin:end], C)
-
-    return outer_span
-
-
 COMPILED_FILES = tuple(
     str(m.__file__)
     for m in (
@@ -246,4 +223,3 @@ COMPILED_FILES = tuple(
 
 _digest = hashlib.sha256(b"".join(Path(file).read_bytes() for file in COMPILED_FILES)).hexdigest()
 forward_span, backward_span = _forward_entry(_digest), _backward_entry(_digest)
-products_span, outer_span = _products_entry(_digest), _outer_entry(_digest)

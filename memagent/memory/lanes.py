@@ -1,4 +1,4 @@
-"""Explicit vectors for the fused kernels: 16 numbers of float32, or 8 of float64, that one instruction works on.
+"""Explicit vectors for the fused kernels: as many numbers as one instruction of this processor works on.
 
 LLVM vectorises simple loops by itself. A loop that reads ten rows and adds to six, all while they are in registers,
 it leaves scalar; written with lanes it is what it says. `load(row, m, count)` and `store(row, m, count, v)` move
@@ -9,13 +9,14 @@ zero and stay where they are. Arithmetic is that of operators, products and sums
 import operator
 from typing import Any
 
-from llvmlite import ir
+from llvmlite import binding, ir
 from numba import extending, types
 from numba.core import cgutils
 from numba.core.errors import TypingError
 from numba.extending import models, overload, register_model
 
-WIDTHS = {types.float32: 16, types.float64: 8}
+BITS = 512 if binding.get_host_cpu_features().get("avx512f") else 256
+WIDTHS = {types.float32: BITS // 32, types.float64: BITS // 64}
 FLAGS = ("contract", "nsz")  # not reassoc: sums are taken in the order written, whatever is beside them
 intrinsic: Any = extending.intrinsic  # whose type knows nothing of the context that comes first
 

@@ -65,37 +65,29 @@ def put(array, i, j, counts, s):
 @kernel(forceinline=True)
 def _add_tile(out, A, C, begin, end, rows, j, counts):
     # rows of out += A C, by rows begin to end of C; where rows repeat, they get the same sums
-    m_0, m_1, m_2, m_3 = rows
+    m_0, m_1 = rows
     s_0, s_1 = along(out, m_0, j, counts), along(out, m_1, j, counts)
-    s_2, s_3 = along(out, m_2, j, counts), along(out, m_3, j, counts)
     for k in range(begin, end):
         c = along(C, k, j, counts)
-        s_0, s_1, s_2, s_3 = (
-            plus(s_0, A[m_0, k], c),
-            plus(s_1, A[m_1, k], c),
-            plus(s_2, A[m_2, k], c),
-            plus(s_3, A[m_3, k], c),
-        )
+        s_0, s_1 = plus(s_0, A[m_0, k], c), plus(s_1, A[m_1, k], c)
     put(out, m_0, j, counts, s_0)
     put(out, m_1, j, counts, s_1)
-    put(out, m_2, j, counts, s_2)
-    put(out, m_3, j, counts, s_3)
 
 
 @kernel()
 def add_rows(out, A, C):
-    """out_mj += sum_k A_mk C_kj: tiles of four rows of out and four vectors of a row."""
+    """out_mj += sum_k A_mk C_kj: tiles of two rows of out and four vectors of a row."""
     (K, N), rows, lanes = C.shape, out.shape[0], width(C)
     for j in range(0, N, 4 * lanes):
         some = four_counts(lanes, N - j)
         for k in range(0, K, DEPTH):
             end = min(k + DEPTH, K)
-            for m in range(0, rows, 4):
-                four = (m, min(m + 1, rows - 1), min(m + 2, rows - 1), min(m + 3, rows - 1))
+            for m in range(0, rows, 2):
+                two = (m, min(m + 1, rows - 1))
                 if N - j >= 4 * lanes:
-                    _add_tile(out, A, C, k, end, four, j, (lanes, lanes, lanes, lanes))
+                    _add_tile(out, A, C, k, end, two, j, (lanes, lanes, lanes, lanes))
                 else:
-                    _add_tile(out, A, C, k, end, four, j, some)
+                    _add_tile(out, A, C, k, end, two, j, some)
 
 
 @kernel(forceinline=True)
@@ -110,32 +102,28 @@ def _across(array, rows, j, count):
 
 
 @kernel(forceinline=True)
-def _step_of_four(s, A, C, m, columns, j, count):
+def _step_of_two(s, A, C, m, columns, j, count):
     c = _across(C, columns, j, count)
     return (
         plus(s[0], load(A, (m, j), count), c),
         plus(s[1], load(A, (m + 1, j), count), c),
-        plus(s[2], load(A, (m + 2, j), count), c),
-        plus(s[3], load(A, (m + 3, j), count), c),
     )
 
 
 @kernel(forceinline=True)
 def _add_columns(out, A, C, n, four, count):
-    # The first count of out's columns n to n + 3, by the four rows of C: four rows of A at a time, or one
+    # The first count of out's columns n to n + 3, by the four rows of C: two rows of A at a time, or one
     (rows, J), lanes, none = A.shape, width(A), spread(A.dtype.type(0))
-    full, fours, zero = J - J % lanes, rows - rows % 4, (none, none, none, none)
-    for m in range(0, fours, 4):
-        s = (zero, zero, zero, zero)
+    full, twos, zero = J - J % lanes, rows - rows % 2, (none, none, none, none)
+    for m in range(0, twos, 2):
+        s = (zero, zero)
         for j in range(0, full, lanes):
-            s = _step_of_four(s, A, C, m, four, j, lanes)
+            s = _step_of_two(s, A, C, m, four, j, lanes)
         if full < J:
-            s = _step_of_four(s, A, C, m, four, full, J - full)
+            s = _step_of_two(s, A, C, m, four, full, J - full)
         add_totals(out, (m, n), count, s[0][0], s[0][1], s[0][2], s[0][3])
         add_totals(out, (m + 1, n), count, s[1][0], s[1][1], s[1][2], s[1][3])
-        add_totals(out, (m + 2, n), count, s[2][0], s[2][1], s[2][2], s[2][3])
-        add_totals(out, (m + 3, n), count, s[3][0], s[3][1], s[3][2], s[3][3])
-    for m in range(fours, rows):
+    for m in range(twos, rows):
         s_m = zero
         for j in range(0, full, lanes):
             s_m = plus(s_m, load(A, (m, j), lanes), _across(C, four, j, lanes))

@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-from numba import njit
+from numba import from_dtype, njit
 from numba.core.errors import TypingError
 
-from memagent.memory import kernels
-from memagent.memory.lanes import add_totals, load, spread, store, total, totals, width, without
+from memagent.memory.lanes import WIDTHS, add_totals, load, spread, store, total, totals, width, without
+from memagent.memory.products import add_products, add_rows
 
 DTYPES = (np.float32, np.float64)
 
@@ -51,28 +51,27 @@ def test_lanes_of_a_strided_row_are_refused():
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize(("T", "M", "N"), [(1, 1, 1), (130, 7, 37), (300, 21, 64), (5, 4, 130)])
-def test_outer_products_in_spans_are_the_matrix_product(dtype, T, M, N):
+@pytest.mark.parametrize(("K", "M", "N"), [(1, 1, 1), (130, 7, 37), (300, 21, 64), (5, 4, 130)])
+def test_sums_of_rows_are_the_matrix_product(dtype, K, M, N):
     rng = np.random.default_rng(0)
-    A, C = rng.normal(size=(T, M)).astype(dtype), rng.normal(size=(T, N)).astype(dtype)
+    A, C = rng.normal(size=(M, K)).astype(dtype), rng.normal(size=(K, N)).astype(dtype)
     out = np.full((M, N), 7.0, dtype)
-    for begin in range(0, M, 5):
-        kernels.outer_span(begin, min(begin + 5, M), out, A, C)
+    add_rows(out, A, C)
     tolerance = 1e-4 if dtype == np.float32 else 1e-11
-    np.testing.assert_allclose(out, A.T @ C, rtol=tolerance, atol=tolerance)
+    np.testing.assert_allclose(out, 7.0 + A @ C, rtol=tolerance, atol=tolerance)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize(("M", "N", "J"), [(1, 1, 1), (6, 7, 37), (4, 64, 64), (5, 130, 8)])
-def test_products_in_any_spans_are_the_matrix_product_to_the_same_bit(dtype, M, N, J):
+@pytest.mark.parametrize(("M", "N", "J"), [(1, 1, 1), (6, 7, 37), (5, 64, 64), (5, 130, 8)])
+def test_products_of_rows_are_the_matrix_product_to_the_same_bit_with_others_and_alone(dtype, M, N, J):
     rng = np.random.default_rng(1)
     A, C = rng.normal(size=(M, J)).astype(dtype), rng.normal(size=(N, J)).astype(dtype)
     whole, alone = (np.full((M, N), 7.0, dtype) for _ in range(2))
-    kernels.products_span(0, M, whole, A, C)
-    for m in range(M):  # rows by fours and rows alone take different tiles
-        kernels.products_span(m, m + 1, alone, A, C)
+    add_products(whole, A, C)
+    for m in range(M):  # rows by twos and rows alone take different tiles
+        add_products(alone[m : m + 1], A[m : m + 1], C)
     tolerance = 1e-4 if dtype == np.float32 else 1e-11
-    np.testing.assert_allclose(whole, A @ C.T, rtol=tolerance, atol=tolerance)
+    np.testing.assert_allclose(whole, 7.0 + A @ C.T, rtol=tolerance, atol=tolerance)
     np.testing.assert_array_equal(alone, whole)
 
 
@@ -97,5 +96,5 @@ def test_totals_are_added_to_as_many_numbers_as_asked(dtype, count):
     out = np.full(7, 0.5, dtype)
     _add_totals(out, A, 2, count)
     expected = np.full(7, 0.5, dtype)
-    expected[2 : 2 + count] += A[:count, : 16 if dtype == np.float32 else 8].sum(1)
+    expected[2 : 2 + count] += A[:count, : WIDTHS[from_dtype(out.dtype)]].sum(1)
     np.testing.assert_array_equal(out, expected)
