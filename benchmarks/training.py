@@ -85,7 +85,8 @@ def ask(tree: Path, what: str, kind: str, threads: int) -> dict[str, float]:
     names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
     env = os.environ | dict.fromkeys(names, str(threads)) | {"PYTHONPATH": str(tree), "WANDB_MODE": "offline"}
     with tempfile.TemporaryDirectory() as place:
-        command = [sys.executable, Path(__file__).with_name("training_probe.py"), what, kind, f"{place}/run"]
+        probe = Path(__file__).with_name("training_probe.py")
+        command = [sys.executable, str(probe), what, kind, f"{place}/run"]
         done = subprocess.run(command, env=env, cwd=tree, stdout=subprocess.PIPE, check=True, text=True)
     return json.loads(done.stdout.splitlines()[-1])
 

@@ -1,4 +1,4 @@
-"""What `benchmarks.training` runs in every tree: the speed of one agent, as JSON. Old commits have to run it as well."""
+"""What `benchmarks.training` runs in every tree: the speed of one agent, as JSON. Old commits have to run it, too."""
 
 import json
 import os
@@ -61,7 +61,7 @@ def start_up(kind: str) -> dict[str, float]:
         print(json.dumps({"first_update_s": time.perf_counter() - STARTED}), flush=True)
         os._exit(0)
 
-    SequenceLearner._update = first  # type: ignore[method-assign, assignment]
+    SequenceLearner._update = first  # type: ignore[method-assign]
     train.start([f"--memory.kind={kind}", "--run-dir", sys.argv[3]])
     raise SystemExit("The training ended without an update.")
 

@@ -34,7 +34,6 @@ from memagent.targets import (
     sequence_priorities,
 )
 
-
 OLDEST = 512
 """Runs of the oldest phase that a context is fitted for in training."""
 
@@ -261,9 +260,7 @@ class SequenceLearner(OffPolicyAlgorithm, ABC):
         n = self.replay_config.n_step
         target = n_step_targets(x.reward, value, x.final, x.terminal, self.learner.gamma, n)
         t = len(target)
-        return HeadRows(
-            features[:t], tuple(part[:t] for part in output), x.action[:t], target, ~x.final[:t]
-        )
+        return HeadRows(features[:t], tuple(part[:t] for part in output), x.action[:t], target, ~x.final[:t])
 
     # What steps did, for the memory's prediction and for the model that contexts are fitted with.
 
@@ -326,8 +323,8 @@ class SequenceLearner(OffPolicyAlgorithm, ABC):
         count, size = len(batch.env), self.adapt_config.train_support
         age = (OLDEST * self.generator.random(count) ** 3).astype(np.int64)
         span = np.concatenate((age, np.full(count, np.iinfo(np.int64).max)))
-        tasks = (np.tile(of, 2) for of in (batch.env, batch.stretch[b]))
-        drawn = self._drawn(*tasks, size, span=span, partly=True)
+        env, stretch = np.tile(batch.env, 2), np.tile(batch.stretch[b], 2)
+        drawn = self._drawn(env, stretch, size, span=span, partly=True)
         support = drawn.of(slice(count))
         query, steps, _ = drawn.of(slice(count, None)).apart_from(support)
         context = model.fit(support.runs)

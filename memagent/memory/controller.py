@@ -242,18 +242,18 @@ class RecurrentMemory(nn.Module, Generic[CellStateT]):
         self.config, self.input_dim, self.output_dim = config, input_dim, config.hidden_size
         self.network = self.network_type(input_dim, config.hidden_size)
         ours = gate_parameters(self.num_gates, input_dim, config.hidden_size)
+        weight_ih, weight_hh, bias, bias_hh = self.network.parameters()
         with torch.no_grad():
-            for parameter, value in zip(self.network.parameters(), ours, strict=False):
+            for parameter, value in zip((weight_ih, weight_hh, bias), ours, strict=True):
                 parameter.copy_(value)
-            self.network.bias_hh_l0.zero_()
+            bias_hh.zero_()
         self.controller_norm = nn.LayerNorm(config.hidden_size) if config.layer_norm else nn.Identity()
 
     def initial_state(
         self, batch_size: int, *, device: torch.device | str | None = None, dtype: torch.dtype | None = None
     ) -> CellStateT:
         """The zero state of batch_size sequences; device and dtype are the weights' unless given."""
-        like = self.network.bias_hh_l0
-        assert isinstance(like, Tensor)
+        like = next(self.network.parameters())
         return self.state_type(*zeros(self.state_shapes(batch_size), like, device, dtype))
 
     def state_shapes(self, batch_size: int) -> Shapes:
@@ -264,10 +264,10 @@ class RecurrentMemory(nn.Module, Generic[CellStateT]):
         """Unroll T steps: x [T, B, I], start [T, B] bool -> y [T, B, H] and the state after the last step."""
         check_input(x, start, self.input_dim)
         check_state(state, self.state_type, self.state_shapes(x.shape[1]))
-        begins = [t for t, any_starts in enumerate(steps_with_start(start)) if any_starts]
-        outputs = []
-        for first, end in pairwise(sorted({0, *begins, len(x)})):  # from one step with a start to the next
-            before = reset_state(state, start[first]) if first in begins else state
+        starts, outputs = steps_with_start(start), []
+        bounds = {0, *(t for t, some in enumerate(starts) if some), len(x)}
+        for first, end in pairwise(sorted(bounds)):  # from one step with a start to the next
+            before = reset_state(state, start[first]) if starts[first] else state
             output, state = self.stretch(x[first:end], before)
             outputs.append(output)
         return self.controller_norm(torch.cat(outputs)), state
