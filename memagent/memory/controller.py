@@ -264,7 +264,7 @@ class RecurrentMemory(nn.Module, Generic[CellStateT]):
         """Unroll T steps: x [T, B, I], start [T, B] bool -> y [T, B, H] and the state after the last step."""
         check_input(x, start, self.input_dim)
         check_state(state, self.state_type, self.state_shapes(x.shape[1]))
-        starts = steps_with_start(start)
+        starts: list[bool] = steps_with_start(start)
         outputs: list[Tensor] = []
         bounds = {0, *(t for t, some in enumerate(starts) if some), len(x)}
         for first, end in pairwise(sorted(bounds)):  # from one step with a start to the next
