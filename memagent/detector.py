@@ -16,8 +16,10 @@ from memagent.dynamics import DynamicsModel, Outcomes, gaussian_loss, surprise
 
 LOW_PEAK = 0.25
 """Evidence in nats from which a peak counts: lower ones say nothing of how high they can be."""
-PEAKS, STEPS = 100, 20_000
+PEAKS, STEPS = 1_000, 20_000
 """Over how many peaks and over how many steps the tail of the evidence is followed."""
+HEAVIEST = 0.45
+"""Largest shape of that tail; with 0.5 and more the heights have no variance to tell it by."""
 
 
 class Detector(nn.Module):
@@ -29,12 +31,14 @@ class Detector(nn.Module):
 
     peak_rate: Tensor
     peak_excess: Tensor
+    peak_square: Tensor
 
     def __init__(self, input_dim: int, outcome_dim: int, context_dim: int, hidden_size: int) -> None:
         super().__init__()
         self.model = DynamicsModel(input_dim, outcome_dim, context_dim, hidden_size)
         self.register_buffer("peak_rate", torch.tensor(0.01))  # peaks of the evidence above LOW_PEAK, a step
         self.register_buffer("peak_excess", torch.tensor(0.5))  # their mean height above it, in nats
+        self.register_buffer("peak_square", torch.tensor(0.5))  # and the mean square of that
 
     def loss(self, told: Tensor, steps: Outcomes) -> Tensor:
         """The loss of steps [K, S, ...] under contexts as told [K, Z]: [K, S]."""
@@ -54,13 +58,23 @@ class Detector(nn.Module):
         high = peaks[peaks > LOW_PEAK]
         self.peak_rate.lerp_(self.peak_rate.new_tensor(len(high) / steps), min(1.0, steps / STEPS))
         if len(high):
-            self.peak_excess.lerp_(high.mean() - LOW_PEAK, min(1.0, len(high) / PEAKS))
+            excess, share = high - LOW_PEAK, min(1.0, len(high) / PEAKS)
+            self.peak_excess.lerp_(excess.mean(), share)
+            self.peak_square.lerp_(excess.square().mean(), share)
 
     def threshold(self, false_alarms: float) -> float:
         """The evidence, in nats, that is exceeded `false_alarms` times in 10,000 steps while nothing changes.
 
-        Peaks over a low threshold have an exponential tail in the simplest case of extreme value theory (Pickands 1975,
-        Statistical Inference Using Extreme Order Statistics), whose mean and rate training has followed.
+        Peaks over a low threshold follow a generalised Pareto distribution (Pickands 1975, Statistical Inference Using
+        Extreme Order Statistics), whose shape xi and scale are estimated by moments (Hosking and Wallis 1987, Parameter
+        and Quantile Estimation for the Generalized Pareto Distribution), from what training has followed.
         """
-        rate, excess = self.peak_rate.item(), self.peak_excess.item()
-        return LOW_PEAK + excess * max(0.0, math.log(max(rate, 1e-12) * 1e4 / false_alarms))
+        mean, ratio = self.peak_excess.item(), self.peak_rate.item() * 1e4 / false_alarms
+        if ratio <= 1.0:
+            return LOW_PEAK
+        of_variance = mean**2 / max(
+            self.peak_square.item() - mean**2, 1e-12
+        )  # 1 where the tail is exponential
+        xi = min(max(0.5 * (1.0 - of_variance), 0.0), HEAVIEST)
+        scale = mean * (1.0 - xi)
+        return LOW_PEAK + scale * (math.log(ratio) if xi < 1e-6 else (ratio**xi - 1.0) / xi)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-_LEARNER = ("learning_rate", "learning_starts", "batch_size", "gamma", "tau", "max_grad_norm")
 _NO_NOISE = (
     "has no counterpart: MemoryDQN explores by ExplorationConfig, MemorySAC by its policy's distribution; "
     "leave it out"
@@ -14,32 +13,28 @@ _OWN_REPLAY = (
     "leave it out"
 )
 WAYS = {
-    **{name: f"is learner=LearnerConfig({name}=…)" for name in _LEARNER},
-    "train_freq": "is learner=LearnerConfig(steps_per_update=…)",
-    "gradient_steps": "is learner=LearnerConfig(steps_per_update=…)",
-    "target_update_interval": "is learner=LearnerConfig(tau=…)",
-    "buffer_size": "is replay=ReplayConfig(capacity=…)",
+    "target_update_interval": "is tau=…",
     "n_steps": "is replay=ReplayConfig(n_step=…)",
     "replay_buffer_class": _OWN_REPLAY,
     "replay_buffer_kwargs": _OWN_REPLAY,
     "optimize_memory_usage": _OWN_REPLAY,
-    "exploration_fraction": "is exploration=ExplorationConfig(fraction=…)",
-    "exploration_initial_eps": "is exploration=ExplorationConfig(initial=…)",
-    "exploration_final_eps": "is exploration=ExplorationConfig(final=…)",
-    "ent_coef": "is entropy=EntropyConfig(temperature=…), with learning_rate=0 where it shall stay",
-    "target_entropy": "is entropy=EntropyConfig(target=…)",
     "action_noise": _NO_NOISE,
     "use_sde": _NO_NOISE,
     "sde_sample_freq": _NO_NOISE,
     "use_sde_at_warmup": _NO_NOISE,
 }
-"""By SB3's name of a setting of its DQN and SAC."""
+"""By SB3's name of a setting of its DQN and SAC that is none here."""
 
 _ROWS = "is a field of the rows that sample draws windows of"
 ATTRIBUTES = {
     "log_ent_coef": "is policy.log_temperature",
     "ent_coef_tensor": "is policy.log_temperature.exp()",
     "ent_coef_optimizer": "is policy.optimizer",
+    "max_grad_norm": "is learner.max_grad_norm",
+    "exploration_fraction": "is exploration.fraction",
+    "exploration_initial_eps": "is exploration.initial",
+    "exploration_final_eps": "is exploration.final",
+    "ent_coef": "is policy.log_temperature.exp()",
     "exploration_schedule": "follows from exploration, an ExplorationConfig; its present value is exploration_rate",
     "q_net": "is policy.heads, on the features that policy.unroll gives",
     "q_net_target": "is policy.target_heads, on the features that policy.unroll gives",

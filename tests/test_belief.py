@@ -220,6 +220,18 @@ def test_without_detection_no_phase_ends() -> None:
     assert (belief.phase == 0).all() and (belief.score > 0).all()
 
 
+@pytest.mark.parametrize("shape", [0.0, 0.2, 0.4])
+def test_the_threshold_is_that_of_the_peaks_tail(shape: float) -> None:
+    random, detector = np.random.default_rng(0), Detector(4, 2, 3, 8)
+    uniform, scale, rate = random.random(200_000), 0.6, 0.05  # 0.05 peaks in a step
+    heights = -scale * np.log(uniform) if shape == 0.0 else scale * (uniform**-shape - 1.0) / shape
+    for some in np.split(torch.tensor(0.25 + heights, dtype=torch.float32), 200):
+        detector.observe_peaks(some, round(len(some) / rate))
+    for false_alarms in (1.0, 20.0):
+        exceeded = (0.25 + heights > detector.threshold(false_alarms)).mean() * rate * 1e4
+        assert exceeded == pytest.approx(false_alarms, rel=0.5)
+
+
 def test_the_threshold_rises_as_false_alarms_may_be_rarer_and_as_peaks_grow() -> None:
     detector = Detector(3, 2, 2, 4)
     rare, often = detector.threshold(1.0), detector.threshold(100.0)

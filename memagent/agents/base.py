@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from operator import index
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self, Unpack
 
 import gymnasium as gym
 import numpy as np
@@ -27,6 +27,7 @@ from memagent.agents.checkpoint import load_checkpoint, save_checkpoint
 from memagent.agents.config import LearnerConfig, LearnerSetting
 from memagent.agents.finite import NumberReward, check_finite
 from memagent.agents.saved import SavedLearner
+from memagent.agents.words import Words, in_configs
 from memagent.context import AdaptConfig, PhaseSignal
 from memagent.layout import is_scaled, transition_layout
 from memagent.memory import MemoryConfig
@@ -46,6 +47,8 @@ class MemoryAlgorithm(SavedLearner, ABC):
         policy: a `MemoryPolicy` class or its alias "MemoryPolicy".
         env: anything SB3 takes; observations are one-dimensional, best with `TransitionObservation`.
         memory, replay, meta, adapt, learner: see the dataclasses.
+        words: SB3's `learning_rate`, `buffer_size`, `learning_starts`, `batch_size`, `tau`, `gamma`, `train_freq`,
+            `gradient_steps` and `max_grad_norm`, in place of the dataclasses' fields; see `Words`.
         policy_kwargs: further keyword arguments of the policy (features_dim, head_size).
         seed, verbose, device, tensorboard_log, stats_window_size: as in SB3.
 
@@ -64,6 +67,7 @@ class MemoryAlgorithm(SavedLearner, ABC):
         "adapt": ("adapt_config", AdaptConfig),
         "learner": ("learner", LearnerConfig),
     }
+    words: ClassVar[frozenset[str]] = frozenset(Words.__annotations__)  # SB3's, that the constructor takes
     # SB3's names for what `learner` holds.
     learning_rate = LearnerSetting()
     learning_starts = LearnerSetting()
@@ -88,16 +92,18 @@ class MemoryAlgorithm(SavedLearner, ABC):
         seed: int | None = None,
         device: torch.device | str = "auto",
         _init_setup_model: bool = True,
-        **unknown: Any,
+        **words: Unpack[Words],
     ) -> None:
-        if unknown:
+        if unknown := [word for word in words if word not in self.words]:
             raise TypeError(
                 f"{type(self).__name__} has no setting {', '.join(unknown)}; {ways(unknown, self.configs)}."
             )
         check_device(device)
-        self.memory_config, self.replay_config = memory or MemoryConfig(), replay or ReplayConfig()
+        self.memory_config = memory or MemoryConfig()
         self.meta_config, self.adapt_config = meta or MetaConfig(), adapt or AdaptConfig()
-        self.learner = learner or LearnerConfig()
+        self.learner, self.replay_config = in_configs(
+            words, learner or LearnerConfig(), replay or ReplayConfig(), getattr(env, "num_envs", 1)
+        )
         self.held = Held()
         self.skipped_updates = 0
         self.skipped_in_a_row = 0
@@ -202,9 +208,7 @@ class MemoryAlgorithm(SavedLearner, ABC):
         if not hasattr(self, "generator"):  # else `load` has put the saved one here
             self.generator = np.random.default_rng(self.seed)
         self.policy = self.make_policy().to(self.device)
-        updates = max(1, round(self.n_envs / self.learner.steps_per_update))
-        self.gradient_steps = updates
-        self.train_freq = max(1, round(self.learner.steps_per_update / self.n_envs))
+        self.train_freq = max(1, int(self.learner.steps_per_update / self.n_envs))
         self._convert_train_freq()
         if getattr(self, "replay_buffer", None) is None:
             self.replay_buffer = self.make_replay()
@@ -413,6 +417,9 @@ class MemoryAlgorithm(SavedLearner, ABC):
         except BaseException:
             self._last_obs = None
             raise
+        # SB3 makes so many updates after this rollout: those that are due within its steps.
+        every, since = self.learner.steps_per_update, self.num_timesteps - train_freq.frequency * env.num_envs
+        self.gradient_steps = int(self.num_timesteps // every - since // every)
         if rollout.continue_training:
             self.steps_since_update = 0
         else:
@@ -420,7 +427,7 @@ class MemoryAlgorithm(SavedLearner, ABC):
             self.steps_since_update += rollout.episode_timesteps // env.num_envs
             if self.steps_since_update == train_freq.frequency:
                 self.steps_since_update = 0
-                if self.num_timesteps > self.learning_starts:
+                if self.num_timesteps > self.learning_starts and self.gradient_steps:
                     self.train(self.gradient_steps, self.batch_size)
         return rollout
 

@@ -19,11 +19,12 @@ class LearnerConfig:
     learning_rate: float = 1e-3
     """Adam's rate for memory and heads."""
     final_learning_rate: float | None = None
-    """Where that rate has fallen to, linearly, at the end of training. None: it stays."""
+    """What that rate is at the end of training; it changes linearly. None: it stays."""
     batch_size: int = 32
     """Windows in an update."""
-    steps_per_update: int = 64
-    """Environment steps, over all environments, from one update to the next."""
+    steps_per_update: float = 64
+    """Environment steps, over all environments, from one update to the next, on average. SB3's train_freq and
+    gradient_steps say the same of a number of environments."""
     learning_starts: int = 2_000
     """Environment steps, over all environments, with random actions before the first update."""
     exploration_steps: float = 1.0
@@ -63,10 +64,9 @@ class LearnerConfig:
                 raise ValueError(f"LearnerConfig got {name}={given}; give a whole number, 1 or more.")
         if self.max_skips < 0:
             raise ValueError(f"LearnerConfig got max_skips={self.max_skips}; give a whole number, 0 or more.")
-        if self.final_learning_rate is not None and not 0.0 < self.final_learning_rate <= self.learning_rate:
+        if self.final_learning_rate is not None and not self.final_learning_rate >= 0.0:
             raise ValueError(
-                f"LearnerConfig got final_learning_rate={self.final_learning_rate}; give a number above 0 and at most "
-                f"learning_rate={self.learning_rate}, or None."
+                f"LearnerConfig got final_learning_rate={self.final_learning_rate}; give 0 or more, or None."
             )
         for name in ("gamma", "tau"):
             if not 0.0 <= getattr(self, name) <= 1.0:
@@ -76,7 +76,8 @@ class LearnerConfig:
 
     def rate_schedule(self) -> LinearSchedule:
         """SB3's schedule of the learning rate: of the share of training that is left, from 1 to 0."""
-        return LinearSchedule(self.learning_rate, self.final_learning_rate or self.learning_rate, 1.0)
+        final = self.learning_rate if self.final_learning_rate is None else self.final_learning_rate
+        return LinearSchedule(self.learning_rate, final, 1.0)
 
 
 class LearnerSetting:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -49,6 +49,8 @@ class MemoryDQN(MemoryAlgorithm):
         policy: "MemoryPolicy" or a subclass of `MemoryQPolicy`.
         env: anything SB3 takes.
         exploration: epsilon-greedy actions in training.
+        exploration_initial_eps, exploration_final_eps, exploration_fraction: SB3's words for its fields, in place of
+            them.
         kwargs: as in `MemoryAlgorithm`.
     """
 
@@ -60,6 +62,11 @@ class MemoryDQN(MemoryAlgorithm):
     )
 
     configs = MemoryAlgorithm.configs | {"exploration": ("exploration", ExplorationConfig)}
+    words = MemoryAlgorithm.words | {
+        "exploration_initial_eps",
+        "exploration_final_eps",
+        "exploration_fraction",
+    }
 
     policy: MemoryQPolicy
 
@@ -69,9 +76,18 @@ class MemoryDQN(MemoryAlgorithm):
         env: GymEnv | str | None,
         *,
         exploration: ExplorationConfig | None = None,
+        exploration_initial_eps: float | None = None,
+        exploration_final_eps: float | None = None,
+        exploration_fraction: float | None = None,
         **kwargs: Any,
     ) -> None:
-        self.exploration = exploration or ExplorationConfig()
+        of_sb3 = {
+            "initial": exploration_initial_eps,
+            "final": exploration_final_eps,
+            "fraction": exploration_fraction,
+        }
+        given = {name: value for name, value in of_sb3.items() if value is not None}
+        self.exploration = replace(exploration or ExplorationConfig(), **given)
         super().__init__(policy, env, **kwargs)
 
     @property

@@ -165,7 +165,7 @@ def _unfilled(
 
 def _settings(cls: type[AgentT], data: dict[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
     """The constructor's arguments: the file's, and those given in their place."""
-    known = {*cls.configs, *PLAIN, "tensorboard_log", "policy_kwargs", "policy_class"}
+    known = {*cls.configs, *cls.words, *PLAIN, "tensorboard_log", "policy_kwargs", "policy_class"}
     if unknown := given.keys() - known:
         raise ArchiveError(
             f"{cls.__name__}.load was given {', '.join(sorted(unknown))}, expected some of "

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -37,6 +37,28 @@ class EntropyConfig:
             raise ValueError(f"EntropyConfig got learning_rate={self.learning_rate}; give 0 or more.")
 
 
+def in_sb3_words(
+    entropy: EntropyConfig, ent_coef: float | str | None, target_entropy: float | Literal["auto"] | None
+) -> EntropyConfig:
+    """The config with what SB3's words say in place of its fields; None: they say nothing.
+
+    Raises:
+        ValueError: `ent_coef` is no number, "auto" or "auto_" with a number behind it.
+    """
+    if target_entropy is not None:
+        entropy = replace(entropy, target=None if target_entropy == "auto" else float(target_entropy))
+    if isinstance(ent_coef, str):
+        if ent_coef == "auto":
+            return entropy
+        try:
+            return replace(entropy, temperature=float(ent_coef.removeprefix("auto_")))
+        except ValueError as error:
+            raise ValueError(
+                f'ent_coef is {ent_coef!r}; give a number, "auto", or "auto_0.1" to begin with 0.1.'
+            ) from error
+    return entropy if ent_coef is None else replace(entropy, temperature=float(ent_coef), learning_rate=0.0)
+
+
 class MemorySAC(MemoryAlgorithm):
     """Soft actor-critic (Haarnoja et al. 2018) with twin critics (Fujimoto et al. 2018) on a memory's features.
 
@@ -50,6 +72,7 @@ class MemorySAC(MemoryAlgorithm):
         policy: "MemoryPolicy" or a subclass of `MemoryActorCriticPolicy`.
         env: anything SB3 takes.
         entropy: how random actions are in training.
+        ent_coef, target_entropy: SB3's words for its fields, in place of them: a number, "auto" or "auto_0.1".
         kwargs: as in `MemoryAlgorithm`.
     """
 
@@ -61,6 +84,7 @@ class MemorySAC(MemoryAlgorithm):
     )
 
     configs = MemoryAlgorithm.configs | {"entropy": ("entropy", EntropyConfig)}
+    words = MemoryAlgorithm.words | {"ent_coef", "target_entropy"}
 
     policy: MemoryActorCriticPolicy
 
@@ -70,9 +94,11 @@ class MemorySAC(MemoryAlgorithm):
         env: GymEnv | str | None,
         *,
         entropy: EntropyConfig | None = None,
+        ent_coef: float | str | None = None,
+        target_entropy: float | Literal["auto"] | None = None,
         **kwargs: Any,
     ) -> None:
-        self.entropy = entropy or EntropyConfig()
+        self.entropy = in_sb3_words(entropy or EntropyConfig(), ent_coef, target_entropy)
         super().__init__(policy, env, **kwargs)
 
     @classmethod

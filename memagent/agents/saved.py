@@ -26,6 +26,7 @@ class SavedLearner(SequenceLearner, ABC):
     """A learner that is saved as tensors and JSON; what it consists of is `saving`'s, what is checked `loading`'s."""
 
     configs: ClassVar[dict[str, tuple[str, type]]]
+    words: ClassVar[frozenset[str]]
     """The constructor's settings by name: the attribute that keeps each, and its dataclass."""
     _episodes: np.ndarray  # [E], episodes that each environment has ended
 

@@ -13,8 +13,18 @@ from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.vec_env import DummyVecEnv
 
-from memagent.agents import ExplorationConfig, LearnerConfig, MemoryAlgorithm, MemoryDQN
+from memagent.agents import (
+    EntropyConfig,
+    ExplorationConfig,
+    LearnerConfig,
+    MemoryAlgorithm,
+    MemoryDQN,
+    MemorySAC,
+)
+from memagent.agents.sac import in_sb3_words
 from memagent.archive import ArchiveError
+from memagent.memory import MemoryConfig
+from memagent.replay import ReplayConfig
 from memagent.sb3_names import ATTRIBUTES
 
 pytestmark = pytest.mark.filterwarnings("ignore:The environment has no TransitionObservation")
@@ -157,17 +167,16 @@ def test_a_run_in_tensorboard_is_named_after_the_algorithm(
     ("given", "said"),
     [
         (
-            {"buffer_size": 100},
-            "has no setting buffer_size; SB3's buffer_size is replay=ReplayConfig(capacity=…).",
+            {"n_steps": 3},
+            "has no setting n_steps; SB3's n_steps is replay=ReplayConfig(n_step=…).",
         ),
-        ({"gamma": 0.9}, "SB3's gamma is learner=LearnerConfig(gamma=…)."),
         (
             {"action_noise": None, "use_sde": True},
             "SB3's action_noise or use_sde has no counterpart: MemoryDQN explores by ExplorationConfig",
         ),
         (
-            {"use_sde": True, "sde_sample_freq": 4, "tau": 0.1},
-            "MemorySAC by its policy's distribution; leave it out; SB3's tau is learner=LearnerConfig(tau=…).",
+            {"use_sde": True, "sde_sample_freq": 4, "target_update_interval": 250},
+            "MemorySAC by its policy's distribution; leave it out; SB3's target_update_interval is tau=….",
         ),
         (
             {"learnr": 1},
@@ -191,16 +200,95 @@ def test_policies_of_sb3_and_a_rate_that_follows_are_refused_in_a_sentence(
     with pytest.raises(AttributeError, match="follows from the agent's `exploration`"):
         agent.exploration_rate = 0.5
     agent.save(tmp_path / "agent")
-    with pytest.raises(
-        ArchiveError, match=r"SB3's learning_rate is learner=LearnerConfig\(learning_rate=…\)"
-    ):
-        MemoryDQN.load(tmp_path / "agent", learning_rate=1e-4)
+    with pytest.raises(ArchiveError, match=r"SB3's n_steps is replay=ReplayConfig\(n_step=…\)"):
+        MemoryDQN.load(tmp_path / "agent", n_steps=2)
+
+
+def test_sb3s_words_are_the_configs_fields(tmp_path: Path) -> None:
+    env = DummyVecEnv([Corridor] * 4)
+    words = {"learning_rate": 1e-4, "learning_starts": 7, "batch_size": 3, "tau": 0.1, "gamma": 0.9}
+    agent = MemoryDQN(
+        "MemoryPolicy",
+        env,
+        **words,
+        max_grad_norm=2.0,
+        buffer_size=4_000,
+        exploration_initial_eps=0.5,
+        exploration_final_eps=0.1,
+        exploration_fraction=0.3,
+        learner=LearnerConfig(reward_scale=0.5, gamma=0.1),
+        replay=ReplayConfig(n_step=2),
+    )
+    assert agent.learner == LearnerConfig(**words, max_grad_norm=2.0, reward_scale=0.5)
+    assert agent.replay_config == ReplayConfig(n_step=2, capacity=4_000)
+    assert agent.exploration == ExplorationConfig(0.5, 0.1, 0.3)
+    agent.save(tmp_path / "agent")
+    loaded = MemoryDQN.load(tmp_path / "agent", env, gamma=0.8, exploration_final_eps=0.2)
+    assert (loaded.gamma, loaded.learner.gamma, loaded.tau) == (0.8, 0.8, 0.1)
+    assert loaded.exploration == ExplorationConfig(0.5, 0.2, 0.3)
+
+
+@pytest.mark.parametrize(
+    ("ent_coef", "target_entropy", "expected"),
+    [
+        ("auto", "auto", EntropyConfig()),
+        ("auto_0.3", -2.0, EntropyConfig(target=-2.0, temperature=0.3)),
+        (0.2, None, EntropyConfig(temperature=0.2, learning_rate=0.0)),
+    ],
+)
+def test_sb3s_words_of_sac(ent_coef: Any, target_entropy: Any, expected: EntropyConfig) -> None:
+    env = DummyVecEnv([lambda: Corridor(actions=spaces.Box(-1.0, 1.0, (1,)))])
+    agent = MemorySAC("MemoryPolicy", env, ent_coef=ent_coef, target_entropy=target_entropy)
+    assert agent.entropy == expected
+    for wrong in ("car", "auto_", "auto_much"):
+        with pytest.raises(ValueError, match=r"ent_coef is .*; give a number"):
+            in_sb3_words(EntropyConfig(), wrong, None)
+
+
+def test_a_linear_schedule_of_the_learning_rate_is_taken_and_another_refused() -> None:
+    env = DummyVecEnv([Corridor])
+    agent = MemoryDQN("MemoryPolicy", env, learning_rate=lambda left: 1e-3 * left)
+    assert (agent.learner.learning_rate, agent.learner.final_learning_rate) == (1e-3, 0.0)
+    assert agent.lr_schedule(0.25) == pytest.approx(2.5e-4)
+    with pytest.raises(ValueError, match="expected a number or a linear schedule"):
+        MemoryDQN("MemoryPolicy", env, learning_rate=lambda left: 1e-3 * left**2)
+
+
+@pytest.mark.parametrize("num_envs", [1, 2, 4, 8, 16])
+@pytest.mark.parametrize(
+    ("words", "every"),
+    [
+        ({"learner": LearnerConfig(steps_per_update=3)}, lambda n: 3.0),
+        ({"learner": LearnerConfig(steps_per_update=20)}, lambda n: 20.0),
+        ({"train_freq": 4, "gradient_steps": 3}, lambda n: 4 * n / 3),
+        ({"train_freq": (2, "step"), "gradient_steps": -1}, lambda n: 1.0),
+    ],
+)
+def test_updates_come_as_often_as_asked_with_any_number_of_environments(
+    num_envs: int, words: dict[str, Any], every: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    env = DummyVecEnv([Corridor] * num_envs)
+    agent = MemoryDQN("MemoryPolicy", env, **words, learning_starts=0, memory=MemoryConfig(kind="none"))
+    made = []
+    monkeypatch.setattr(agent, "train", lambda gradient_steps, batch_size: made.append(gradient_steps))
+    agent.learn(480)
+    assert sum(made) == pytest.approx(480 / every(num_envs), abs=1)
+    assert max(made) - min(made) <= 1
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"train_freq": (1, "episode")}, {"train_freq": 0}, {"gradient_steps": 0}, {"gradient_steps": -2}],
+)
+def test_updates_that_cannot_be_counted_are_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=f"{next(iter(wrong))} is .*; give"):
+        MemoryDQN("MemoryPolicy", DummyVecEnv([Corridor]), **wrong)
 
 
 @pytest.mark.parametrize(
     ("owner", "name", "said"),
     [
-        (lambda agent: agent, "target_update_interval", "is learner=LearnerConfig(tau=…)."),
+        (lambda agent: agent, "target_update_interval", "is tau=…."),
         (lambda agent: agent, "log_ent_coef", "is policy.log_temperature."),
         (lambda agent: agent, "q_net", "is policy.heads, on the features that policy.unroll gives."),
         (lambda agent: agent.policy, "actor", "is policy.heads.actor, on the features that"),
