@@ -30,6 +30,7 @@ from memagent.agents.finite import NonFiniteError
 from memagent.archive import ArchiveError, reason
 from memagent.checkpoints import Checkpoints, saved
 from memagent.files import write_text
+from memagent.presets import preset_settings
 from memagent.progress import Records, last_step
 from memagent.resuming import alone, last_whole
 from memagent.runs import (
@@ -227,7 +228,7 @@ def parse(arguments: Sequence[str]) -> RunConfig:
         one = make_env(RunConfig(**vars(asked)), num_envs=1, seed=0)
         actions = one.action_space
         one.close()
-    default = preset_config(asked.env, envs.preset(asked.env, actions))
+    default = preset_config(asked.env, preset_settings(asked.env, actions))
     return tyro.cli(RunConfig, args=flags, default=default, description=__doc__)
 
 

@@ -44,6 +44,7 @@ from memagent.evaluation.figures import png
 from memagent.evaluation.protocol import Context
 from memagent.memory import MemoryConfig
 from memagent.memory.config import MemoryKind
+from memagent.presets import preset_settings
 from memagent.runs import EvaluationConfig, RunConfig, make_agent, preset_config
 
 RESULTS = Path(__file__).parent / "results" / "adaptation.json"
@@ -67,7 +68,7 @@ class Agent:
 
     def config(self, task: str, seed: int = 0) -> RunConfig:
         """The catalogue's preset, and what this agent has otherwise."""
-        config = preset_config(task, envs.preset(PLAIN.get(task, task)))
+        config = preset_config(task, preset_settings(PLAIN.get(task, task)))
         config = replace(
             config,
             seed=seed,

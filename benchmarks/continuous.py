@@ -44,6 +44,7 @@ from memagent.evaluation.figures import png
 from memagent.evaluation.protocol import Context, Player
 from memagent.memory import MemoryConfig
 from memagent.memory.config import MemoryKind
+from memagent.presets import preset_settings
 from memagent.runs import EvaluationConfig, RunConfig, make_agent, preset_config
 
 RESULTS = Path(__file__).parent / "results" / "continuous.json"
@@ -65,7 +66,7 @@ class Ours:
 
     def config(self, task: str, seed: int = 0) -> RunConfig:
         """The catalogue's preset with this agent's memory. The plain pendulum has the drifting one's."""
-        config = preset_config(task, envs.preset("Drift/Pendulum-v0" if task == PLAIN else task))
+        config = preset_config(task, preset_settings("Drift/Pendulum-v0" if task == PLAIN else task))
         return replace(
             config,
             seed=seed,

@@ -137,10 +137,11 @@ def measure(options: Options) -> list[dict[str, Any]]:
 def train(options: Options, device: str) -> dict[str, Any]:
     """How long an agent takes for its steps, acting and learning, without evaluation and without compilation."""
     import envs
+    from memagent.presets import preset_settings
     from memagent.runs import make_agent, preset_config
 
     torch.set_num_threads(options.threads)
-    config = replace(preset_config(options.env, envs.preset(options.env)), device=device)
+    config = replace(preset_config(options.env, preset_settings(options.env)), device=device)
     for steps in (
         config.learner.learning_starts + 500,
         options.training_steps,

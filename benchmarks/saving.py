@@ -29,6 +29,7 @@ from memagent.agents import AdaptConfig, LearnerConfig, MemoryAlgorithm, MemoryD
 from memagent.checkpoints import Checkpoints
 from memagent.files import write_bytes, write_text
 from memagent.memory import MemoryConfig
+from memagent.presets import preset_settings
 from memagent.replay import ReplayConfig
 from memagent.runs import RunConfig, make_agent, preset_config
 
@@ -139,7 +140,7 @@ def share(options: Options) -> dict[str, Any]:
     """Train by the preset for a little more than the default interval: the time of the checkpoint in it."""
     found = {}
     for kind in ("dnc", "lstm", "none"):
-        config = preset_config(ENV, envs.preset(ENV) | {"memory": {"kind": kind}})
+        config = preset_config(ENV, preset_settings(ENV) | {"memory": {"kind": kind}})
         assert config.save_every is not None
         env = envs.make_vec(ENV, config.num_envs, seed=0)
         agent = make_agent(config, env)

@@ -21,10 +21,14 @@ def measure(kind: str) -> dict[str, float]:
     from memagent.memory import MemoryConfig
     from memagent.runs import make_agent, preset_config
 
+    try:
+        from memagent.presets import preset_settings
+    except ImportError:  # before there was that module
+        preset_settings = getattr(envs, "preset")  # noqa: B009 - which it has no more
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     agents: dict[str, Any] = {}
     for name, adapts in (("adapting", True), ("plain", False)):
-        config = preset_config(TASK, envs.preset(TASK))
+        config = preset_config(TASK, preset_settings(TASK))
         config = replace(
             config,
             seed=0,

@@ -1,6 +1,6 @@
 """Drifting Gymnasium environments: `import envs` registers the `Drift/*` ids."""
 
-from envs.catalogue import CATALOGUE, PROBES, contexts, default_drift, preset, register
+from envs.catalogue import CATALOGUE, PROBES, contexts, default_drift, register
 from envs.drift import Clock, Drift, Lifetime
 from envs.flat_actions import FlatActions
 from envs.pairs import PairsEnv
@@ -31,7 +31,6 @@ __all__ = [
     "get_state",
     "is_whole",
     "make_vec",
-    "preset",
     "register",
     "set_state",
 ]

@@ -11,7 +11,6 @@ that lie outside them. `schedule` turns the ranges into a drift:
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from copy import deepcopy
 from dataclasses import replace
 from typing import Any, Literal, get_args
 
@@ -21,7 +20,7 @@ from gymnasium.envs.registration import load_env_creator
 from gymnasium.wrappers import HumanRendering, RenderCollection
 
 from envs.drift import ChangeAt, Context, Drift
-from envs.entries import CATALOGUE, PROBES, Entry, plain_preset
+from envs.entries import CATALOGUE, PROBES, Entry
 from envs.plants.mujoco import without_deprecations
 from envs.schedules import Choice, Geometric, Periodic, Source, Uniform
 from envs.sensors import Sensors
@@ -37,7 +36,6 @@ __all__ = [
     "default_drift",
     "make",
     "make_probe",
-    "preset",
     "register",
 ]
 
@@ -199,18 +197,6 @@ def contexts(
         raise ValueError(f'split={split!r}: expected "train" or "held_out".')
     sources = _balanced(entry.train if split == "train" else entry.held_out)
     return [{p: source.draw(seed, f"{split}/{p}", i) for p, source in sources.items()} for i in range(count)]
-
-
-def preset(name: str, actions: spaces.Space | None = None) -> dict[str, Any]:
-    """The settings of a run in an id, nested by section: the entry's, or outside the catalogue those for `actions`.
-
-    Outside the catalogue nothing drifts: no adaptation. A probe has its own settings in place of those for `actions`.
-    """
-    if name in CATALOGUE:
-        return deepcopy(dict(CATALOGUE[name].preset))
-    plain = {} if actions is None else plain_preset(actions)
-    own = PROBES[name].preset if name in PROBES else {}
-    return deepcopy({**(own or plain), "adapt": {"enabled": False}})
 
 
 def _balanced(sources: Mapping[str, Choice | Uniform]) -> dict[str, Source]:

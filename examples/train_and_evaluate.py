@@ -10,21 +10,18 @@ from pathlib import Path
 import numpy as np
 
 import envs
-from memagent import AdaptConfig, LearnerConfig, MemoryConfig, MemoryDQN, ReplayConfig
+from memagent import MemoryConfig, MemoryDQN, preset
 
 ID = "Drift/CartPole-v0"
 
 
 def train(steps: int) -> MemoryDQN:
     """An agent without memory, with the settings that the id comes with."""
-    preset = envs.preset(ID)
     agent = MemoryDQN(
         "MemoryPolicy",
         envs.make_vec(ID, num_envs=16, seed=0),
         memory=MemoryConfig(kind="none"),
-        learner=LearnerConfig(**preset["learner"]),
-        replay=ReplayConfig(**preset["replay"]),
-        adapt=AdaptConfig(**preset["adapt"]),
+        **preset(ID),
         seed=0,
     )
     return agent.learn(steps, progress_bar=True)

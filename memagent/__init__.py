@@ -13,6 +13,7 @@ from memagent.agents import AdaptConfig, EntropyConfig, ExplorationConfig, Learn
 from memagent.extractor import MemoryExtractor
 from memagent.memory import MemoryConfig
 from memagent.meta import MetaConfig, MetaLearner
+from memagent.presets import preset
 from memagent.replay import PrioritizedSequenceBuffer, ReplayConfig
 
 __all__ = [
@@ -28,4 +29,5 @@ __all__ = [
     "MetaLearner",
     "PrioritizedSequenceBuffer",
     "ReplayConfig",
+    "preset",
 ]

@@ -86,6 +86,13 @@ MAY_IMPORT = {
     "memagent.stopping": set(),
     "memagent.tracking": {"memagent.files"},
     "memagent.progress": {"memagent.agents", "memagent.memory", "memagent.tables"},
+    "memagent.presets": {
+        "memagent.agents",
+        "memagent.memory",
+        "memagent.meta",
+        "memagent.replay",
+        "memagent.settings",
+    },
     "memagent.runs": {
         "memagent.memory",
         "memagent.replay",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from envs.entries.entry import SIGNS, Entry, always, between, many_small_q_updates, many_small_updates
+from envs.entries.entry import SIGNS, Entry, always, between
 
 CLASSIC: dict[str, Entry] = {
     "Drift/CartPole-v0": Entry(
@@ -25,22 +25,6 @@ CLASSIC: dict[str, Entry] = {
         sensors=(0, 2),  # encoders: position of the cart (m) and angle of the pole (rad), no velocities
         change_scale=50.0,  # a step is 0.02 s: the change is the velocity
         source="force and lengths after CaDM (Lee et al. 2020), widened, with a hidden action sign",
-        preset={
-            # The pole falls within 50 steps, the cart leaves its track after some 200: keeping it there takes a long
-            # horizon, and values of order one that reach it in few backups.
-            "learner": {
-                "gamma": 0.995,
-                "reward_scale": 0.02,
-                "tau": 0.02,
-                "batch_size": 8,
-                "steps_per_update": 16,
-                "final_learning_rate": 5e-5,
-            },
-            # Everything seen is kept, so that old contexts stay alive; few and short windows buy more updates.
-            "replay": {"capacity": 200_000, "rows": 32, "n_step": 8},
-            # A constant push fells an upright pole in nine steps: a reversed one must show in single steps.
-            "adapt": {"steps_ahead": 1, "history": 8},
-        },
     ),
     "Drift/Pendulum-v0": Entry(
         base="Pendulum-v1",
@@ -66,8 +50,6 @@ CLASSIC: dict[str, Entry] = {
         sensors=(0, 1),
         change_scale=20.0,  # a step is 0.05 s: the change is the velocity
         source="mass and length after CaDM (Lee et al. 2020), with a hidden torque gain",
-        # A step costs up to 16, a whole fall some 300.
-        preset=many_small_updates(reward_scale=0.02, temperature=0.02, prediction_steps=8),
     ),
     "Drift/Acrobot-v0": Entry(
         base="Acrobot-v1",
@@ -89,7 +71,6 @@ CLASSIC: dict[str, Entry] = {
         sensors=(0, 1, 2, 3),  # cosine and sine of both angles, no velocities
         change_scale=2.0,  # a step is 0.2 s
         source="masses after CaDM (Lee et al. 2020), with a hidden torque",
-        preset=many_small_q_updates(),
     ),
     "Drift/MountainCar-v0": Entry(
         base="MountainCar-v0",
@@ -108,8 +89,6 @@ CLASSIC: dict[str, Entry] = {
         },
         change_scale=(20.0, 100.0),
         source="force within the range of Packer et al. 2018, with a hidden action sign",
-        # With single random steps nobody leaves the valley, and what nobody has seen cannot be learned.
-        preset=many_small_q_updates(learning_starts=6_000, exploration_steps=20.0),
     ),
     "Drift/MountainCarContinuous-v0": Entry(
         base="MountainCarContinuous-v0",
@@ -126,13 +105,5 @@ CLASSIC: dict[str, Entry] = {
         },
         change_scale=(20.0, 100.0),
         source="power after the force of Packer et al. 2018, with a hidden action sign",
-        preset=many_small_updates(
-            reward_scale=0.02,
-            temperature=0.02,
-            prediction_steps=4,
-            gamma=0.99,
-            learning_starts=4_000,
-            exploration_steps=10.0,
-        ),
     ),
 }

@@ -6,7 +6,7 @@ change over a step tells the velocity, and it takes two such changes to tell wha
 
 from __future__ import annotations
 
-from envs.entries.entry import SIGNS, Entry, always, between, many_small_updates
+from envs.entries.entry import SIGNS, Entry, always, between
 from envs.schedules import Choice, Uniform
 
 _NOISE = always(0.02)
@@ -46,7 +46,6 @@ MUJOCO: dict[str, Entry] = {
         change_scale=20.0,  # a step is 0.04 s
         source="as Drift/CartPole-v0",
         extra="mujoco",
-        preset=many_small_updates(reward_scale=0.05, temperature=0.05, prediction_steps=4, gamma=0.99),
     ),
     "Drift/Hopper-v0": Entry(
         base="Hopper-v5",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from envs.entries.entry import Entry, always, between, many_small_updates
+from envs.entries.entry import Entry, always, between
 
 
 def point_goals(platforms: int = 4) -> Entry:
@@ -18,14 +18,6 @@ def point_goals(platforms: int = 4) -> Entry:
         shown=False,
         arguments={"platforms": platforms},
         given=point_goals,
-        preset=many_small_updates(
-            reward_scale=1.0,
-            temperature=0.1,
-            prediction_steps=4,
-            # Arrivals alone are paid: what is tried is kept for a while, so that there are some to learn from at first.
-            learning_starts=4_000,
-            exploration_steps=10.0,
-        ),
     )
 
 
@@ -47,7 +39,6 @@ POINT: dict[str, Entry] = {
         },
         change_scale=4.0,
         source="wind after Ni et al. 2022, with a hidden heading",
-        preset=many_small_updates(reward_scale=1.0, temperature=0.1, prediction_steps=4),
     ),
     "Drift/PointGoal-v0": Entry(
         base="Base/PointGoal-v0",
@@ -59,7 +50,6 @@ POINT: dict[str, Entry] = {
         },
         change_scale=1.0,  # being put down elsewhere is a change of order one
         source="the water maze of Morris 1984",
-        preset=many_small_updates(reward_scale=1.0, temperature=0.1, prediction_steps=4),
     ),
     "Drift/PointGoals-v0": point_goals(),
 }
