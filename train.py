@@ -7,8 +7,12 @@ python train.py --resume runs/my-run    goes on with a run that was stopped or k
 import os
 import signal
 
-if __name__ == "__main__":  # Ctrl-C while the libraries load, which takes seconds
+if __name__ == "__main__":
+    # Ctrl-C while the libraries load, which takes seconds
     signal.signal(signal.SIGINT, lambda *_: os.write(2, b"Interrupted.\n") and os._exit(130))
+    # After each of its operations PyTorch's threads spin, for some ten milliseconds, in case there is another: the
+    # memory's own threads want these cores. GNU OpenMP reads this once, when torch is loaded.
+    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 import argparse
 import re

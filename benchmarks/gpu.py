@@ -20,15 +20,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-# Before torch, whose threads it keeps from spinning for long.
-from memagent.memory import DNC, MemoryConfig
-
-# isort: split
 import torch
 import tyro
 from torch import nn
 
 from benchmarks.gpu_tables import report
+from memagent.memory import DNC, MemoryConfig
 
 RESULTS = Path(__file__).parent / "results" / "gpu.json"
 STEPS, INPUTS = 40, 16

@@ -22,10 +22,6 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-# Before torch, whose threads it keeps from spinning for long.
-from memagent.memory import DNC, MemoryConfig
-
-# isort: split
 import torch
 import tyro
 from torch import nn
@@ -46,6 +42,7 @@ from benchmarks.memory_contenders import (
     takes_part,
 )
 from benchmarks.memory_tables import picture, summarise, table
+from memagent.memory import DNC, MemoryConfig
 
 RESULTS = Path(__file__).parent / "results" / "memory.json"
 PEAK = Case(T=72, B=32, N=128, links=True, backward=True)

@@ -3,12 +3,10 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-# Before torch, whose threads it keeps from spinning for long.
-from memagent.memory import DNC, MemoryConfig
-
-# isort: split
 import torch
 from torch import nn
+
+from memagent.memory import DNC, MemoryConfig
 
 INPUTS, HIDDEN, WIDTH, HEADS = 16, 128, 64, 4
 CONTENDERS = ("fused", "reference", "dnc", "lstm", "compiled")

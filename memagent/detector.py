@@ -48,9 +48,9 @@ class Detector(nn.Module):
     @torch.no_grad()
     def evidence(self, told: Tensor, steps: Outcomes) -> Tensor:
         """By how many nats z = 0 explains steps [K, S, ...] better than contexts as told [K, Z]: [K, S]."""
-        encoded = self.model.encode(steps.inputs)
-        of_both = [self.model.decode(encoded, z) for z in (told, torch.zeros_like(told))]
-        known, unknown = (surprise(*of, steps.outcome).sum(-1) for of in of_both)
+        encoded, contexts = self.model.encode(steps.inputs), torch.cat((told, torch.zeros_like(told)))
+        mean, log_var = self.model.decode(torch.cat((encoded, encoded)), contexts)  # both in one pass
+        known, unknown = surprise(mean, log_var, steps.outcome.repeat(2, 1, 1)).sum(-1).chunk(2)
         return known - unknown
 
     def observe_peaks(self, peaks: Tensor, steps: int) -> None:

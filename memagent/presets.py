@@ -117,8 +117,6 @@ PRESETS: Mapping[str, Settings] = {
         },
         # Everything seen is kept, so that old contexts stay alive; few and short windows buy more updates.
         "replay": {"capacity": 200_000, "rows": 32, "n_step": 8},
-        # A constant push fells an upright pole in nine steps: a reversed one must show in single steps.
-        "adapt": {"steps_ahead": 1, "history": 8},
     },
     # A step costs up to 16, a whole fall some 300.
     "Drift/Pendulum-v0": many_small_updates(reward_scale=0.02, temperature=0.02, prediction_steps=8),

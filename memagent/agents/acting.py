@@ -106,15 +106,20 @@ class Acting:
             self._last = (action, reward)
 
     def act(self, obs: np.ndarray) -> np.ndarray:
-        """Learn from the step that led to obs [E, O], then advance the memory by obs; the actions [E, ...]."""
+        """The actions [E, ...] for obs [E, O], which is taken in."""
+        features = self.see(obs)
+        noise = None
+        if self.sample_with is not None:
+            noise = self.policy.draw_noise(self.sample_with, (self.num_envs,))
+        return self.policy.actions(features, noise)
+
+    def see(self, obs: np.ndarray) -> Tensor:
+        """Learn from the step that led to obs [E, O], then advance the memory by obs; the features [E, D]."""
         if self.tracker is not None:
             self._believe(obs)
         self.before = self.state
         self.features, self.state = self.policy.advance(obs, self.memory_start, self.before, self.context)
-        noise = None
-        if self.sample_with is not None:
-            noise = self.policy.draw_noise(self.sample_with, (self.num_envs,))
-        return self.policy.actions(self.features, noise)
+        return self.features
 
     def _believe(self, obs: np.ndarray) -> None:
         """Take in the last step; an alarm empties the memory, and z has begun anew."""

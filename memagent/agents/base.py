@@ -274,8 +274,8 @@ class MemoryAlgorithm(SavedLearner, ABC):
         )
 
     @abstractmethod
-    def explore(self, greedy: np.ndarray) -> np.ndarray:
-        """Actions to take in training [E, ...], from the greedy ones."""
+    def explore(self, features: torch.Tensor) -> np.ndarray:
+        """Actions to take in training [E, ...], in the units of the action space, for features [E, D]."""
 
     # Checkpoints.
 
@@ -458,12 +458,12 @@ class MemoryAlgorithm(SavedLearner, ABC):
 
     def _sample_action(self, learning_starts: int, action_noise: Any = None, n_envs: int = 1) -> Any:
         assert isinstance(self._last_obs, np.ndarray)
-        actions = self.acting.act(self._last_obs)  # memory advances under random actions too
+        features = self.acting.see(self._last_obs)  # memory advances under random actions too
         if self.num_timesteps < learning_starts:
             drawn = np.array([self.action_space.sample() for _ in range(n_envs)])
             actions = self.held(drawn, self.learner.exploration_steps, self.generator)
         else:
-            actions = self.explore(actions)
+            actions = self.explore(features)
             check_finite("action", actions, self.num_timesteps)
         return actions, actions  # SB3's second: what is stored; the heads' units are the policy's business
 

@@ -120,10 +120,11 @@ class MemoryDQN(MemoryAlgorithm):
         td = td_errors(taken_value(q, rows.action), rows.target)
         return td_loss(td, huber_delta=1.0), td.abs()
 
-    def explore(self, greedy: np.ndarray) -> np.ndarray:
+    def explore(self, features: Tensor) -> np.ndarray:
         """Each environment takes a random action with probability epsilon."""
         assert isinstance(self.action_space, spaces.Discrete)
         self.logger.record("rollout/exploration_rate", self.exploration_rate)
+        greedy = self.policy.actions(features)
         chance = self.generator.random(len(greedy)) < self.exploration_rate
         drawn = self.action_space.start + self.generator.integers(self.action_space.n, size=len(greedy))
         return np.where(chance, drawn, greedy)

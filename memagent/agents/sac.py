@@ -152,9 +152,9 @@ class MemorySAC(MemoryAlgorithm):
         entropy = temperature_loss(policy.log_temperature, log_prob, self.target_entropy)
         return td_loss(td).sum(-1) - value + entropy, td.abs().mean(-1)
 
-    def explore(self, greedy: np.ndarray) -> np.ndarray:
+    def explore(self, features: Tensor) -> np.ndarray:
         """Each environment's actor draws its action."""
         self.logger.record("rollout/temperature", self.policy.log_temperature.exp().item())
-        drawn = self.policy.draw_noise(self.generator, greedy.shape[:1]).cpu().numpy()
+        drawn = self.policy.draw_noise(self.generator, features.shape[:1]).cpu().numpy()
         noise = self.held(drawn, self.learner.exploration_steps, self.generator)
-        return self.policy.actions(self.acting.features, torch.from_numpy(noise).to(self.device))
+        return self.policy.actions(features, torch.from_numpy(noise).to(self.device))

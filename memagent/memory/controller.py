@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from envs import compiling
 from memagent.memory import bank
 from memagent.memory.config import MemoryConfig
+from memagent.memory.fused.unroll import fused_unroll
 from memagent.memory.states import (
     DNCState,
     GRUState,
@@ -187,8 +188,6 @@ class DNC(nn.Module):
         check_input(x, start, self.input_dim)
         check_state(state, DNCState, self.state_shapes(x.shape[1]))
         if self.backend == "fused":
-            from memagent.memory.fused import fused_unroll  # only now: importing it loads numba
-
             return fused_unroll(self, x, start, state)
         if self.backend == "triton":
             from memagent.memory.gpu.unroll import triton_unroll  # only now: importing it loads triton

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from memagent.memory import DNC, DNCState, MemoryConfig
-from memagent.memory.fused import fused_unroll
+from memagent.memory.fused.unroll import fused_unroll
 
 # More sequences than a span holds, and sizes that are no multiples of what is handled at once.
 T, B, N, W, R, H, IN = 5, 11, 29, 18, 3, 23, 7

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from memagent.memory import compilation
+from memagent.memory.fused import compilation
 
 SOURCE = """
 from numba import njit
@@ -78,7 +78,7 @@ def test_without_another_process_it_is_compiled_here(
 def test_the_program_of_the_other_process_uses_every_kernel() -> None:
     """In a process of its own: it may compile, and has the disk's kernels, or new ones, of both passes."""
     program = (
-        "import sys; from memagent.memory import compile_kernels, kernels\n"
+        "import sys; from memagent.memory.fused import compile_kernels, kernels\n"
         "compile_kernels.main('float32')\n"
         "for entry in (kernels.forward_span, kernels.backward_span):\n"
         "    assert len(entry.signatures) == 1, entry\n"

@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from memagent.memory import addressing
-from memagent.memory.records import Constants, Options
-from memagent.memory.step_forward import order
-from memagent.memory.workspace import Shape, scratch
+from memagent.memory.fused.records import Constants, Options
+from memagent.memory.fused.step_forward import order
+from memagent.memory.fused.workspace import Shape, scratch
 
 
 @pytest.mark.parametrize("slots", [1, 100, 32_767, 32_768, 70_000])

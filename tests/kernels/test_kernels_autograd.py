@@ -5,7 +5,7 @@ import torch
 from kernel_cases import B, T, make_case
 
 from memagent.memory import DNC, MemoryConfig
-from memagent.memory.fused import fused_unroll, workspaces
+from memagent.memory.fused.unroll import fused_unroll, workspaces
 
 
 @pytest.fixture(autouse=True)

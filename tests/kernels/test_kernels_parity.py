@@ -2,8 +2,8 @@ import pytest
 import torch
 from kernel_cases import OPTIONS, STATES, TOLERANCE, Case, R, W, difference, make_case, unroll
 
-from memagent.memory.fused import fused_unroll
-from memagent.memory.kernels import SEGMENT
+from memagent.memory.fused.kernels import SEGMENT
+from memagent.memory.fused.unroll import fused_unroll
 
 DTYPES = (torch.float32, torch.float64)
 

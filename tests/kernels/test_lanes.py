@@ -5,8 +5,8 @@ import pytest
 from numba import from_dtype, njit
 from numba.core.errors import TypingError
 
-from memagent.memory.lanes import WIDTHS, add_totals, load, spread, store, total, totals, width, without
-from memagent.memory.products import add_products, add_rows
+from memagent.memory.fused.lanes import WIDTHS, add_totals, load, spread, store, total, totals, width, without
+from memagent.memory.fused.products import add_products, add_rows
 
 DTYPES = (np.float32, np.float64)
 

@@ -65,7 +65,12 @@ def load(function: Callable[..., Any], dtype: torch.dtype, *arguments: Any) -> N
 
 def _compile_apart(dtype: torch.dtype) -> None:
     """Compile the kernels for a dtype onto the disk in another process, if that can be."""
-    command = [sys.executable, "-m", "memagent.memory.compile_kernels", str(dtype).removeprefix("torch.")]
+    command = [
+        sys.executable,
+        "-m",
+        "memagent.memory.fused.compile_kernels",
+        str(dtype).removeprefix("torch."),
+    ]
     paths = {"PYTHONPATH": os.pathsep.join(path or str(Path.cwd()) for path in sys.path)}
     try:
         subprocess.run(

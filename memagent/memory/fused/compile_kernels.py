@@ -1,15 +1,15 @@
 """Compiles the fused DNC's kernels onto the disk, by using each once; see `compilation`.
 
-python -m memagent.memory.compile_kernels float32
+python -m memagent.memory.fused.compile_kernels float32
 """
 
 import sys
 
 import torch
 
-from memagent.memory import compilation
 from memagent.memory.config import MemoryConfig
 from memagent.memory.controller import DNC
+from memagent.memory.fused import compilation
 
 
 def main(name: str) -> None:

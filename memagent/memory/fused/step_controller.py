@@ -1,7 +1,6 @@
 """The DNC's controller for one step of some sequences, compiled, forward and backward: LSTM, norm, interface."""
 
-from memagent.memory.products import add_products
-from memagent.memory.vectors import (
+from memagent.memory.fused.arithmetic import (
     FAST,
     add_scaled,
     copy,
@@ -13,6 +12,7 @@ from memagent.memory.vectors import (
     sigmoid,
     tanh,
 )
+from memagent.memory.fused.products import add_products
 
 
 @kernel(fastmath=FAST, error_model="numpy")

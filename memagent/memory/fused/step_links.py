@@ -4,8 +4,8 @@ A vector of a row of L is worked on for four read heads while it is in a registe
 filled up to a multiple of four with heads that read nothing.
 """
 
-from memagent.memory.lanes import load, spread, store, total, totals, width, without
-from memagent.memory.vectors import FAST, dot, fill_rows, kernel
+from memagent.memory.fused.arithmetic import FAST, dot, fill_rows, kernel
+from memagent.memory.fused.lanes import load, spread, store, total, totals, width, without
 
 
 @kernel(fastmath=FAST)

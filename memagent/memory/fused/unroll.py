@@ -8,10 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from memagent.memory import addressing, compilation, kernels
-from memagent.memory.crew import Crew
-from memagent.memory.records import Array, Bank, Constants, Controller, Options, Weights
-from memagent.memory.workspace import Lease, Shape, Workspace, WorkspacePool, empty_bank
+from memagent.memory import addressing
+from memagent.memory.fused import compilation, kernels
+from memagent.memory.fused.records import Array, Bank, Constants, Controller, Options, Weights
+from memagent.memory.fused.threads import Crew
+from memagent.memory.fused.workspace import Lease, Shape, Workspace, WorkspacePool, empty_bank
 
 if TYPE_CHECKING:
     from memagent.memory.controller import DNC

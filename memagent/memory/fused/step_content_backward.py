@@ -3,11 +3,11 @@
 Rows of M and of its gradient are gone through once each, the sums over rows in registers. Names as in `step_backward`.
 """
 
-from memagent.memory.lanes import load, spread, store, totals, width
-from memagent.memory.products import along, four_counts, plus, put, sum_of_products, times
-from memagent.memory.step_forward import inverse_norm, masked_query
-from memagent.memory.step_links import multiply_add, numbers, vectors
-from memagent.memory.vectors import FAST, add_scaled, dot, fill, fill_rows, kernel, softmax_backward
+from memagent.memory.fused.arithmetic import FAST, add_scaled, dot, fill, fill_rows, kernel, softmax_backward
+from memagent.memory.fused.lanes import load, spread, store, totals, width
+from memagent.memory.fused.products import along, four_counts, plus, put, sum_of_products, times
+from memagent.memory.fused.step_forward import inverse_norm, masked_query
+from memagent.memory.fused.step_links import multiply_add, numbers, vectors
 
 
 @kernel(fastmath=FAST)

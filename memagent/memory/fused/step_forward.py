@@ -5,10 +5,7 @@ Names are those of the equations; `_tm1` is last step's. Every function takes vi
 
 import numpy as np
 
-from memagent.memory.products import add_products, add_rows
-from memagent.memory.records import Interface
-from memagent.memory.step_links import links
-from memagent.memory.vectors import (
+from memagent.memory.fused.arithmetic import (
     FAST,
     fill,
     fill_rows,
@@ -17,6 +14,9 @@ from memagent.memory.vectors import (
     sigmoid,
     softmax,
 )
+from memagent.memory.fused.products import add_products, add_rows
+from memagent.memory.fused.records import Interface
+from memagent.memory.fused.step_links import links
 
 
 @kernel()

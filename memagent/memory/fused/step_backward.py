@@ -4,11 +4,7 @@
 step to those by the bank before it.
 """
 
-from memagent.memory.products import add_products, add_rows
-from memagent.memory.step_content_backward import content_backward, write_backward
-from memagent.memory.step_forward import order
-from memagent.memory.step_links import links_backward
-from memagent.memory.vectors import (
+from memagent.memory.fused.arithmetic import (
     FAST,
     add_scaled,
     copy,
@@ -20,6 +16,10 @@ from memagent.memory.vectors import (
     sigmoid_backward,
     softmax_backward,
 )
+from memagent.memory.fused.products import add_products, add_rows
+from memagent.memory.fused.step_content_backward import content_backward, write_backward
+from memagent.memory.fused.step_forward import order
+from memagent.memory.fused.step_links import links_backward
 
 
 @kernel(fastmath=FAST, error_model="numpy")

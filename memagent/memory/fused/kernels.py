@@ -10,7 +10,8 @@ when the backward pass comes to it: what is replayed is still in the cache when 
 import hashlib
 from pathlib import Path
 
-from memagent.memory import (
+from memagent.memory.fused import (
+    arithmetic,
     lanes,
     products,
     records,
@@ -19,15 +20,8 @@ from memagent.memory import (
     step_controller,
     step_forward,
     step_links,
-    vectors,
 )
-from memagent.memory.records import Bank, BankRecord, Scratch
-from memagent.memory.step_backward import step_backward as memory_step_backward
-from memagent.memory.step_controller import controller_step, controller_step_backward
-from memagent.memory.step_forward import cut, write
-from memagent.memory.step_forward import step as memory_step
-from memagent.memory.step_links import link_rows
-from memagent.memory.vectors import (
+from memagent.memory.fused.arithmetic import (
     FAST,
     add_scaled,
     copy,
@@ -37,6 +31,12 @@ from memagent.memory.vectors import (
     layer_norm,
     layer_norm_backward,
 )
+from memagent.memory.fused.records import Bank, BankRecord, Scratch
+from memagent.memory.fused.step_backward import step_backward as memory_step_backward
+from memagent.memory.fused.step_controller import controller_step, controller_step_backward
+from memagent.memory.fused.step_forward import cut, write
+from memagent.memory.fused.step_forward import step as memory_step
+from memagent.memory.fused.step_links import link_rows
 
 SEGMENT = 8
 """Steps between two kept M and L."""
@@ -215,7 +215,7 @@ def _backward_entry(digest: str):
 COMPILED_FILES = tuple(
     str(m.__file__)
     for m in (
-        *(records, lanes, products, vectors, step_controller),
+        *(records, lanes, products, arithmetic, step_controller),
         *(step_links, step_forward, step_content_backward, step_backward),
     )
 )

@@ -13,8 +13,8 @@ import numpy as np
 import torch
 
 from memagent.memory.addressing import USAGE_LEVELS
-from memagent.memory.kernels import SEGMENT
-from memagent.memory.records import (
+from memagent.memory.fused.kernels import SEGMENT
+from memagent.memory.fused.records import (
     Array,
     Bank,
     BankRecord,

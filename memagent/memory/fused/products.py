@@ -4,8 +4,8 @@ Every number of a product is summed in the same order whatever tile it falls int
 not depend on the sequences beside it.
 """
 
-from memagent.memory.lanes import add_totals, load, spread, store, width
-from memagent.memory.vectors import kernel
+from memagent.memory.fused.arithmetic import kernel
+from memagent.memory.fused.lanes import add_totals, load, spread, store, width
 
 DEPTH = 32
 """Rows of C between two visits of a tile: what the first cache holds of them where they lie a power of two apart."""
