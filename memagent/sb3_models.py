@@ -13,6 +13,7 @@ from gymnasium import spaces
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.vec_env import VecEnv, VecFrameStack
 
+from memagent.agents.base import check_device
 from memagent.agents.loading import is_pickled
 from memagent.archive import reason, shortened
 from memagent.runs import RunError, Words, Wrappers
@@ -88,6 +89,10 @@ def load_model(path: Path, algo: Algo, device: str, *, trust: bool) -> BaseAlgor
             "made it, add --trust."
         )
     kind = algorithm_class(algo)
+    try:
+        check_device(device)
+    except ValueError as error:
+        raise RunError(str(error)) from error
     try:
         # Without the replay, which an algorithm that has one would make anew, as large as in its training.
         return kind.load(path, device=device, custom_objects={"buffer_size": 1})
