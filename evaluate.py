@@ -205,8 +205,9 @@ def judge_model(options: Options) -> dict[str, Any]:
     model = load_model(given.model, given.algo, config.device, trust=options.trust)
     settings = config.evaluation
     make_any_env = partial(make_env, config, seed=settings.seed, time_limit=settings.time_limit)
-    make_seen_env = as_trained(model, make_any_env, given.num_stack, given.env)
-    all_settings = asdict(settings) | asdict(given) | {"model": given.model.name}
+    make_seen_env = as_trained(model, make_any_env, given)
+    files = {name: path.name for name in ("model", "vec_normalize") if (path := getattr(given, name))}
+    all_settings = asdict(settings) | asdict(given) | files
     out = options.out or given.model.with_suffix("")
     check_out(out, all_settings)
     model.set_random_seed(settings.seed)  # of sampled actions

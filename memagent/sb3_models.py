@@ -11,7 +11,7 @@ from typing import Literal, Protocol
 
 from gymnasium import spaces
 from stable_baselines3.common.base_class import BaseAlgorithm
-from stable_baselines3.common.vec_env import VecEnv, VecFrameStack
+from stable_baselines3.common.vec_env import VecEnv, VecFrameStack, VecNormalize
 
 from memagent.agents.base import check_device
 from memagent.agents.loading import is_pickled
@@ -58,6 +58,9 @@ class ModelOptions:
     """Wrappers of an environment that does not drift, from the inside out: "module:Class", or "module:Class={...}"."""
     num_stack: int = 1
     """Observations that the model sees at once, the last ones, as SB3's VecFrameStack shows them."""
+    vec_normalize: Path | None = None
+    """Statistics of SB3's VecNormalize, as its `save` wrote them, where the model was trained under one. Reading them
+    runs code that is in the file, too."""
 
 
 def load_model(path: Path, algo: Algo, device: str, *, trust: bool) -> BaseAlgorithm:
@@ -118,28 +121,30 @@ def algorithm_class(algo: Algo) -> type[BaseAlgorithm]:
         ) from error
 
 
-def as_trained(model: BaseAlgorithm, make_env: MakeEnv, num_stack: int, name: str) -> Callable[[int], VecEnv]:
+def as_trained(model: BaseAlgorithm, make_env: MakeEnv, options: ModelOptions) -> Callable[[int], VecEnv]:
     """What makes environments as a model saw them in training: with the last transition shown, or bare.
 
     Args:
         model: whose spaces decide.
         make_env: of the environments.
-        num_stack: observations that the model sees at once.
-        name: of the environments, for messages.
+        options: how observations are normalised and stacked, in this order; rewards stay as they are.
 
     Raises:
-        RunError: neither has the model's spaces, or `num_stack` is below 1.
+        RunError: neither has the model's spaces, `num_stack` is below 1, or the statistics cannot be used.
     """
-    if num_stack < 1:
-        raise RunError(f"num_stack is {num_stack}; give 1 or more.")
+    if options.num_stack < 1:
+        raise RunError(f"num_stack is {options.num_stack}; give 1 or more.")
+
+    def stacked(env: VecEnv) -> VecEnv:
+        return VecFrameStack(env, options.num_stack) if options.num_stack > 1 else env
 
     def make(num_envs: int, shown: bool) -> VecEnv:
         env = make_env(num_envs=num_envs, transition_observation=shown)
-        return VecFrameStack(env, num_stack) if num_stack > 1 else env
+        return stacked(env if options.vec_normalize is None else normalised(env, options.vec_normalize))
 
     found = []
     for shown in (True, False):
-        env = make(1, shown)
+        env = stacked(make_env(num_envs=1, transition_observation=shown))
         env.close()
         if (env.observation_space, env.action_space) == (model.observation_space, model.action_space):
             return partial(make, shown=shown)
@@ -147,9 +152,26 @@ def as_trained(model: BaseAlgorithm, make_env: MakeEnv, num_stack: int, name: st
     with_last, bare = (_words(env.observation_space) for env in found)
     raise RunError(
         f"The model was trained to see {_words(model.observation_space)} and to act in {_words(model.action_space)}; "
-        f"{name} shows {bare}, or {with_last} with the last transition, and takes {_words(env.action_space)}: give the "
-        "environment that the model was trained in, with its --env-kwargs, --wrapper and --num-stack."
+        f"{options.env} shows {bare}, or {with_last} with the last transition, and takes {_words(env.action_space)}: "
+        "give the environment that the model was trained in, with its --env-kwargs, --wrapper and --num-stack."
     )
+
+
+def normalised(env: VecEnv, statistics: Path) -> VecNormalize:
+    """The environments with observations as a VecNormalize showed them at the end of training; rewards are native.
+
+    Raises:
+        RunError: the file holds no such statistics, or those of other observations.
+    """
+    try:
+        wrapped = VecNormalize.load(str(statistics), env)
+    except Exception as error:  # of whatever the file holds
+        raise RunError(
+            f"{statistics} holds no statistics of such observations: {type(error).__name__}: "
+            f"{reason(error).rstrip('.')}; give the file that the `save` of the model's VecNormalize wrote."
+        ) from error
+    wrapped.training, wrapped.norm_reward = False, False
+    return wrapped
 
 
 def _words(space: spaces.Space) -> str:

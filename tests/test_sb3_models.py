@@ -16,7 +16,7 @@ from sb3_contrib import ARS, QRDQN, RecurrentPPO
 from stable_baselines3 import DQN, PPO, SAC
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.evaluation import evaluate_policy
-from stable_baselines3.common.vec_env import VecFrameStack
+from stable_baselines3.common.vec_env import VecFrameStack, VecNormalize
 
 import envs
 from evaluate import choose_contexts, hold, main, parse
@@ -87,6 +87,34 @@ def test_returns_are_those_that_sb3_finds_in_the_same_contexts(
         kind.load(path, device="cpu"), alone, n_eval_episodes=3, return_episode_rewards=True
     )
     assert records[0]["warmup_returns"] + records[0]["returns"] == pytest.approx(expected)
+
+
+def test_statistics_of_a_vec_normalize_are_taken_and_left_as_they_are(tmp_path: Path) -> None:
+    def make(num_envs: int, seed: int, **settings: bool) -> VecNormalize:
+        return VecNormalize(envs.make_vec(CARTPOLE, num_envs, seed), **settings)
+
+    seen = make(4, 0)
+    path = saved(tmp_path, PPO, seen, n_steps=8, batch_size=8)
+    seen.reset()
+    for _ in range(50):
+        seen.step(np.array([0, 1, 0, 1]))
+    seen.save(str(statistics := tmp_path / "vecnormalize.pkl"))
+    before = statistics.read_bytes()
+    records = judge(path, "ppo", CARTPOLE, "--trust", "--vec-normalize", statistics)["contexts"]
+    alone = make(1, 4, training=False, norm_reward=False)
+    alone.obs_rms = seen.obs_rms
+    contexts = choose_contexts(RunConfig(evaluation=EvaluationConfig(contexts=1, seed=4)))
+    held = hold(alone, contexts[:1])
+    expected, _ = evaluate_policy(
+        PPO.load(path, device="cpu"), held, n_eval_episodes=3, return_episode_rewards=True
+    )
+    found = records[0]["warmup_returns"] + records[0]["returns"]
+    assert found == pytest.approx(expected) and statistics.read_bytes() == before
+    bare = judge(path, "ppo", CARTPOLE, "--trust", "--out", tmp_path / "bare")["contexts"]
+    assert [r["returns"] for r in bare] != [r["returns"] for r in records]
+    asked = ["--model", path, "--algo", "ppo", "--env", CARTPOLE, "--trust", "--out", tmp_path / "new"]
+    refused("PPO.zip holds no statistics of such observations: ", *asked, "--vec-normalize", path)
+    refused("no.pkl holds no statistics .*No such file", *asked, "--vec-normalize", tmp_path / "no.pkl")
 
 
 def test_it_writes_what_is_written_of_a_run(
