@@ -1,6 +1,7 @@
 """Judge trained agents: play contexts held still, adapted and not, and write the results into their run folders.
 
 python evaluate.py runs/my-run
+python evaluate.py --model ppo.zip --algo ppo --env Drift/CartPole-v0 --trust    a model of Stable-Baselines3
 """
 
 import os
@@ -15,10 +16,10 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import gymnasium as gym
 import numpy as np
@@ -34,7 +35,9 @@ from memagent.archive import reason
 from memagent.evaluation.adaptation_figures import context_figure, episodes_figure, model_figure
 from memagent.evaluation.figures import contexts_figure, memory_figure, png, stream_figure
 from memagent.evaluation.metrics import summarise
+from memagent.evaluation.players import PredictPlayer
 from memagent.evaluation.protocol import Context, ContextRecord, play, play_contexts
+from memagent.evaluation.references import References, normalised_summary
 from memagent.evaluation.report import table, write_report
 from memagent.files import write_bytes, write_text
 from memagent.memory import DNC
@@ -49,6 +52,7 @@ from memagent.runs import (
     model_file,
     settings_of,
 )
+from memagent.sb3_models import ModelOptions, as_trained, load_model
 from memagent.stopping import plain_errors
 
 CAPTIONS = {
@@ -68,10 +72,15 @@ class Options:
     """Judge trained agents: play contexts held still, adapted and not, and write the results into the run folders.
 
     Writes evaluation.json, figures/ and report.html, and prints a table.
+
+    `--model`, `--algo` and `--env` judge a model of Stable-Baselines3 or sb3-contrib by the same protocol, unadapted;
+    what is not given is as train.py has it by default.
     """
 
-    run_dirs: tyro.conf.Positional[tuple[Path, ...]]
+    run_dirs: tyro.conf.Positional[tuple[Path, ...]] = ()
     """Run folders, as train.py leaves them."""
+    model: Annotated[ModelOptions, tyro.conf.arg(name="")] = field(default_factory=ModelOptions)
+    """A model in place of run folders."""
     contexts: int | None = None
     """Contexts of the training ranges, and as many held-out ones. None: as config.json says."""
     episodes: int | None = None
@@ -82,18 +91,27 @@ class Options:
     """Seed of the contexts, of their episodes and of sampled actions. None: as config.json says."""
     deterministic: bool | None = None
     """Judge MemorySAC by its best actions, else by actions sampled as in training. None: as config.json says."""
+    time_limit: int | None = None
+    """Steps after which an episode is cut where the environment has no time limit. None: as config.json says."""
     device: str | None = None
     """Where the agent acts: "cpu", "cuda", or "auto" for a GPU where there is one. None: as config.json says."""
     out: Path | None = None
-    """Folder for the results, of one run. None: the run folder itself; an evaluation there with other settings, which
-    would be lost, is refused."""
+    """Folder for the results, of one run. None: the run folder itself, or that of the model's name beside the model; an
+    evaluation there with other settings, which would be lost, is refused."""
     trust: bool = False
-    """Let a run folder run code: import the module that its environment's id names, and read a pickled model.zip. Give
-    it only for folders of people you trust."""
+    """Let a run folder or a model run code: import the module that the folder's environment names, and read a pickled
+    file. Give it only for what people made whom you trust."""
 
 
 def main(options: Options) -> None:
-    """Evaluate one run folder after the other."""
+    """Evaluate one run folder after the other, or the model."""
+    if options.model != ModelOptions():
+        judge_model(options)
+        return
+    if not options.run_dirs:
+        raise RunError(
+            "There is nothing to judge; name run folders, or a model by --model, --algo and --env."
+        )
     if options.out is not None and len(options.run_dirs) > 1:
         raise RunError(f"--out was given for {len(options.run_dirs)} run folders; give it with one.")
     configs = [with_options(load_config(d, trust=options.trust), options) for d in options.run_dirs]
@@ -133,7 +151,7 @@ def evaluate(agent: MemoryAlgorithm, config: RunConfig, run_dir: Path, out: Path
     settings, log = config.evaluation, run_dir / "episodes.csv"
     episodes = read_log(log) if log.is_file() else None
     remarks = remarks_on(agent, config, run_dir)
-    check_out(out, config)
+    check_out(out, asdict(settings))
 
     def make_held_env(contexts: Sequence[Context]) -> VecEnv:
         return hold(make_env(config, len(contexts), settings.seed, settings.time_limit), contexts)
@@ -152,7 +170,7 @@ def evaluate(agent: MemoryAlgorithm, config: RunConfig, run_dir: Path, out: Path
         (False, True) if config.adapt.enabled else (False,),
         progress=True,
     )
-    evaluation = {"contexts": records, "summary": summarise(records), "settings": asdict(settings)}
+    evaluation = evaluation_of(records, asdict(settings), references_of(config))
     figures = {"contexts": png(contexts_figure(records))}
     if config.adapt.enabled:
         figures |= adaptation_figures(agent, config, records)
@@ -161,23 +179,102 @@ def evaluate(agent: MemoryAlgorithm, config: RunConfig, run_dir: Path, out: Path
     if config.memory.kind == "dnc":
         figures["memory"] = png(memory_figure(**trace_episode(agent, make_held_env(contexts[:1]))))
 
+    write_results(out, evaluation, figures, settings_of(config), title=config.env, remarks=remarks)
+    for remark in remarks:
+        print(remark)
+    show(evaluation, f"{config.env}, memory {config.memory.kind}, {run_dir}")
+    return evaluation
+
+
+def judge_model(options: Options) -> dict[str, Any]:
+    """Play a model of Stable-Baselines3 or sb3-contrib as an agent of ours, unadapted; else as `evaluate`.
+
+    Raises:
+        RunError: the model cannot be read, does not fit its environment, or the results cannot be written.
+    """
+    given = options.model
+    if given.model is None or given.algo is None or given.env is None:
+        raise RunError(
+            "A model needs --model, --algo and --env, all three; leave them out to judge run folders."
+        )
+    if options.run_dirs:
+        raise RunError("A model and run folders were given; judge one after the other.")
+    config = RunConfig(env=given.env, env_kwargs=given.env_kwargs, wrapper=given.wrapper)
+    config = with_options(config, options)
+    torch.set_num_threads(config.threads)
+    model = load_model(given.model, given.algo, config.device, trust=options.trust)
+    settings = config.evaluation
+    make_any_env = partial(make_env, config, seed=settings.seed, time_limit=settings.time_limit)
+    make_seen_env = as_trained(model, make_any_env, given)
+    files = {name: path.name for name in ("model", "vec_normalize") if (path := getattr(given, name))}
+    all_settings = asdict(settings) | asdict(given) | files
+    out = options.out or given.model.with_suffix("")
+    check_out(out, all_settings)
+    model.set_random_seed(settings.seed)  # of sampled actions
+    records = play_contexts(
+        choose_contexts(config),
+        lambda contexts: hold(make_seen_env(len(contexts)), contexts),
+        lambda num_envs, _: PredictPlayer(model, num_envs, settings.deterministic),
+        settings.episodes,
+        settings.warmup_episodes,
+        (False,),
+        progress=True,
+    )
+    evaluation = evaluation_of(records, all_settings, references_of(config))
+    figures = {"contexts": png(contexts_figure(records))}
+    write_results(out, evaluation, figures, all_settings, title=given.env)
+    show(evaluation, f"{given.env}, {given.algo}, {given.model}")
+    print(f"Everything is in {out}; open {out / 'report.html'}.")
+    return evaluation
+
+
+def evaluation_of(
+    records: Sequence[ContextRecord],
+    settings: Mapping[str, Any],
+    references: References,
+) -> dict[str, Any]:
+    """What evaluation.json holds; references and normalised scores where there are any."""
+    summary = summarise(records)
+    known = {"references": references, "normalised": normalised_summary(summary, references)}
+    return {"contexts": records, "summary": summary, "settings": settings} | {
+        name: value for name, value in known.items() if value
+    }
+
+
+def references_of(config: RunConfig) -> References:
+    """Scores of random actions and of an oracle; known of the catalogue's ids as they are by default."""
+    return {} if config.env_kwargs else envs.reference_scores(config.env)
+
+
+def write_results(
+    out: Path,
+    evaluation: Mapping[str, Any],
+    figures: Mapping[str, bytes],
+    settings: Mapping[str, Any],
+    title: str,
+    remarks: Sequence[str] = (),
+) -> None:
+    """Write evaluation.json, figures/ and report.html.
+
+    Raises:
+        RunError: they cannot be written.
+    """
     shown = {CAPTIONS[name]: figures[name] for name in CAPTIONS if name in figures}
     try:
         write_text(out / "evaluation.json", json.dumps(evaluation, indent=2) + "\n")
         save_figures(figures, out / "figures")
-        write_report(
-            out / "report.html", evaluation, settings_of(config), shown, title=config.env, remarks=remarks
-        )
+        write_report(out / "report.html", evaluation, settings, shown, title=title, remarks=remarks)
     except OSError as error:
         raise RunError(f"The evaluation cannot be written into {out}: {error}.") from error
-    for remark in remarks:
-        print(remark)
-    Console().print(table(records, title=f"{config.env}, memory {config.memory.kind}, {run_dir}"))
-    return evaluation
 
 
-def check_out(out: Path, config: RunConfig) -> None:
-    """Make the folder for the results.
+def show(evaluation: Mapping[str, Any], title: str) -> None:
+    """Print the table."""
+    Console().print(table(evaluation["contexts"], title, evaluation.get("references", {})))
+
+
+def check_out(out: Path, settings: Mapping[str, Any]) -> None:
+    """Make the folder for the results of an evaluation with these settings.
 
     Raises:
         RunError: nothing can be written there, or it holds an evaluation with other settings.
@@ -194,7 +291,7 @@ def check_out(out: Path, config: RunConfig) -> None:
     if held is None:
         return
     try:
-        same = json.loads(held)["settings"] == asdict(config.evaluation)
+        same = json.loads(held)["settings"] == settings
     except (ValueError, KeyError, TypeError, RecursionError):
         same = False
     if not same:
@@ -295,8 +392,16 @@ def model_errors(
     return stream["steps_since_change"][: len(counts)][counts], errors[0], errors[1]
 
 
-def make_env(config: RunConfig, num_envs: int, seed: int, time_limit: int | None = None) -> VecEnv:
+def make_env(
+    config: RunConfig,
+    num_envs: int,
+    seed: int,
+    time_limit: int | None = None,
+    transition_observation: bool = True,
+) -> VecEnv:
     """The environments of a configuration; `time_limit` cuts the episodes of those that have none.
+
+    With `transition_observation` they show the last transition, as our agents need it.
 
     Raises:
         RunError: they cannot be made.
@@ -322,6 +427,7 @@ def make_env(config: RunConfig, num_envs: int, seed: int, time_limit: int | None
             seed,
             wrappers=wrappers,
             time_limit=time_limit,
+            transition_observation=transition_observation,
             **given,
             **config.env_kwargs,
         )

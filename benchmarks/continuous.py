@@ -24,7 +24,7 @@ from stable_baselines3.common.vec_env import VecEnv
 
 import envs
 from benchmarks.continuous_tables import SAMPLED, summarise, tables
-from benchmarks.rivals import RIVALS, PredictPlayer, RandomPlayer
+from benchmarks.rivals import RIVALS
 from benchmarks.runs import (
     Curve,
     Key,
@@ -41,6 +41,7 @@ from benchmarks.runs import (
 from evaluate import choose_contexts
 from memagent.agents import MemoryAlgorithm
 from memagent.evaluation.figures import png
+from memagent.evaluation.players import PredictPlayer, RandomPlayer
 from memagent.evaluation.protocol import Context, Player
 from memagent.memory import MemoryConfig
 from memagent.memory.config import MemoryKind
@@ -158,7 +159,7 @@ def run(task: str, name: str, seed: int) -> Run:
             return agent.make_acting(num_envs, sample_with=sample_with)
         if rival:
             return PredictPlayer(agent, num_envs)
-        return RandomPlayer(make_env(1).action_space, num_envs, seed)  # type: ignore[arg-type]  # all act in a Box
+        return RandomPlayer(make_env(1).action_space, num_envs, seed)
 
     def make_sampling_player(num_envs: int, _: bool) -> Player:
         return make_player(num_envs, sample_with=np.random.default_rng(EVALUATION.seed))

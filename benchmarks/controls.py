@@ -27,7 +27,6 @@ from stable_baselines3.common.vec_env import VecEnv
 
 import envs
 from benchmarks.aids import PaidSpeed, SignUndone
-from benchmarks.rivals import PredictPlayer
 from benchmarks.runs import (
     Curve,
     Key,
@@ -43,6 +42,7 @@ from benchmarks.runs import (
 )
 from evaluate import choose_contexts
 from memagent.evaluation.intervals import interval
+from memagent.evaluation.players import PredictPlayer, RandomPlayer
 from memagent.evaluation.protocol import Context, Player
 from memagent.runs import EvaluationConfig, RunConfig
 
@@ -182,7 +182,7 @@ def run(name: str, agent_name: str, seed: int, steps: int | None = None) -> Run:
 
     def make_player(num_envs: int, adapted: bool) -> Player:
         return (
-            SampledPlayer(make_env(1).action_space, num_envs, seed)
+            RandomPlayer(make_env(1).action_space, num_envs, seed)
             if agent is None
             else PredictPlayer(agent, num_envs, deterministic=False)
         )
@@ -197,22 +197,6 @@ def make_agent(name: str, env: VecEnv, seed: int) -> SAC | DQN:
     apart = int(np.random.SeedSequence(seed).generate_state(1)[0])  # SB3 gives environment i seed + i
     kind = SAC if continuous else DQN
     return kind("MlpPolicy", env, seed=apart, device="cpu", **settings)
-
-
-class SampledPlayer:
-    """Actions drawn from any action space."""
-
-    def __init__(self, space: spaces.Space, num_envs: int, seed: int) -> None:
-        self.space, self.num_envs = space, num_envs
-        space.seed(seed)
-
-    def act(self, obs: np.ndarray) -> np.ndarray:
-        return np.array([self.space.sample() for _ in range(self.num_envs)])
-
-    def observe(
-        self, action: np.ndarray, reward: np.ndarray, done: np.ndarray, infos: Sequence[Mapping[str, Any]]
-    ) -> None:
-        """Nothing is learned."""
 
 
 def contexts_of(name: str) -> list[Context]:

@@ -20,11 +20,11 @@ from stable_baselines3 import DQN, SAC
 from stable_baselines3.common.base_class import BaseAlgorithm
 
 import envs
-from benchmarks.rivals import PredictPlayer
 from benchmarks.runs import Key, Run, command_line, complete, load, machine, refuse_unknown, write
 from benchmarks.tables import markdown, plain
 from evaluate import make_env
 from memagent.agents import MemoryAlgorithm
+from memagent.evaluation.players import PredictPlayer
 from memagent.evaluation.protocol import play
 from memagent.runs import make_agent, settings_of
 from train import parse

@@ -1,4 +1,4 @@
-"""Agents that others wrote, and none: SB3's SAC, sb3-contrib's RecurrentPPO, random actions.
+"""Agents that others wrote: SB3's SAC, sb3-contrib's RecurrentPPO.
 
 Their settings are those of RL Baselines3 Zoo for the pendulum: `hyperparams/sac.yml`, Pendulum-v1, and
 `hyperparams/ppo_lstm.yml`, PendulumNoVel-v1; what those leave out is the library's default. They run in as many
@@ -7,12 +7,10 @@ environments as there, and see the last transition as every agent of ours does.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-from gymnasium import spaces
 from sb3_contrib import RecurrentPPO
 from stable_baselines3 import SAC
 from stable_baselines3.common.base_class import BaseAlgorithm
@@ -62,43 +60,3 @@ RIVALS = {
     "SB3 SAC, 8 frames": Rival(sac, SAC_SETTINGS, num_envs=1, stack=8),
     "RecurrentPPO": Rival(recurrent_ppo, PPO_SETTINGS, num_envs=4),
 }
-
-
-class PredictPlayer:
-    """Any SB3 agent as a player, its recurrent state carried and emptied at an episode's start.
-
-    Args:
-        agent: who acts.
-        num_envs: in how many environments.
-        deterministic: by its best actions, else as in training.
-    """
-
-    def __init__(self, agent: BaseAlgorithm, num_envs: int, deterministic: bool = True) -> None:
-        self.agent, self.deterministic = agent, deterministic
-        self.state: tuple[np.ndarray, ...] | None = None
-        self.episode_start = np.ones(num_envs, bool)
-
-    def act(self, obs: np.ndarray) -> np.ndarray:
-        actions, self.state = self.agent.predict(obs, self.state, self.episode_start, self.deterministic)
-        return actions
-
-    def observe(
-        self, action: np.ndarray, reward: np.ndarray, done: np.ndarray, infos: Sequence[Mapping[str, Any]]
-    ) -> None:
-        self.episode_start = done
-
-
-class RandomPlayer:
-    """Actions drawn from the action space."""
-
-    def __init__(self, space: spaces.Box, num_envs: int, seed: int) -> None:
-        self.space, self.num_envs, self.generator = space, num_envs, np.random.default_rng(seed)
-
-    def act(self, obs: np.ndarray) -> np.ndarray:
-        shape = (self.num_envs, *self.space.shape)
-        return self.generator.uniform(self.space.low, self.space.high, shape).astype(self.space.dtype)
-
-    def observe(
-        self, action: np.ndarray, reward: np.ndarray, done: np.ndarray, infos: Sequence[Mapping[str, Any]]
-    ) -> None:
-        """Nothing is learned."""

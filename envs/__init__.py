@@ -6,6 +6,7 @@ from envs.flat_actions import FlatActions
 from envs.pairs import PairsEnv
 from envs.recall import RecallEnv
 from envs.repeat import RepeatEnv
+from envs.scores import reference_scores
 from envs.state import get_state, is_whole, set_state
 from envs.streams import ForeignStream
 from envs.vector import make_vec
@@ -31,6 +32,7 @@ __all__ = [
     "get_state",
     "is_whole",
     "make_vec",
+    "reference_scores",
     "register",
     "set_state",
 ]

@@ -103,6 +103,7 @@ MAY_IMPORT = {
         "memagent.files",
         "memagent.settings",
     },
+    "memagent.sb3_models": {"memagent.agents", "memagent.archive", "memagent.runs"},
     "memagent.resuming": {
         "memagent.agents",
         "memagent.archive",

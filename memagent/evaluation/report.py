@@ -18,6 +18,8 @@ from rich.text import Text
 from memagent.evaluation.figures import png
 from memagent.evaluation.intervals import Interval, interval
 from memagent.evaluation.metrics import SPLITS, adaptation_gain, context_means
+from memagent.evaluation.references import NOTE as NORMALISED_NOTE
+from memagent.evaluation.references import References, has_both, normalised, normalised_gain
 from memagent.files import write_text
 
 Records = Sequence[Mapping[str, Any]]
@@ -48,16 +50,26 @@ def split_score(records: Records, split: str, adapted: bool) -> Interval | None:
     return interval(means) if means else None
 
 
-def table(records: Records, title: str = "Return per split") -> Group:
-    """Training and held-out contexts by adapted and unadapted, for `rich.print`. `records`: see evaluation.json."""
+def split_gain(records: Records, split: str) -> Interval | None:
+    """What adaptation brought over the contexts of a split, with its 95 % interval; None where it was not played."""
+    gains = adaptation_gain(records, split)
+    return interval(gains) if gains.size else None
+
+
+def table(records: Records, title: str = "Return per split", references: References | None = None) -> Group:
+    """Training and held-out contexts by adapted and unadapted, for `rich.print`; normalised too where it can be.
+
+    `records` and `references`: see evaluation.json.
+    """
+    references = references or {}
     made = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    header, rows = _summary(records)
+    header, rows = _summary(records, references)
     for name in header:
         made.add_column(name, justify="left" if name == "contexts" else "right")
     for row in rows:
         made.add_row(*row)
     return Group(
-        Text(title), made, Text(_note(records))
+        Text(title), made, Text(_note(records, references))
     )  # as Text: brackets in a folder's name are no markup
 
 
@@ -80,13 +92,13 @@ def write_report(
         title: of the page, such as the environment's id.
         remarks: sentences that a reader has to know before the numbers.
     """
-    records = evaluation["contexts"]
+    records, references = evaluation["contexts"], evaluation.get("references", {})
     facts = {key: value for key, value in evaluation.items() if key not in ("contexts", "summary")}
     parts = [
         f"<h1>{escape(title)}</h1>",
         *(f"<p><strong>{escape(remark)}</strong></p>" for remark in remarks),
-        _html_table(*_summary(records)),
-        f'<p class="note">{escape(_note(records))}</p>',
+        _html_table(*_summary(records, references)),
+        f'<p class="note">{escape(_note(records, references))}</p>',
         *(_html_figure(caption, figure) for caption, figure in figures.items()),
         "<h2>Contexts</h2>",
         _html_table(*_context_rows(records)),
@@ -111,37 +123,42 @@ def _adapts(records: Records) -> bool:
     return any(r["adapted"] for r in records)
 
 
-def _note(records: Records) -> str:
-    return NOTE + GAIN_NOTE if _adapts(records) else NOTE
+def _note(records: Records, references: References) -> str:
+    splits = {r["split"] for r in records}
+    return (
+        NOTE
+        + (GAIN_NOTE if _adapts(records) else "")
+        + (NORMALISED_NOTE if any(has_both(references, split) for split in splits) else "")
+    )
 
 
-def _summary(records: Records) -> tuple[list[str], list[list[str]]]:
-    """Header and rows, a split each: with what adaptation brought, where there was any."""
-    header = ["contexts", "unadapted", "adapted", "gain"] if _adapts(records) else ["contexts", "return"]
+def _summary(records: Records, references: References) -> tuple[list[str], list[list[str]]]:
+    """Header and rows, one or, normalised, two a split: with what adaptation brought, where there was any."""
+    adapts = _adapts(records)
+    header = ["contexts", "unadapted", "adapted", "gain"] if adapts else ["contexts", "return"]
     rows = []
     for split in SPLITS:
-        chosen = [r for r in records if r["split"] == split]
-        if not chosen:
+        count = len({r["context_id"] for r in records if r["split"] == split})
+        if not count:
             continue
-        row = [
-            f"{SPLIT_NAMES[split]} ({len({r['context_id'] for r in chosen})})",
-            _with_interval(split_score(records, split, adapted=False)),
-        ]
-        if _adapts(records):
-            gains = adaptation_gain(records, split)
-            row += [
-                _with_interval(split_score(records, split, adapted=True)),
-                _with_interval(interval(gains) if gains.size else None, sign="+"),
-            ]
-        rows.append(row)
+        scores = [split_score(records, split, adapted) for adapted in ((False, True) if adapts else (False,))]
+        gains = [split_gain(records, split)] if adapts else []
+        cells = [_with_interval(x) for x in scores] + [_with_interval(x, sign="+") for x in gains]
+        rows.append([f"{SPLIT_NAMES[split]} ({count})", *cells])
+        if has_both(references, split):
+            of = references[split]
+            cells = [_with_interval(x and normalised(x, of), digits=2) for x in scores]
+            cells += [_with_interval(x and normalised_gain(x, of), sign="+", digits=2) for x in gains]
+            rows.append(["  normalised", *cells])
     return header, rows
 
 
-def _with_interval(score: Interval | None, sign: str = "") -> str:
+def _with_interval(score: Interval | None, sign: str = "", digits: int | None = None) -> str:
     if score is None:
         return "–"
     size = abs(score.estimate)
-    digits = 0 if size >= 100 else 1 if size >= 1 else 3
+    if digits is None:
+        digits = 0 if size >= 100 else 1 if size >= 1 else 3
     estimate, low, high = (f"{value:{sign}.{digits}f}".replace("-", "−") for value in score)
     return estimate if math.isnan(score.low) else f"{estimate} [{low}, {high}]"
 
