@@ -214,14 +214,14 @@ def new_run_dir(config: RunConfig) -> Path:
         RunError: there is something already, or no folder can be made there.
     """
     try:
-        return _named_dir(config) if config.run_dir is None else _claimed(config.run_dir)
+        return named_dir(config, f"seed{config.seed}") if config.run_dir is None else _claimed(config.run_dir)
     except OSError as error:
         raise RunError(f"No run folder can be made: {error}; name another by --run-dir.") from error
 
 
-def _named_dir(config: RunConfig) -> Path:
-    """A new folder under runs/, named after the run; numbered where the name is taken."""
-    name = f"{config.env.rpartition('/')[2]}-{config.memory.kind}-seed{config.seed}-{datetime.now():%Y%m%d-%H%M%S}"
+def named_dir(config: RunConfig, seed: str) -> Path:
+    """A new folder under runs/, named after the run and what `seed` says of it; numbered where the name is taken."""
+    name = f"{config.env.rpartition('/')[2]}-{config.memory.kind}-{seed}-{datetime.now():%Y%m%d-%H%M%S}"
     for number in count(1):
         path = Path("runs") / (name if number == 1 else f"{name}-{number}")
         try:
