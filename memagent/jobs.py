@@ -50,15 +50,15 @@ class Job:
                 start_new_session=True,
             )
 
-    def tell_to_stop(self) -> None:
-        """End the process's input."""
+    def close_input(self) -> None:
+        """End the process's input, which tells it to stop where it has not."""
         if self.process is not None and self.process.stdin is not None:
             self.process.stdin.close()
 
     def kill(self) -> None:
         """End the process at once, and what it has started."""
         if self.process is not None:
-            self.tell_to_stop()
+            self.close_input()
             self.process.kill()
             self.process.wait()
 
@@ -150,7 +150,7 @@ def run(jobs: Sequence[Job], at_once: int, environment: Mapping[str, str]) -> di
     except (KeyboardInterrupt, SystemExit):
         display.say(f"\nStopping {', '.join(job.name for job in running)}; a second signal kills them.")
         for job in running:
-            job.tell_to_stop()
+            job.close_input()
         while running:
             _look(running, display)
             time.sleep(SECONDS_PER_LOOK)
@@ -169,6 +169,7 @@ def _look(running: list[Job], display: Display) -> dict[str, int]:
         display.show(job)
         if job.process is not None and (code := job.process.poll()) is not None:
             running.remove(job)
+            job.close_input()
             codes[job.name] = code
             display.close(job)
             display.say(f"{job.name}: {_end(job, code)}")

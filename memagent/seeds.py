@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from memagent.archive import shortened
 from memagent.jobs import Job, run
 from memagent.runs import RunConfig, RunError, load_config, load_status, named_dir, save_config, settings_of
 
@@ -73,7 +72,7 @@ def refuse_other(parent: Path, config: RunConfig, seeds: Sequence[int], *, trust
         ]
         if differ:
             raise RunError(
-                f"{parent} holds trainings with another {shortened(', '.join(differ))}; "
+                f"{parent} holds trainings with another {', '.join(differ)}; "
                 f"`python train.py --resume {parent}` goes on with them, other settings need a new folder."
             )
 

@@ -85,7 +85,7 @@ MAY_IMPORT = {
     "memagent.evaluation": {"memagent.files"},
     "memagent.stopping": set(),
     "memagent.jobs": set(),
-    "memagent.seeds": {"memagent.archive", "memagent.jobs", "memagent.runs"},
+    "memagent.seeds": {"memagent.jobs", "memagent.runs"},
     "memagent.comparing": {
         "memagent.archive",
         "memagent.evaluation",
