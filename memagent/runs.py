@@ -8,6 +8,7 @@ checkpoints/  what a training that was stopped or killed goes on from, see memag
 status.json   how far the run has come, see `save_status`
 error.txt     where an error ended the training, its traceback
 tracking.json  which W&B run this is, see memagent.tracking
+output.txt    of one of several seeds, what its training printed, see memagent.seeds
 evaluation.json, report.html, figures/, wandb/
 """
 
@@ -53,7 +54,7 @@ RunState = Literal["training", "trained", "interrupted", "failed", "finished"]
 # What is read and written in a run folder.
 RUN_FILES = (
     *("config.json", "status.json", "model.zip", "checkpoints", "episodes.csv", "progress.csv"),
-    *("evaluation.json", "report.html", "figures", "tracking.json", "error.txt", "wandb"),
+    *("evaluation.json", "report.html", "figures", "tracking.json", "error.txt", "output.txt", "wandb"),
 )
 MAX_CONFIG = 1024**2
 MAX_CONTEXTS = 10_000
