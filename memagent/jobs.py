@@ -20,7 +20,7 @@ from tqdm.auto import tqdm
 # How tqdm writes the bars of a command into its output, from where they are read.
 BAR = "{desc}: {n_fmt}/{total_fmt} {elapsed}<{remaining}, {rate_fmt}{postfix}"
 WRITTEN = re.compile(r"(?P<what>[^:\r\n]+): (?P<n>\d+)/(?P<total>\d+) (?P<rest>\d.*)")
-SHOWN = "{desc} {percentage:3.0f}%|{bar:20}| {n_fmt}/{total_fmt} {postfix}"
+SHOWN = "{desc} {percentage:3.0f}%|{bar:20}| {n_fmt}/{total_fmt}{postfix}"
 TAIL = 4096  # bytes of an output's end in which the newest state of a bar is looked for
 SECONDS_PER_LINE = 60.0
 SECONDS_PER_LOOK = 0.2

@@ -124,8 +124,8 @@ def _at_once(jobs: int | None, wanted: int, threads: int) -> int:
         jobs = max(1, _cores() // threads)
     elif jobs * threads > _cores():
         print(  # noqa: T201
-            f"{jobs} trainings of {threads} threads share {_cores()} cores, and wait for each other; fewer --jobs "
-            "take no longer."
+            f"{jobs} trainings with --threads {threads} share {_cores()} of the processor's cores and wait for each "
+            "other; fewer --jobs take no longer."
         )
     return max(1, min(jobs, wanted))
 
