@@ -2,6 +2,7 @@
 
 python evaluate.py runs/my-run
 python evaluate.py --model ppo.zip --algo ppo --env Drift/CartPole-v0 --trust    a model of Stable-Baselines3
+python evaluate.py runs/one runs/another    compares them by what they hold, and judges first what was not judged
 """
 
 import os
@@ -32,7 +33,9 @@ from stable_baselines3.common.vec_env import VecEnv
 import envs
 from memagent.agents import Acting, MemoryAlgorithm
 from memagent.archive import reason
+from memagent.comparing import compare_runs, load_judged, run_dirs_of, settings_dir
 from memagent.evaluation.adaptation_figures import context_figure, episodes_figure, model_figure
+from memagent.evaluation.comparison import Judged
 from memagent.evaluation.figures import contexts_figure, memory_figure, png, stream_figure
 from memagent.evaluation.metrics import summarise
 from memagent.evaluation.players import PredictPlayer
@@ -69,16 +72,19 @@ STREAM_ENVS = 8
 
 @dataclass(frozen=True)
 class Options:
-    """Judge trained agents: play contexts held still, adapted and not, and write the results into the run folders.
+    """Judge a trained agent, or compare several.
 
-    Writes evaluation.json, figures/ and report.html, and prints a table.
+    One run folder: play contexts held still, adapted and not, print a table, and write evaluation.json, figures/ and
+    report.html into the folder. Several: judge those that hold no evaluation.json, compare all by what these hold,
+    print tables, and write comparison.json, comparison.html and comparison.png.
 
     `--model`, `--algo` and `--env` judge a model of Stable-Baselines3 or sb3-contrib by the same protocol, unadapted;
     what is not given is as train.py has it by default.
     """
 
     run_dirs: tyro.conf.Positional[tuple[Path, ...]] = ()
-    """Run folders, as train.py leaves them."""
+    """Run folders, as train.py leaves them; also folders of several seeds, and folders in a run folder that hold
+    another evaluation of it."""
     model: Annotated[ModelOptions, tyro.conf.arg(name="")] = field(default_factory=ModelOptions)
     """A model in place of run folders."""
     contexts: int | None = None
@@ -95,16 +101,22 @@ class Options:
     """Steps after which an episode is cut where the environment has no time limit. None: as config.json says."""
     device: str | None = None
     """Where the agent acts: "cpu", "cuda", or "auto" for a GPU where there is one. None: as config.json says."""
+    group_by: tuple[str, ...] | None = None
+    """Settings whose values make the groups that are compared, such as memory.kind adapt.enabled. None: runs that
+    differ in the seed alone are a group."""
+    threshold: float | None = None
+    """In a comparison, also tell after how many training steps the mean return of 20 episodes reached this."""
     out: Path | None = None
-    """Folder for the results, of one run. None: the run folder itself, or that of the model's name beside the model; an
-    evaluation there with other settings, which would be lost, is refused."""
+    """Folder for the results. None: the run folder itself, or that of the model's name beside the model, where an
+    evaluation with other settings, which would be lost, is refused; of a comparison the folder that all runs are in,
+    else the current one."""
     trust: bool = False
     """Let a run folder or a model run code: import the module that the folder's environment names, and read a pickled
     file. Give it only for what people made whom you trust."""
 
 
 def main(options: Options) -> None:
-    """Evaluate one run folder after the other, or the model."""
+    """Judge one run folder or a model, or compare several run folders."""
     if options.model != ModelOptions():
         judge_model(options)
         return
@@ -112,14 +124,36 @@ def main(options: Options) -> None:
         raise RunError(
             "There is nothing to judge; name run folders, or a model by --model, --algo and --env."
         )
-    if options.out is not None and len(options.run_dirs) > 1:
-        raise RunError(f"--out was given for {len(options.run_dirs)} run folders; give it with one.")
-    configs = [with_options(load_config(d, trust=options.trust), options) for d in options.run_dirs]
-    for run_dir, config in zip(options.run_dirs, configs, strict=True):
-        torch.set_num_threads(min(config.threads, os.cpu_count() or 1))
-        env = make_env(config, num_envs=1, seed=config.evaluation.seed)
-        agent = load_agent(run_dir, config, env, trust=options.trust)
-        evaluate(agent, config, run_dir, options.out or run_dir)
+    paths = run_dirs_of(options.run_dirs)
+    configs = [with_options(load_config(settings_dir(path), trust=options.trust), options) for path in paths]
+    if len(paths) == 1 and options.group_by is None and options.threshold is None:
+        judge(paths[0], configs[0], options.out or paths[0], trust=options.trust)
+        return
+    for path, config in zip(paths, configs, strict=True):
+        if not (path / "evaluation.json").is_file():
+            judge(path, config, path, trust=options.trust)
+    judged = [load_judged(path, trust=options.trust) for path in paths]
+    for run in judged:
+        refuse_other_settings(run, options)
+    compare_runs(judged, options.group_by or (), options.threshold, options.out)
+
+
+def judge(run_dir: Path, config: RunConfig, out: Path, *, trust: bool) -> None:
+    """Evaluate the agent of a run folder."""
+    torch.set_num_threads(min(config.threads, os.cpu_count() or 1))
+    env = make_env(config, num_envs=1, seed=config.evaluation.seed)
+    evaluate(load_agent(run_dir, config, env, trust=trust), config, run_dir, out)
+
+
+def refuse_other_settings(run: Judged, options: Options) -> None:
+    """RunError where a run holds an evaluation with other settings than the command line gives."""
+    for name, held in run.evaluation["settings"].items():
+        if (asked := getattr(options, name, None)) is not None and asked != held:
+            flag = f"--{name.replace('_', '-')} {asked}"
+            raise RunError(
+                f"{run.folder} holds an evaluation with {name} {held}, not {asked}; judge it anew by "
+                f"`python evaluate.py {run.folder} {flag} --out {run.folder}/FOLDER`, and compare such folders."
+            )
 
 
 def with_options(config: RunConfig, options: Options) -> RunConfig:

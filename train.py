@@ -2,6 +2,9 @@
 
 python train.py --env Drift/CartPole-v0 --total-timesteps 100000 --seed 0 --num-envs 16 --memory.kind dnc
 python train.py --resume runs/my-run    goes on with a run that was stopped or killed, as if it had not been
+python train.py --seeds 0 1 2 3 4 --jobs 2    trains five agents of these seeds, two at a time, each in a process of its
+    own, and prints the scores of all; --run-dir is the folder for all then. Without --jobs as many train at a time as
+    there are cores. `--resume FOLDER` goes on with those that are not finished.
 """
 
 import os
@@ -15,6 +18,7 @@ if __name__ == "__main__":
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 import argparse
+import json
 import re
 import sys
 import traceback
@@ -26,6 +30,7 @@ from typing import Any
 
 import torch
 import tyro
+from rich.console import Console
 
 import envs
 from evaluate import evaluate, make_env
@@ -33,6 +38,7 @@ from memagent.agents import MemoryAlgorithm
 from memagent.agents.finite import NonFiniteError
 from memagent.archive import ArchiveError, reason
 from memagent.checkpoints import Checkpoints, saved
+from memagent.evaluation.seed_scores import seed_table
 from memagent.files import write_text
 from memagent.presets import preset_settings
 from memagent.progress import Records, last_step
@@ -50,7 +56,8 @@ from memagent.runs import (
     save_status,
     settings_of,
 )
-from memagent.stopping import StopOnSignal, plain_errors
+from memagent.seeds import begin, complete, how_to_go_on, refuse_other, seed_dirs
+from memagent.stopping import StopOnSignal, plain_errors, stop_with_input
 from memagent.tracking import Tracker, TrackingCallback, TrackingError, start_run
 
 NOTHING: Mapping[str, Any] = MappingProxyType({})
@@ -91,6 +98,35 @@ def resume(run_dir: Path, *, trust: bool = False) -> None:
         logged = last_step(run_dir / "progress.csv")
         with start_run(run_dir, settings_of(config), config.wandb, logged=logged) as tracker:
             run(agent, config, run_dir, tracker, extra or NOTHING)
+
+
+def train_seeds(config: RunConfig, seeds: Sequence[int], jobs: int | None, *, trust: bool = False) -> None:
+    """Train and judge an agent of each seed, in a process of its own.
+
+    Raises:
+        RunError: no agent can learn so, or the run folders cannot be made.
+        SystemExit: as in `resume_seeds`.
+    """
+    env = make_env(config, config.num_envs, config.seed)
+    make_agent(config, env)  # what is wrong with it is said once
+    env.close()
+    resume_seeds(begin(config, seeds), jobs, trust=trust)
+
+
+def resume_seeds(parent: Path, jobs: int | None, *, trust: bool = False) -> None:
+    """Train and judge what is not finished of a folder with several seeds, and print the scores of all.
+
+    Raises:
+        SystemExit: with 1 where some failed, with 130 or 143 after a signal.
+    """
+    failed = complete(parent, Path(__file__), jobs, trust=trust)
+    files = [file for path in seed_dirs(parent) if (file := path / "evaluation.json").is_file()]
+    of_seeds = {file.parent.name: json.loads(file.read_bytes())["contexts"] for file in files}
+    if of_seeds:
+        Console().print(seed_table(of_seeds, title=f"{len(of_seeds)} seeds, {parent}"))
+    if failed:
+        print(f"error: failed: {', '.join(failed)}; mend it, then {how_to_go_on(parent)}.", file=sys.stderr)
+        raise SystemExit(1)
 
 
 def run(
@@ -202,7 +238,7 @@ class Asked:
 
 
 def start(arguments: Sequence[str]) -> None:
-    """Begin a run, or go on with one, as the command line says.
+    """Begin a run or several, or go on with them, as the command line says.
 
     Raises:
         RunError: it cannot be done.
@@ -210,13 +246,38 @@ def start(arguments: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--resume", type=Path)
     parser.add_argument("--trust", action="store_true")
+    parser.add_argument("--seeds", type=int, nargs="+")
+    parser.add_argument("--jobs", type=int)
+    parser.add_argument("--stop-with-input", action="store_true")  # of the processes that train_seeds starts
     given, rest = parser.parse_known_args(arguments)
-    if given.resume is None:
-        main(parse(arguments))
-    elif rest:
-        raise RunError(f"--resume takes no other settings than the run's own; leave {' '.join(rest)} out.")
-    else:
+    if given.stop_with_input:
+        stop_with_input()
+    several = given.resume is not None and bool(seed_dirs(given.resume))
+    if given.seeds and any(word.split("=")[0] == "--seed" for word in rest):
+        raise RunError("--seed and --seeds were given; give --seed for one training, or --seeds for several.")
+    if given.jobs is not None and not (given.seeds or several):
+        raise RunError(
+            "--jobs was given without --seeds; it says how many of several trainings run at a time."
+        )
+    if several:
+        if given.seeds:  # the command that began them, again
+            refuse_other(given.resume, parse(rest), given.seeds, trust=given.trust)
+            rest = []
+        refuse_settings(rest)
+        resume_seeds(given.resume, given.jobs, trust=given.trust)
+    elif given.resume is not None:
+        refuse_settings([*rest, *(["--seeds"] if given.seeds else [])])
         resume(given.resume, trust=given.trust)
+    elif given.seeds:
+        train_seeds(parse(rest), given.seeds, given.jobs, trust=True)  # it is the person's own command line
+    else:
+        main(parse(arguments))
+
+
+def refuse_settings(given: Sequence[str]) -> None:
+    """RunError where a command line that goes on with a run has settings."""
+    if given:
+        raise RunError(f"--resume takes no other settings than the run's own; leave {' '.join(given)} out.")
 
 
 def parse(arguments: Sequence[str]) -> RunConfig:

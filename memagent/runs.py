@@ -8,6 +8,7 @@ checkpoints/  what a training that was stopped or killed goes on from, see memag
 status.json   how far the run has come, see `save_status`
 error.txt     where an error ended the training, its traceback
 tracking.json  which W&B run this is, see memagent.tracking
+output.txt    of one of several seeds, what its training printed, see memagent.seeds
 evaluation.json, report.html, figures/, wandb/
 """
 
@@ -53,7 +54,7 @@ RunState = Literal["training", "trained", "interrupted", "failed", "finished"]
 # What is read and written in a run folder.
 RUN_FILES = (
     *("config.json", "status.json", "model.zip", "checkpoints", "episodes.csv", "progress.csv"),
-    *("evaluation.json", "report.html", "figures", "tracking.json", "error.txt", "wandb"),
+    *("evaluation.json", "report.html", "figures", "tracking.json", "error.txt", "output.txt", "wandb"),
 )
 MAX_CONFIG = 1024**2
 MAX_CONTEXTS = 10_000
@@ -214,14 +215,14 @@ def new_run_dir(config: RunConfig) -> Path:
         RunError: there is something already, or no folder can be made there.
     """
     try:
-        return _named_dir(config) if config.run_dir is None else _claimed(config.run_dir)
+        return named_dir(config, f"seed{config.seed}") if config.run_dir is None else _claimed(config.run_dir)
     except OSError as error:
         raise RunError(f"No run folder can be made: {error}; name another by --run-dir.") from error
 
 
-def _named_dir(config: RunConfig) -> Path:
-    """A new folder under runs/, named after the run; numbered where the name is taken."""
-    name = f"{config.env.rpartition('/')[2]}-{config.memory.kind}-seed{config.seed}-{datetime.now():%Y%m%d-%H%M%S}"
+def named_dir(config: RunConfig, seed: str) -> Path:
+    """A new folder under runs/, named after the run and what `seed` says of it; numbered where the name is taken."""
+    name = f"{config.env.rpartition('/')[2]}-{config.memory.kind}-{seed}-{datetime.now():%Y%m%d-%H%M%S}"
     for number in count(1):
         path = Path("runs") / (name if number == 1 else f"{name}-{number}")
         try:

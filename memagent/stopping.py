@@ -1,9 +1,11 @@
 """How programs end: a sentence for what was expected to go wrong, an exit code for signals, between two steps."""
 
+import _thread
 import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType, TracebackType
@@ -12,6 +14,7 @@ from typing import Any, Self
 from stable_baselines3.common.callbacks import BaseCallback
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SECONDS_TO_STOP = 120.0
 
 
 class StopOnSignal(BaseCallback):
@@ -45,6 +48,24 @@ class StopOnSignal(BaseCallback):
     ) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
+
+
+def stop_with_input() -> None:
+    """From now on the end of the standard input is a Ctrl-C: the process that holds its other end stops this one so.
+
+    The input also ends where that process is gone, however it went, so that this one never outlives it by much: after
+    two minutes in which it did not stop it ends at once.
+    """
+
+    def wait() -> None:
+        # Not sys.stdin, whose lock a thread that still reads would hold while the interpreter ends.
+        while os.read(0, 1024):
+            pass
+        _thread.interrupt_main()
+        time.sleep(SECONDS_TO_STOP)
+        os._exit(128 + signal.SIGINT)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 @contextmanager

@@ -365,7 +365,7 @@ def test_without_a_run_folder_there_is_help(run: Run) -> None:
         (["--contexts", "0"], "contexts is 0; give 1 or more."),
         (["--device", "gpu"], "device is 'gpu', which PyTorch cannot use here"),
         (["--out", __file__], "cannot be written into"),
-        (["twice", "--out", "new"], "--out was given for 2 run folders"),
+        (["nowhere", "--out", "new"], "nowhere is not a run folder"),
     ],
 )
 def test_an_evaluation_that_cannot_be_is_one_sentence(

@@ -105,6 +105,7 @@ def test_a_command_is_one_that_there_is(page: str, words: list[str], monkeypatch
     monkeypatch.setattr(train, "make_env", made)  # of packages that are not here
     monkeypatch.setattr(train, "main", called.append)
     monkeypatch.setattr(train, "resume", lambda run_dir, **_: called.append(run_dir))
+    monkeypatch.setattr(train, "train_seeds", lambda config, *_, **__: called.append(config))
     script, *arguments = words
     if arguments == ["--help"]:
         arguments = []

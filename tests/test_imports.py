@@ -84,6 +84,16 @@ MAY_IMPORT = {
     "memagent.checkpoints": {"memagent.agents", "memagent.archive", "memagent.files"},
     "memagent.evaluation": {"memagent.files"},
     "memagent.stopping": set(),
+    "memagent.jobs": set(),
+    "memagent.seeds": {"memagent.jobs", "memagent.runs"},
+    "memagent.comparing": {
+        "memagent.archive",
+        "memagent.evaluation",
+        "memagent.files",
+        "memagent.progress",
+        "memagent.runs",
+        "memagent.seeds",
+    },
     "memagent.tracking": {"memagent.files"},
     "memagent.progress": {"memagent.agents", "memagent.memory", "memagent.tables"},
     "memagent.presets": {

@@ -73,6 +73,24 @@ def forward_transfer(auc: ArrayLike, auc_scratch: ArrayLike) -> NDArray:
     return (auc - scratch) / (1 - scratch)
 
 
+# The training stream
+
+
+def steps_to_threshold(
+    steps: ArrayLike, returns: ArrayLike, threshold: float, window: int = 20
+) -> int | None:
+    """The step at which the mean return of the newest `window` episodes first reaches a threshold; None: it never does.
+
+    Steps and returns are [T], one per episode, in the order in which they ended.
+    """
+    returns = np.asarray(returns, dtype=np.float64)
+    if returns.size < window:
+        return None
+    means = np.convolve(returns, np.full(window, 1 / window), "valid")
+    (reached,) = np.nonzero(means >= threshold)
+    return int(np.asarray(steps)[reached[0] + window - 1]) if reached.size else None
+
+
 # The stream after a change
 
 

@@ -22,6 +22,30 @@ def test_runs_are_drawn_within_their_context():
     assert over_contexts.low == 0.0 and over_contexts.high == 200.0
 
 
+def test_whole_runs_carry_what_their_contexts_share():
+    # The run is all there is to a score: its interval is as wide as that of one context, whatever their number.
+    luck = np.random.default_rng(0).normal(size=(30, 1))
+    one, many = (
+        intervals.interval(np.tile(luck, (1, n)), over="whole runs", resamples=20_000) for n in (1, 8)
+    )
+    assert many.high - many.low == pytest.approx(one.high - one.low, rel=0.03)
+    within = intervals.interval(np.tile(luck, (1, 8)), over="runs", resamples=20_000)
+    assert within.high - within.low == pytest.approx((one.high - one.low) / np.sqrt(8), rel=0.05)
+    assert np.isnan(intervals.interval([[1.0, 2.0]], over="whole runs").low)
+
+
+def test_a_difference_of_runs_that_are_no_pairs_agrees_with_its_standard_error():
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(3.0, 1.0, size=(200, 2)), rng.normal(1.0, 2.0, size=(300, 2))
+    found = intervals.difference(x, y, resamples=20_000)
+    error = 1.96 * np.sqrt(x.mean(1).var() / 200 + y.mean(1).var() / 300)
+    assert found.estimate == pytest.approx(x.mean() - y.mean())
+    assert found.high - found.low == pytest.approx(2 * error, rel=0.05)
+    assert np.isnan(intervals.difference(x, y[:1]).low)
+    with pytest.raises(ValueError, match="same contexts"):
+        intervals.difference(x, y[:, :1])
+
+
 def test_contexts_are_drawn_whole():
     # Runs differ by 100 in every context alike: with runs given, nothing is uncertain.
     scores = np.array([[0.0] * 5, [100.0] * 5])

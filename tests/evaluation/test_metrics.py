@@ -52,6 +52,14 @@ def test_forward_transfer_is_the_share_of_the_room_left():
         metrics.forward_transfer([0.5], [1.0])
 
 
+def test_steps_to_a_threshold_end_with_the_first_window_that_reaches_it():
+    steps, returns = [10, 20, 30, 40, 50], [0.0, 4.0, 6.0, 6.0, 0.0]
+    assert metrics.steps_to_threshold(steps, returns, 5.0, window=2) == 30
+    assert metrics.steps_to_threshold(steps, returns, 6.0, window=2) == 40
+    assert metrics.steps_to_threshold(steps, returns, 6.5, window=2) is None
+    assert metrics.steps_to_threshold(steps, returns, 0.0, window=6) is None
+
+
 def test_recovery_is_the_first_full_window_above_the_threshold():
     # Random 0, oracle 10: recovered at a windowed mean of 9. Changes at 3, 8 and 13; windows of 2 steps.
     stream = [10, 10, 10, 0, 8, 9, 9, 9, 0, 10, 0, 10, 0, 10, 10]
