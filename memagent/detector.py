@@ -16,7 +16,7 @@ from memagent.dynamics import DynamicsModel, Outcomes, gaussian_loss, surprise
 
 LOW_PEAK = 0.25
 """Evidence in nats from which a peak counts: lower ones say nothing of how high they can be."""
-PEAKS, STEPS = 1_000, 20_000
+PEAKS, STEPS = 300, 20_000
 """Over how many peaks and over how many steps the tail of the evidence is followed."""
 HEAVIEST = 0.45
 """Largest shape of that tail; with 0.5 and more the heights have no variance to tell it by."""
