@@ -11,12 +11,19 @@ from matplotlib import colormaps
 from numpy.typing import ArrayLike, NDArray
 from plotly.subplots import make_subplots
 
-from memagent.evaluation.figures import BLUE, GREY, VERMILION
+from memagent.evaluation.figures import BLUE, GREY, INK, VERMILION
 
 GREEN, PURPLE = "#009E73", "#CC79A7"
 LINES = (BLUE, VERMILION, GREEN, PURPLE, "#E69F00", "#56B4E9")
 """Okabe and Ito 2008, as in `figures`."""
-DARK = {BLUE: "#4CB2F0", VERMILION: "#F58A4B", GREY: "#9AA4AF", GREEN: "#2CCB9C", PURPLE: "#E3A4C6"}
+DARK = {
+    BLUE: "#4CB2F0",
+    VERMILION: "#F58A4B",
+    GREY: "#9AA4AF",
+    GREEN: "#2CCB9C",
+    PURPLE: "#E3A4C6",
+    INK: "#E6EDF3",
+}
 """What stands for a colour on a dark page; others do for both."""
 SHADES = 64
 VIRIDIS: list[list[int]] = (

@@ -27,7 +27,9 @@ Rows = tuple[Sequence[str], Sequence[Sequence[str]]]
 TEMPLATES = files("memagent.evaluation") / "templates"
 PLAYER_NOTE = "Steps of one environment, of whose changes nobody tells the agent. Dotted lines end episodes."
 CHANGE_NOTE = " ▼ and the dashed line: the condition changes."
-NOTICE_NOTE = " ◆ and the green line: the agent notices a change."
+NOTICE_NOTE = (
+    " ◆ and the green line: the agent takes the condition for changed; where it has not, a false alarm."
+)
 KEYS_NOTE = " Drag the slider, click into the panels, or press ← and → (with Shift: ten steps)."
 
 
@@ -48,7 +50,7 @@ def page(
     from plotly.offline import get_plotlyjs
 
     interactive = recording is not None or any(isinstance(part, go.Figure) for part in _parts(figures))
-    scripts = [get_plotlyjs(), _template("report.js")] if interactive else []
+    scripts = [_template("report.js"), get_plotlyjs()] if interactive else []
     template = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)
     return template.from_string(_template("report.html.j2")).render(
         title=title,

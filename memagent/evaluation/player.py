@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 from numpy.typing import NDArray
 
 from memagent.evaluation.charting import GREEN, LINES, SHADES, VIRIDIS, line, panels
-from memagent.evaluation.figures import BLUE, GREY, VERMILION
+from memagent.evaluation.figures import GREY, INK, VERMILION
 from memagent.evaluation.recording import Recording
 
 MOST_SLOTS = 128  # rows of a heat map
@@ -58,7 +58,7 @@ def _add_marks(made: go.Figure, seen: Recording) -> None:
         line(made, change - 0.5, VERMILION, dash="dash")
     for step in seen.noticed:
         line(made, step, GREEN)
-    line(made, 0, BLUE, name="cursor")
+    line(made, 0, INK, name="cursor")
 
 
 def _add_lines(made: go.Figure, row: int, name: str, values: NDArray) -> None:

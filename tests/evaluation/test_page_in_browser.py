@@ -112,7 +112,7 @@ def test_the_slider_moves_frame_memory_and_cursor(tab: Tab, page: Path) -> None:
     assert len(first["memory"]) == 3
     assert all(one != other for one, other in zip(first["memory"], later["memory"], strict=True))
     assert "force10" in first["now"] and "force-10" in later["now"]
-    assert "1 steps ago; the agent has not noticed yet" in later["said"]
+    assert "1 step ago; the agent has not noticed yet" in later["said"]
     assert "noticed after 6 steps" in slide(tab, NOTICED)["said"]
     assert f"{CHANGE - 4} steps before the change" in first["said"]
     assert waited(tab, f"{CURSOR} === {NOTICED}")

@@ -66,13 +66,6 @@ function makePlayer() {
   const brief = value => String(Number(value.toPrecision(4)));
 
   let now = 0, timer = null, waiting = false;
-  const player = {
-    // The cursor is the one shape of that name.
-    place(layout) {
-      const cursor = layout.shapes.find(shape => shape.name === "cursor");
-      cursor.x0 = cursor.x1 = now;
-    },
-  };
   function moveCursor() {
     if (waiting || !course.layout) return;
     waiting = true;
@@ -92,14 +85,15 @@ function makePlayer() {
       pen.putImageData(picture, 0, 0);
     }
   }
+  const steps = count => count + (count === 1 ? " step" : " steps");
   function said() {
     const change = data.changes.findLast(t => t <= now);
     if (change === undefined)
-      return data.changes.length ? `${data.changes[0] - now} steps before the change.` : "Nothing changes here.";
+      return data.changes.length ? `${steps(data.changes[0] - now)} before the change.` : "Nothing changes here.";
     const next = data.changes.find(t => t > change) ?? data.steps;
     const seen = data.noticed.find(t => t >= change && t < next);
-    const since = `The condition changed ${now - change} steps ago`;
-    if (seen !== undefined && seen <= now) return `${since}; the agent noticed after ${seen - change} steps.`;
+    const since = `The condition changed ${steps(now - change)} ago`;
+    if (seen !== undefined && seen <= now) return `${since}; the agent noticed after ${steps(seen - change)}.`;
     return data.evidence ? `${since}; the agent has not noticed yet.` : `${since}.`;
   }
   function show(t) {
@@ -146,11 +140,22 @@ function makePlayer() {
     stop();
     show(now + move * (event.shiftKey ? 10 : 1));
   });
+  const player = {};
+  // In a chart that is about to be drawn, as in one that is: the cursor is the one shape of that name.
+  player.place = layout => {
+    const cursor = layout.shapes.find(shape => shape.name === "cursor");
+    cursor.x0 = cursor.x1 = now;
+  };
+  // Once the chart is drawn: a click on it goes there.
   player.attach = () => course.on("plotly_click", ({points}) => { stop(); show(points[0].x); });
   show(data.changes.length ? Math.max(0, data.changes[0] - 20) : 0);
   return player;
 }
 
 const player = makePlayer();
-draw().then(() => player?.attach());
-scheme.addEventListener("change", draw);
+// Plotly stands behind this script: numbers, frames and the slider are there before the charts.
+addEventListener("DOMContentLoaded", async () => {
+  await draw();
+  player?.attach();
+  scheme.addEventListener("change", draw);
+});
