@@ -80,7 +80,8 @@ def record(
 ) -> Recording:
     """Play one environment until `after` steps after the first change that comes after `before` steps, and keep those.
 
-    Where nothing changes within `limit` steps, the last `before + after` of them are kept.
+    Where nothing changes within `limit` steps, the last `before + after` of them are kept; where the environment tells
+    no phase, no more are played.
 
     Args:
         env: a vector environment of one; it is closed.
@@ -94,32 +95,32 @@ def record(
     """
     rows: list[Row] = []
     stride = max(1, -(-(before + after) // FRAMES))
-    change = None
+    end, change = limit, None
     obs: Any = env.reset()
-    while len(rows) < (limit if change is None else change + after):
+    while len(rows) < end:
         frame = render() if len(rows) % stride == 0 else None
         seen, action = obs[0].copy(), player.act(obs)
         believed = inside()
         obs, reward, done, infos = env.step(action)
         player.observe(action, reward, done, infos)
         told = infos[0]
-        phase, condition = int(told.get("phase", 0)), dict(told.get("context", {}))
-        picture = None if frame is None else jpeg(frame)
         rows.append(
             Row(
-                seen,
-                believed,
-                np.copy(action[0]),
-                float(reward[0]),
-                bool(done[0]),
-                condition,
-                phase,
-                picture,
+                observation=seen,
+                inside=believed,
+                action=np.copy(action[0]),
+                reward=float(reward[0]),
+                ends=bool(done[0]),
+                condition=dict(told.get("context", {})),
+                phase=int(told.get("phase", 0)),
+                frame=None if frame is None else jpeg(frame),
             )
         )
-        changed = len(rows) > 1 and phase != rows[-2].phase
-        if change is None and changed and len(rows) > before:
+        if "phase" not in told:
+            end = before + after  # there is no change to wait for
+        elif change is None and len(rows) > max(before, 1) and rows[-1].phase != rows[-2].phase:
             change = len(rows) - 1
+            end = change + after
     env.close()
     return _arrays(rows[-(before + after) :], threshold)
 

@@ -30,10 +30,12 @@ class Counting(gym.Env):
         return np.array([self.life], np.float32), float(self.life), self.life % 7 == 0, False, told
 
 
-def player():
+def player(actions=3):
     told = []
     return SimpleNamespace(
-        act=lambda obs: obs[:, 0].astype(int) % 3, observe=lambda *answer: told.append(answer), told=told
+        act=lambda obs: obs[:, 0].astype(int) % actions,
+        observe=lambda *answer: told.append(answer),
+        told=told,
     )
 
 
@@ -54,6 +56,13 @@ def test_where_nothing_changes_the_last_steps_are_kept():
     found = record(DummyVecEnv([Counting]), player(), before=8, after=6, limit=30)
     assert found.observations[:, 0].tolist() == list(range(16, 30))
     assert found.changes == []
+
+
+def test_an_environment_that_tells_no_phase_is_played_no_longer_than_is_shown():
+    one = player(actions=2)
+    found = record(DummyVecEnv([lambda: gym.make("CartPole-v1")]), one, before=8, after=6, limit=30)
+    assert len(one.told) == len(found.rewards) == 14
+    assert (found.changes, found.conditions) == ([], [{}] * 14)
 
 
 def test_what_the_agent_believes_is_kept_beside_what_it_saw():
