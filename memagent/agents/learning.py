@@ -34,6 +34,7 @@ from memagent.targets import (
     sequence_priorities,
 )
 
+
 OLDEST = 512
 """Runs of the oldest phase that a context is fitted for in training."""
 
@@ -260,7 +261,9 @@ class SequenceLearner(OffPolicyAlgorithm, ABC):
         n = self.replay_config.n_step
         target = n_step_targets(x.reward, value, x.final, x.terminal, self.learner.gamma, n)
         t = len(target)
-        return HeadRows(features[:t], tuple(part[:t] for part in output), x.action[:t], target, ~x.final[:t])
+        return HeadRows(
+            features[:t], tuple(part[:t] for part in output), x.action[:t], target, ~x.final[:t]
+        )
 
     # What steps did, for the memory's prediction and for the model that contexts are fitted with.
 

@@ -45,9 +45,7 @@ class HeadRows(NamedTuple):
     """What the heads learn from."""
 
     features: Tensor  # [T, B, D]
-    output: tuple[
-        Tensor, ...
-    ]  # [T, B, ...], what the online heads make of them, see `SequenceLearner.head_output`
+    output: tuple[Tensor, ...]  # [T, B, ...], what the online heads make of them, see `SequenceLearner.head_output`
     action: Tensor  # [T, B, *A]
     target: Tensor  # [T, B]
     mask: Tensor  # [T, B] bool, the rows that count

@@ -47,9 +47,7 @@ def test_what_sb3_calls_a_setting_changes_the_learners(
 def test_a_changed_setting_is_learned_with(agent: MemoryAlgorithm, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
     update = agent._update
-    monkeypatch.setattr(
-        agent, "_update", lambda batch, **how: (seen.append(len(batch.env)), update(batch, **how))[1]
-    )
+    monkeypatch.setattr(agent, "_update", lambda batch, **how: (seen.append(len(batch.env)), update(batch, **how))[1])
     agent.learning_rate, agent.batch_size, agent.learning_starts = 1e-5, 3, 20
     agent.learn(64)
     assert set(seen) == {3}

@@ -53,9 +53,7 @@ def test_acting_and_training_agree_in_float32(kind, batch):
         y_steps, _ = stepwise(memory, x, start, memory.initial_state(batch))
     if kind == "dnc":
         assert torch.equal(y, y_steps)
-    torch.testing.assert_close(
-        y, y_steps, rtol=1e-4, atol=1e-5
-    )  # PyTorch's kernels sum one step in another order
+    torch.testing.assert_close(y, y_steps, rtol=1e-4, atol=1e-5)  # PyTorch's kernels sum one step in another order
 
 
 def test_reads_reach_the_controller():
