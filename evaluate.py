@@ -13,10 +13,12 @@ if __name__ == "__main__":  # Ctrl-C while the libraries load, which takes secon
 
 import inspect
 import json
+import shlex
 import sys
 import tempfile
 import traceback
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import partial
 from pathlib import Path
@@ -32,18 +34,24 @@ from stable_baselines3.common.vec_env import VecEnv
 
 import envs
 from memagent.agents import Acting, MemoryAlgorithm
+from memagent.agents.base import lifetime_seed
 from memagent.archive import reason
+from memagent.command_line import as_arguments
 from memagent.comparing import compare_runs, load_judged, run_dirs_of, settings_dir
+from memagent.evaluation.adaptation_charts import context_charts, model_chart
 from memagent.evaluation.adaptation_figures import context_figure, episodes_figure, model_figure
+from memagent.evaluation.charts import contexts_chart, recovery_chart, stream_chart
 from memagent.evaluation.comparison import Judged
 from memagent.evaluation.figures import contexts_figure, memory_figure, png, stream_figure
-from memagent.evaluation.metrics import summarise
+from memagent.evaluation.metrics import SPLITS, summarise
+from memagent.evaluation.page import Picture
 from memagent.evaluation.players import PredictPlayer
-from memagent.evaluation.protocol import Context, ContextRecord, play, play_contexts
+from memagent.evaluation.protocol import Context, ContextRecord, play_contexts
+from memagent.evaluation.recording import Recording, record
 from memagent.evaluation.references import References, normalised_summary
-from memagent.evaluation.report import table, write_report
+from memagent.evaluation.report import SPLIT_NAMES, table, write_report
 from memagent.files import write_bytes, write_text
-from memagent.memory import DNC
+from memagent.presets import preset_settings
 from memagent.progress import phase_changes, read_episodes
 from memagent.runs import (
     EvaluationConfig,
@@ -53,10 +61,12 @@ from memagent.runs import (
     load_config,
     load_status,
     model_file,
+    preset_config,
     settings_of,
 )
 from memagent.sb3_models import ModelOptions, as_trained, load_model
 from memagent.stopping import plain_errors
+from memagent.traces import inside, model_errors, play_stream, threshold_of, trace_episode
 
 CAPTIONS = {
     "stream": "Return over the training stream, with the phase changes.",
@@ -66,8 +76,20 @@ CAPTIONS = {
     "model": "The dynamics model's error over the steps since a change, with z = 0 and with z fitted.",
     "memory": "The memory over the first training context's first episode.",
 }
-STREAM = ("obs", "action", "reward", "done", "context", "context_id", "steps_since_change")
+CHARTS = {
+    "stream": "Return over the training stream. Dots are episodes of all environments. Bands, and the parameters "
+    "beneath, are of the first environment's phases; each environment has contexts of its own.",
+    "episodes": "Return since the change. Mean over contexts by episode, with its 95 % interval.",
+    "contexts": "Return on every context. Each is held still and begun from empty memory; bars reach from the lowest "
+    "to the highest episode. Point at a mark for its parameters.",
+    "context": "The context vector over a drifting stream. Bands are conditions; in the plane a large mark is z at "
+    "the end of a phase: conditions that z tells apart lie apart.",
+    "model": "What the dynamics model gains by the context. Its error over the steps since a change, with z = 0 and "
+    "with z as fitted then; bands are standard errors.",
+}
 STREAM_ENVS = 8
+PLAYER_PHASE = 300  # steps to the change that the episode player shows: the middle of an episode of many ids
+PLAYER_DRAWS = 8
 
 
 @dataclass(frozen=True)
@@ -205,15 +227,28 @@ def evaluate(agent: MemoryAlgorithm, config: RunConfig, run_dir: Path, out: Path
         progress=True,
     )
     evaluation = evaluation_of(records, asdict(settings), references_of(config))
+    stream = None
+    if config.adapt.enabled and config.env in envs.CATALOGUE:
+        stream = play_stream(agent, make_env(config, STREAM_ENVS, settings.seed))
     figures = {"contexts": png(contexts_figure(records))}
     if config.adapt.enabled:
-        figures |= adaptation_figures(agent, config, records)
+        figures |= adaptation_figures(agent, records, stream)
     if episodes is not None:
         figures["stream"] = png(stream_figure(episodes["step"], episodes["return"], phase_changes(episodes)))
     if config.memory.kind == "dnc":
         figures["memory"] = png(memory_figure(**trace_episode(agent, make_held_env(contexts[:1]))))
 
-    write_results(out, evaluation, figures, settings_of(config), title=config.env, remarks=remarks)
+    write_results(
+        out,
+        evaluation,
+        figures,
+        charts(agent, config, records, episodes, stream),
+        settings_of(config),
+        title=f"{config.env}, memory {config.memory.kind}",
+        remarks=remarks,
+        recording=record_change(agent, config),
+        commands=commands(agent, config, run_dir, out),
+    )
     for remark in remarks:
         print(remark)
     show(evaluation, f"{config.env}, memory {config.memory.kind}, {run_dir}")
@@ -256,7 +291,8 @@ def judge_model(options: Options) -> dict[str, Any]:
     )
     evaluation = evaluation_of(records, all_settings, references_of(config))
     figures = {"contexts": png(contexts_figure(records))}
-    write_results(out, evaluation, figures, all_settings, title=given.env)
+    shown = {"contexts": contexts_charts(records)}
+    write_results(out, evaluation, figures, shown, all_settings, title=f"{given.env}, {given.algo}")
     show(evaluation, f"{given.env}, {given.algo}, {given.model}")
     print(f"Everything is in {out}; open {out / 'report.html'}.")
     return evaluation
@@ -284,20 +320,28 @@ def write_results(
     out: Path,
     evaluation: Mapping[str, Any],
     figures: Mapping[str, bytes],
+    shown: Mapping[str, Sequence[Picture]],
     settings: Mapping[str, Any],
-    title: str,
-    remarks: Sequence[str] = (),
+    **of_page: Any,
 ) -> None:
     """Write evaluation.json, figures/ and report.html.
+
+    Args:
+        out: the folder.
+        evaluation: what evaluation.json holds.
+        figures: pictures by name.
+        shown: the page's charts by name.
+        settings: the run's, for the page.
+        of_page: what else `write_report` takes.
 
     Raises:
         RunError: they cannot be written.
     """
-    shown = {CAPTIONS[name]: figures[name] for name in CAPTIONS if name in figures}
+    by_caption = {CHARTS[name]: shown[name] for name in CHARTS if name in shown}
     try:
         write_text(out / "evaluation.json", json.dumps(evaluation, indent=2) + "\n")
         save_figures(figures, out / "figures")
-        write_report(out / "report.html", evaluation, settings, shown, title=title, remarks=remarks)
+        write_report(out / "report.html", evaluation, settings, by_caption, **of_page)
     except OSError as error:
         raise RunError(f"The evaluation cannot be written into {out}: {error}.") from error
 
@@ -381,49 +425,122 @@ def read_log(path: Path) -> dict[str, np.ndarray]:
 
 
 def adaptation_figures(
-    agent: MemoryAlgorithm, config: RunConfig, records: Sequence[ContextRecord]
+    agent: MemoryAlgorithm, records: Sequence[ContextRecord], stream: Mapping[str, np.ndarray] | None
 ) -> dict[str, bytes]:
     """Returns since the change; and, where something drifts, contexts and the model's error over a drifting stream."""
     figures = {"episodes": png(episodes_figure(records))}
-    if config.env in envs.CATALOGUE:
-        stream = play_stream(agent, make_env(config, STREAM_ENVS, config.evaluation.seed))
+    if stream is not None:
         figures["context"] = png(context_figure(stream["context"][:, 0], stream["context_id"][:, 0]))
         figures["model"] = png(model_figure(*model_errors(agent, stream)))
     return figures
 
 
-def play_stream(agent: MemoryAlgorithm, env: VecEnv, steps: int = 3_000) -> dict[str, np.ndarray]:
-    """What `steps` steps of E drifting environments showed, and the contexts that the agent was told, [T, E, ...]."""
-    player, obs = agent.make_acting(env.num_envs, adapt=True), env.reset()
-    seen: dict[str, list[Any]] = {name: [] for name in STREAM}
-    for _ in range(steps):
-        assert isinstance(obs, np.ndarray)
-        action = player.act(obs)
-        context = player.context.cpu().numpy().copy()
-        next_obs, reward, done, infos = env.step(action)
-        player.observe(action, reward, done, infos)
-        told = ([info[name] for info in infos] for name in ("context_id", "steps_since_change"))
-        for name, value in zip(STREAM, (obs, action, reward, done, context, *told), strict=True):
-            seen[name].append(value)
-        obs = next_obs
+def charts(
+    agent: MemoryAlgorithm,
+    config: RunConfig,
+    records: Sequence[ContextRecord],
+    episodes: Mapping[str, np.ndarray] | None,
+    stream: Mapping[str, np.ndarray] | None,
+) -> dict[str, Sequence[Picture]]:
+    """The page's charts by name; what was not trained, does not drift or does not adapt has none."""
+    found: dict[str, Sequence[Picture]] = {
+        "episodes": [recovery_chart(own, name) for name, own in by_split(records).items()],
+        "contexts": contexts_charts(records),
+    }
+    if episodes is not None:
+        found["stream"] = [stream_chart(episodes, training_conditions(config, episodes))]
+    if stream is not None:
+        found["context"] = context_charts(stream["context"][:, 0], stream["context_id"][:, 0])
+        found["model"] = [model_chart(*model_errors(agent, stream))]
+    return found
+
+
+def by_split(records: Sequence[ContextRecord]) -> dict[str, list[ContextRecord]]:
+    """The records of each split that has any, by its name for a person."""
+    found = {SPLIT_NAMES[split]: [r for r in records if r["split"] == split] for split in SPLITS}
+    return {name: own for name, own in found.items() if own}
+
+
+def contexts_charts(records: Sequence[ContextRecord]) -> list[Picture]:
+    """Returns by context, a chart for each split."""
+    return [contexts_chart(own, name) for name, own in by_split(records).items()]
+
+
+def training_conditions(config: RunConfig, episodes: Mapping[str, np.ndarray]) -> dict[int, dict[str, float]]:
+    """The values of the drifting parameters in the training's first environment, by context id."""
+    if config.env not in envs.CATALOGUE:
+        return {}
+    env = make_env(config, config.num_envs, config.seed)
+    env.seed(lifetime_seed(config.seed))
+    env.reset()  # begins the lifetimes, in which a held context is found again
+    found = {}
+    for number in np.unique(episodes["context_id"][episodes["env"] == 0]).astype(int).tolist():
+        env.set_options([{"context": number, "frozen": True}, *[{}] * (config.num_envs - 1)])
+        env.reset()
+        found[number] = dict(env.reset_infos[0]["context"])
     env.close()
-    return {name: np.stack(values) for name, values in seen.items()}
+    return found
 
 
-def model_errors(
-    agent: MemoryAlgorithm, stream: Mapping[str, np.ndarray]
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Steps since the change [n], and the model's squared errors there [n], with z = 0 and with z as it was."""
-    model = agent.policy.context_model
-    assert model is not None
-    outcomes = agent.runs_of(stream["obs"], stream["action"], stream["reward"], stream["done"])
-    fitted = torch.as_tensor(stream["context"][: len(outcomes.mask)], device=agent.device)
-    counts = outcomes.mask.cpu().numpy()
-    errors = [
-        model.squared_error(context, outcomes).cpu().numpy()[counts]
-        for context in (torch.zeros_like(fitted), fitted)
-    ]
-    return stream["steps_since_change"][: len(counts)][counts], errors[0], errors[1]
+def record_change(agent: MemoryAlgorithm, config: RunConfig) -> Recording:
+    """A change of the condition that nobody tells the agent of, within an episode where the environment can.
+
+    Of PLAYER_DRAWS environments the one is shown whose parameters change most at their first change, each by its size.
+    """
+    seed = config.evaluation.seed
+    if config.env in envs.CATALOGUE:
+        within = {**config.env_kwargs, "change_at": "step"}
+        config = replace(config, schedule="draw", phase_steps=PLAYER_PHASE, env_kwargs=within)
+        seed += int(np.argmax([size_of_change(config, seed + k) for k in range(PLAYER_DRAWS)]))
+    player = agent.make_acting(1, adapt=config.adapt.enabled, phase_signal="detect")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of what draws, or cannot
+        env, render = rendered(config, seed)
+        return record(env, player, partial(inside, player), threshold=threshold_of(player), render=render)
+
+
+def size_of_change(config: RunConfig, seed: int) -> float:
+    """How far the parameters go at the first change of an environment, each by its size before and after."""
+    env = make_env(config, 1, seed)
+    values = []
+    for number in (0, 1):
+        env.set_options([{"context": number, "frozen": True}])
+        env.reset()
+        values.append(np.array(list(env.reset_infos[0]["context"].values())))
+    env.close()
+    before, after = values
+    size = np.abs(before) + np.abs(after)
+    return float((np.abs(after - before) / np.where(size > 0, size, 1.0)).sum())
+
+
+def rendered(config: RunConfig, seed: int) -> tuple[VecEnv, Callable[[], np.ndarray | None]]:
+    """One environment, and what gives a picture of it; None where it cannot be rendered."""
+    limit = config.evaluation.time_limit
+    os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # pygame asks for no window
+    try:
+        seen = {**config.env_kwargs, "render_mode": "rgb_array"}
+        env = make_env(replace(config, env_kwargs=seen), 1, seed, limit)
+        env.reset()
+        picture = env.get_images()[0]
+        if isinstance(picture, np.ndarray) and picture.ndim == 3 and picture.dtype == np.uint8:
+            return env, lambda: env.get_images()[0]
+        env.close()
+    except Exception:  # a mode, a package, a driver or a display is missing, each with an error of its own
+        pass
+    return make_env(config, 1, seed, limit), lambda: None
+
+
+def commands(agent: MemoryAlgorithm, config: RunConfig, run_dir: Path, out: Path) -> list[str]:
+    """What to type to train and judge the agent again, and to judge it alone."""
+    default = preset_config(config.env, preset_settings(config.env, agent.action_space))
+    train = ["python", "train.py", "--env", config.env]
+    train += as_arguments(settings_of(config), settings_of(default))
+    judge = ["python", "evaluate.py", str(run_dir)]
+    asked = {setting.name for setting in fields(Options)}
+    for name, value in asdict(config.evaluation).items():
+        judge += [f"--{name.replace('_', '-')}", str(value)] if name in asked else []
+    judge += ["--out", str(out)] if out != run_dir else []
+    return [shlex.join(train), shlex.join(judge)]
 
 
 def make_env(
@@ -494,31 +611,6 @@ def hold(env: VecEnv, contexts: Sequence[Context]) -> VecEnv:
     """The same environments; from the next reset on, the c-th stays in the c-th context."""
     env.set_options([{"context": dict(c.context), "frozen": True} if c.context else {} for c in contexts])
     return env
-
-
-def trace_episode(agent: MemoryAlgorithm, env: VecEnv) -> dict[str, Any]:
-    """Usage [T, N], write weights [T, N] and read weights [T, R, N] of the DNC over one unadapted episode."""
-    player = agent.make_acting(1, adapt=False)
-    seen: list[np.ndarray] = []
-
-    class Recorder:
-        observe = player.observe
-
-        def act(self, obs: np.ndarray) -> np.ndarray:
-            seen.append(obs.copy())
-            return player.act(obs)
-
-    play(env, Recorder(), episodes=1)
-    env.close()
-    extractor = agent.policy.features_extractor
-    assert isinstance(extractor.memory, DNC)
-    with torch.no_grad():
-        obs = torch.as_tensor(np.stack(seen), device=agent.device)
-        x = torch.cat((obs, obs.new_zeros(*obs.shape[:2], agent.policy.context_dim)), -1)  # [T, 1, O + Z]
-        start = torch.zeros(x.shape[:2], dtype=torch.bool, device=agent.device)
-        trace = extractor.memory.trace(extractor.encoder(x), start, extractor.memory.initial_state(1))
-    usage, write, read = (part[:, 0].cpu().numpy() for part in trace)
-    return {"usage": usage, "write": write, "read": read}
 
 
 def save_figures(figures: Mapping[str, bytes], folder: Path) -> None:

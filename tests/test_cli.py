@@ -101,7 +101,11 @@ def test_a_run_leaves_its_folder(trained: tuple[Path, str, str]) -> None:
         "cycle",
         6,
     )
-    assert (run_dir / "report.html").read_text().count("data:image/png;base64,") == 6
+    page = (run_dir / "report.html").read_text()
+    # stream, two splits after the change and by context, two of the context, the model; and of the player
+    assert page.count('<div class="chart"') == 1 + 2 + 2 + 2 + 1 + 1
+    assert 'id="frame"' in page and "read weights, head 2" in page and "action_sign" in page
+    assert "python train.py --env Drift/CartPole-v0 --schedule cycle --phase-steps 60" in page
 
 
 def test_the_bar_shows_return_phase_and_speed(trained: tuple[Path, str, str]) -> None:

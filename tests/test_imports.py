@@ -83,6 +83,8 @@ MAY_IMPORT = {
     },
     "memagent.checkpoints": {"memagent.agents", "memagent.archive", "memagent.files"},
     "memagent.evaluation": {"memagent.files"},
+    "memagent.traces": {"memagent.agents", "memagent.evaluation", "memagent.memory"},
+    "memagent.command_line": set(),
     "memagent.stopping": set(),
     "memagent.jobs": set(),
     "memagent.seeds": {"memagent.jobs", "memagent.runs"},

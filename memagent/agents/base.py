@@ -203,8 +203,7 @@ class MemoryAlgorithm(SavedLearner, ABC):
     def _setup_model(self) -> None:
         self.set_random_seed(self.seed)
         if self.seed is not None and self.env is not None:
-            # SB3 seeds environment i with seed + i, so that runs 0, 1, 2, … would share nearly all their lifetimes.
-            self.env.seed(int(np.random.SeedSequence(self.seed).generate_state(1)[0]))
+            self.env.seed(lifetime_seed(self.seed))
         if not hasattr(self, "generator"):  # else `load` has put the saved one here
             self.generator = np.random.default_rng(self.seed)
         self.policy = self.make_policy().to(self.device)
@@ -532,6 +531,14 @@ class MemoryAlgorithm(SavedLearner, ABC):
         if belief is not None and self.adapt_config.phase_signal == "detect":
             return (belief.phase << 32) + belief.age // LONGEST_STRETCH
         return told_phases(infos)
+
+
+def lifetime_seed(seed: int) -> int:
+    """The seed that an agent of seed `seed` gives its environments, for SB3's `VecEnv.seed`.
+
+    SB3 seeds environment i with seed + i, so that with their own ones runs 0, 1, 2, … would share nearly all lifetimes.
+    """
+    return int(np.random.SeedSequence(seed).generate_state(1)[0])
 
 
 def check_device(device: torch.device | str) -> None:

@@ -67,7 +67,7 @@ def stream_figure(
     axes.plot(
         x[::thin], y[::thin], ".", color=GREY, markersize=size, alpha=0.5, markeredgewidth=0, label="episode"
     )
-    axes.plot(x, _running_mean(y), color=BLUE, linewidth=1.8, label="running mean")
+    axes.plot(x, running_mean(y), color=BLUE, linewidth=1.8, label="running mean")
     axes.set_title(title, loc="left", color=INK, fontweight="bold")
     axes.set_ylabel("return")
     bottom.set_xlabel("environment steps")
@@ -104,7 +104,7 @@ def _stream_axes(figure: Figure, changes: NDArray) -> Axes:
     return axes
 
 
-def _running_mean(values: NDArray) -> NDArray:
+def running_mean(values: NDArray) -> NDArray:
     """The mean over a centred window of a thirtieth of the values, at least seven, shorter at both ends."""
     if not values.size:
         return values

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import base64
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from html import escape
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from matplotlib.figure import Figure
 from rich.box import SIMPLE_HEAD
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from memagent.evaluation.figures import png
 from memagent.evaluation.intervals import Interval, interval
 from memagent.evaluation.metrics import SPLITS, adaptation_gain, context_means
+from memagent.evaluation.page import Picture, page
+from memagent.evaluation.recording import Recording
 from memagent.evaluation.references import NOTE as NORMALISED_NOTE
 from memagent.evaluation.references import References, has_both, normalised, normalised_gain
 from memagent.files import write_text
@@ -26,15 +24,6 @@ Records = Sequence[Mapping[str, Any]]
 SPLIT_NAMES = {"train": "training", "held_out": "held out"}
 NOTE = "Mean return with its 95 % bootstrap interval over contexts (one context: over its episodes)."
 GAIN_NOTE = " Gain: adapted − unadapted, paired by context."
-STYLE = """
-body{font:16px/1.5 system-ui,sans-serif;color:#24292f;background:#fff;max-width:60rem;margin:2rem auto;padding:0 1rem}
-h1{font-size:1.6rem;margin-bottom:.2rem} h2{font-size:1.2rem;margin-top:2.2rem}
-table{border-collapse:collapse;font-variant-numeric:tabular-nums;margin:.8rem 0}
-th,td{padding:.3rem .8rem;border-bottom:1px solid #d0d7de;text-align:right;white-space:nowrap}
-th{font-weight:600} th:first-child,td:first-child{text-align:left} .wide{overflow-x:auto;font-size:.85rem}
-figure{margin:1.5rem 0} img{max-width:100%;height:auto} figcaption,.note{color:#57606a;font-size:.9rem}
-summary{cursor:pointer} td.value{text-align:left;font-family:ui-monospace,monospace;white-space:pre-wrap}
-"""
 
 
 def split_score(records: Records, split: str, adapted: bool) -> Interval | None:
@@ -77,44 +66,45 @@ def write_report(
     path: Path,
     evaluation: Mapping[str, Any],
     config: Mapping[str, Any],
-    figures: Mapping[str, Figure | bytes | Path],
+    figures: Mapping[str, Picture | Sequence[Picture]],
     *,
     title: str = "Evaluation",
     remarks: Sequence[str] = (),
+    recording: Recording | None = None,
+    commands: Sequence[str] = (),
 ) -> Path:
-    """Write report.html: one file, pictures inside, nothing loaded from anywhere.
+    """Write report.html: one file, charts and pictures inside, nothing loaded from anywhere.
 
     Args:
         path: of the file.
         evaluation: what evaluation.json holds: `contexts`, and any other entries, which are listed.
         config: the run's configuration, nested as it may be.
-        figures: PNG bytes, PNG files or figures, by caption.
+        figures: Plotly figures, PNG bytes, PNG files or Matplotlib figures by caption, several of them side by side.
+            The first sentence of a caption is its heading.
         title: of the page, such as the environment's id.
         remarks: sentences that a reader has to know before the numbers.
+        recording: what the episode player shows; without one there is no player.
+        commands: what to type to do all of it again.
     """
     records, references = evaluation["contexts"], evaluation.get("references", {})
     facts = {key: value for key, value in evaluation.items() if key not in ("contexts", "summary")}
-    parts = [
-        f"<h1>{escape(title)}</h1>",
-        *(f"<p><strong>{escape(remark)}</strong></p>" for remark in remarks),
-        _html_table(*_summary(records, references)),
-        f'<p class="note">{escape(_note(records, references))}</p>',
-        *(_html_figure(caption, figure) for caption, figure in figures.items()),
-        "<h2>Contexts</h2>",
-        _html_table(*_context_rows(records)),
-        *([f"<h2>Evaluation</h2>{_settings(facts)}"] if facts else []),
-        f"<h2>Configuration</h2><details><summary>All settings of the run</summary>{_settings(config)}</details>",
-    ]
-    # The policy makes "nothing is loaded" hold even for markup that escaping might let through.
-    policy = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
-    head = (
-        f'<meta charset="utf-8"><meta http-equiv="Content-Security-Policy" content="{policy}">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(title)}</title><style>{STYLE}</style>"
-    )
-    body = "\n".join(parts)
     return write_text(
-        path, f'<!doctype html>\n<html lang="en"><head>{head}</head>\n<body>\n{body}\n</body></html>\n'
+        path,
+        page(
+            title=title,
+            remarks=remarks,
+            scores=_summary(records, references),
+            note=_note(records, references),
+            figures=figures,
+            recording=recording,
+            contexts=_context_rows(records),
+            settings={
+                name: values
+                for name, values in {"Of the evaluation": facts, "Of the run": config}.items()
+                if values
+            },
+            commands=commands,
+        ),
     )
 
 
@@ -180,39 +170,3 @@ def _context_rows(records: Records) -> tuple[list[str], list[list[str]]]:
         for r in sorted(records, key=lambda r: (SPLITS.index(r["split"]), r["context_id"], r["adapted"]))
     ]
     return header, rows
-
-
-def _html_table(header: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    top = "".join(f"<th>{escape(name)}</th>" for name in header)
-    body = "\n".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
-    return f'<div class="wide"><table><thead><tr>{top}</tr></thead>\n<tbody>{body}</tbody></table></div>'
-
-
-def _html_figure(caption: str, figure: Figure | bytes | Path) -> str:
-    match figure:
-        case Figure():
-            data = png(figure)
-        case Path():
-            data = figure.read_bytes()
-        case _:
-            data = figure
-    source = f"data:image/png;base64,{base64.b64encode(data).decode()}"
-    text = escape(caption)
-    return f'<figure><img alt="{text}" src="{source}"><figcaption>{text}</figcaption></figure>'
-
-
-def _settings(values: Mapping[str, Any]) -> str:
-    rows = "\n".join(
-        f'<tr><td>{escape(name)}</td><td class="value">{escape(str(value))}</td></tr>'
-        for name, value in _flat(values)
-    )
-    return f'<div class="wide"><table><tbody>{rows}</tbody></table></div>'
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Nested settings as (dotted name, value)."""
-    for name, value in values.items():
-        if isinstance(value, Mapping) and value:
-            yield from _flat(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", value

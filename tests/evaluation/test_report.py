@@ -1,11 +1,14 @@
 """The table and the page: right numbers, nothing from outside, nothing unescaped."""
 
 import base64
+import hashlib
 import io
+import json
 import re
 from html.parser import HTMLParser
 
 import numpy as np
+import plotly.graph_objects as go
 from matplotlib.figure import Figure
 from rich.console import Console
 
@@ -124,7 +127,7 @@ def test_page_holds_numbers_figures_and_settings(tmp_path):
     assert len(pictures) == 3
     for source in pictures:
         assert base64.b64decode(source.removeprefix("data:image/png;base64,")) == picture
-    assert sum(tag == "tr" for tag, _ in page.tags) == 1 + 2 + 1 + len(RECORDS) + 2 + 3
+    assert sum(tag == "tr" for tag, _ in page.tags) == 1 + len(RECORDS) + 2 + 3
 
 
 def test_page_loads_nothing(tmp_path):
@@ -133,7 +136,7 @@ def test_page_loads_nothing(tmp_path):
     assert not re.search(r"(https?:)?//", source.split("base64,")[0])
     tags = Page(source).tags
     assert not {tag for tag, _ in tags} & {"script", "link", "iframe", "object"}
-    assert any("default-src 'none'" in str(attrs.get("content")) for _, attrs in tags)
+    assert any("default-src 'none'; script-src 'none'" in str(attrs.get("content")) for _, attrs in tags)
 
 
 def test_page_escapes_everything(tmp_path):
@@ -151,6 +154,41 @@ def test_page_escapes_everything(tmp_path):
     # Title and heading, parameter, caption, entry (name, value), setting (both names, value).
     assert page.text.count(evil) == 2 + 1 + 1 + 2 + 3
     assert [attrs["alt"] for tag, attrs in page.tags if tag == "img"] == [evil]
+
+
+def test_the_scripts_of_a_page_are_those_that_its_policy_names(tmp_path):
+    path = report.write_report(tmp_path / "r.html", {"contexts": RECORDS}, {}, {"x": go.Figure()})
+    source = path.read_text(encoding="utf-8")
+    scripts = re.findall(r"<script>(.*?)</script>", source, re.DOTALL)
+    assert len(scripts) == 2
+    hashes = [base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts]
+    (policy,) = re.findall(r'http-equiv="Content-Security-Policy" content="([^"]*)"', source)
+    allowed = " ".join(f"&#39;sha256-{digest}&#39;" for digest in hashes)
+    assert f"default-src &#39;none&#39;; script-src {allowed};" in policy
+    assert "data:" in policy and "unsafe-eval" not in policy and "http" not in policy
+    assert path.stat().st_size < 6e6
+
+
+def test_charts_stand_in_the_page_under_the_first_sentence_of_their_caption(tmp_path):
+    charts = [
+        go.Figure(layout={"height": height}).add_scatter(y=[1, 2], name="</script><b>")
+        for height in (200, 250)
+    ]
+    figures = {"Two of them. Side by side.": charts}
+    source = report.write_report(tmp_path / "r.html", {"contexts": RECORDS}, {}, figures).read_text()
+    page = Page(source)
+    boxes = [attrs for tag, attrs in page.tags if tag == "div" and attrs.get("class") == "chart"]
+    assert [box["style"] for box in boxes] == ["height:200px", "height:250px"]
+    assert "<h2>Two of them</h2>" in source and "Side by side." in page.text
+    assert not {tag for tag, _ in page.tags} & {"b"}
+    texts = re.findall(r'px"><script type="application/json">(.*?)</script>', source)
+    assert [json.loads(text)["data"][0]["name"] for text in texts] == ["</script><b>"] * 2
+
+
+def test_commands_stand_in_the_page_as_they_are_typed(tmp_path):
+    command = "python train.py --env 'a&b'"
+    path = report.write_report(tmp_path / "r.html", {"contexts": RECORDS}, {}, {}, commands=[command])
+    assert command in Page(path.read_text()).text
 
 
 def test_page_of_numpy_settings_and_no_figures(tmp_path):
