@@ -12,10 +12,8 @@ if __name__ == "__main__":  # Ctrl-C while the libraries load, which takes secon
     signal.signal(signal.SIGINT, lambda *_: os.write(2, b"Interrupted.\n") and os._exit(130))
 
 import inspect
-import json
 import shlex
 import sys
-import tempfile
 import traceback
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -29,7 +27,6 @@ import numpy as np
 import torch
 import tyro
 from gymnasium.envs.registration import load_env_creator
-from rich.console import Console
 from stable_baselines3.common.vec_env import VecEnv
 
 import envs
@@ -38,55 +35,38 @@ from memagent.agents.base import lifetime_seed
 from memagent.archive import reason
 from memagent.command_line import as_arguments
 from memagent.comparing import compare_runs, load_judged, run_dirs_of, settings_dir
-from memagent.evaluation.adaptation_charts import context_charts, model_chart
-from memagent.evaluation.adaptation_figures import context_figure, episodes_figure, model_figure
-from memagent.evaluation.charts import contexts_chart, recovery_chart, stream_chart
 from memagent.evaluation.comparison import Judged
 from memagent.evaluation.figures import contexts_figure, memory_figure, png, stream_figure
-from memagent.evaluation.metrics import SPLITS, summarise
-from memagent.evaluation.page import Picture
 from memagent.evaluation.players import PredictPlayer
-from memagent.evaluation.protocol import Context, ContextRecord, play_contexts
+from memagent.evaluation.protocol import Context, play_contexts
 from memagent.evaluation.recording import Recording, record
-from memagent.evaluation.references import References, normalised_summary
-from memagent.evaluation.report import SPLIT_NAMES, table, write_report
-from memagent.files import write_bytes, write_text
+from memagent.evaluation.references import References
 from memagent.presets import preset_settings
-from memagent.progress import phase_changes, read_episodes
+from memagent.progress import phase_changes
+from memagent.results import (
+    adaptation_figures,
+    charts,
+    check_out,
+    contexts_charts,
+    evaluation_of,
+    read_log,
+    remarks_on,
+    show,
+    write_results,
+)
 from memagent.runs import (
     EvaluationConfig,
     RunConfig,
     RunError,
     load_agent,
     load_config,
-    load_status,
-    model_file,
     preset_config,
     settings_of,
 )
 from memagent.sb3_models import ModelOptions, as_trained, load_model
 from memagent.stopping import plain_errors
-from memagent.traces import inside, model_errors, play_stream, threshold_of, trace_episode
+from memagent.traces import inside, play_stream, threshold_of, trace_episode
 
-CAPTIONS = {
-    "stream": "Return over the training stream, with the phase changes.",
-    "contexts": "Return on every context, held still from empty memory.",
-    "episodes": "Return by episode since the change, unadapted and adapted: how soon adaptation pays.",
-    "context": "The context vector over one environment's drifting stream: one condition, one place.",
-    "model": "The dynamics model's error over the steps since a change, with z = 0 and with z fitted.",
-    "memory": "The memory over the first training context's first episode.",
-}
-CHARTS = {
-    "stream": "Return over the training stream. Dots are episodes of all environments. Bands, and the parameters "
-    "beneath, are of the first environment's phases; each environment has contexts of its own.",
-    "episodes": "Return since the change. Mean over contexts by episode, with its 95 % interval.",
-    "contexts": "Return on every context. Each is held still and begun from empty memory; bars reach from the lowest "
-    "to the highest episode. Point at a mark for its parameters.",
-    "context": "The context vector over a drifting stream. Bands are conditions; in the plane a large mark is z at "
-    "the end of a phase: conditions that z tells apart lie apart.",
-    "model": "What the dynamics model gains by the context. Its error over the steps since a change, with z = 0 and "
-    "with z as fitted then; bands are standard errors.",
-}
 STREAM_ENVS = 8
 PLAYER_PHASE = 300  # steps to the change that the episode player shows: the middle of an episode of many ids
 PLAYER_DRAWS = 8
@@ -230,6 +210,7 @@ def evaluate(agent: MemoryAlgorithm, config: RunConfig, run_dir: Path, out: Path
     stream = None
     if config.adapt.enabled and config.env in envs.CATALOGUE:
         stream = play_stream(agent, make_env(config, STREAM_ENVS, settings.seed))
+    conditions = {} if episodes is None else training_conditions(config, episodes)
     figures = {"contexts": png(contexts_figure(records))}
     if config.adapt.enabled:
         figures |= adaptation_figures(agent, records, stream)
@@ -242,7 +223,7 @@ def evaluate(agent: MemoryAlgorithm, config: RunConfig, run_dir: Path, out: Path
         out,
         evaluation,
         figures,
-        charts(agent, config, records, episodes, stream),
+        charts(agent, records, episodes, conditions, stream),
         settings_of(config),
         title=f"{config.env}, memory {config.memory.kind}",
         remarks=remarks,
@@ -298,172 +279,9 @@ def judge_model(options: Options) -> dict[str, Any]:
     return evaluation
 
 
-def evaluation_of(
-    records: Sequence[ContextRecord],
-    settings: Mapping[str, Any],
-    references: References,
-) -> dict[str, Any]:
-    """What evaluation.json holds; references and normalised scores where there are any."""
-    summary = summarise(records)
-    known = {"references": references, "normalised": normalised_summary(summary, references)}
-    return {"contexts": records, "summary": summary, "settings": settings} | {
-        name: value for name, value in known.items() if value
-    }
-
-
 def references_of(config: RunConfig) -> References:
     """Scores of random actions and of an oracle; known of the catalogue's ids as they are by default."""
     return {} if config.env_kwargs else envs.reference_scores(config.env)
-
-
-def write_results(
-    out: Path,
-    evaluation: Mapping[str, Any],
-    figures: Mapping[str, bytes],
-    shown: Mapping[str, Sequence[Picture]],
-    settings: Mapping[str, Any],
-    **of_page: Any,
-) -> None:
-    """Write evaluation.json, figures/ and report.html.
-
-    Args:
-        out: the folder.
-        evaluation: what evaluation.json holds.
-        figures: pictures by name.
-        shown: the page's charts by name.
-        settings: the run's, for the page.
-        of_page: what else `write_report` takes.
-
-    Raises:
-        RunError: they cannot be written.
-    """
-    by_caption = {CHARTS[name]: shown[name] for name in CHARTS if name in shown}
-    try:
-        write_text(out / "evaluation.json", json.dumps(evaluation, indent=2) + "\n")
-        save_figures(figures, out / "figures")
-        write_report(out / "report.html", evaluation, settings, by_caption, **of_page)
-    except OSError as error:
-        raise RunError(f"The evaluation cannot be written into {out}: {error}.") from error
-
-
-def show(evaluation: Mapping[str, Any], title: str) -> None:
-    """Print the table."""
-    Console().print(table(evaluation["contexts"], title, evaluation.get("references", {})))
-
-
-def check_out(out: Path, settings: Mapping[str, Any]) -> None:
-    """Make the folder for the results of an evaluation with these settings.
-
-    Raises:
-        RunError: nothing can be written there, or it holds an evaluation with other settings.
-    """
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=out).close()
-        earlier = out / "evaluation.json"
-        held = earlier.read_bytes() if earlier.is_file() else None
-    except OSError as error:
-        raise RunError(
-            f"The evaluation cannot be written into {out}: {error}; name another folder by --out."
-        ) from error
-    if held is None:
-        return
-    try:
-        same = json.loads(held)["settings"] == settings
-    except (ValueError, KeyError, TypeError, RecursionError):
-        same = False
-    if not same:
-        raise RunError(
-            f"{earlier} holds an evaluation with other settings, which would be lost; name another folder by --out, or "
-            "remove it first."
-        )
-
-
-def remarks_on(agent: MemoryAlgorithm, config: RunConfig, run_dir: Path) -> list[str]:
-    """What one has to know of a training before its results: that it ended early, or that nothing was learned.
-
-    Raises:
-        RunError: status.json cannot be read.
-    """
-    state, steps, wanted = load_status(run_dir), agent.num_timesteps, config.total_timesteps
-    remarks = []
-    if state in ("interrupted", "failed"):
-        remarks.append(
-            f"The training was {state.replace('failed', 'ended by an error')} after {steps} of {wanted} steps."
-        )
-    elif state == "training":
-        remarks.append(
-            f"The training was not finished: {model_file(run_dir)} is of step {steps} of {wanted}."
-        )
-    if (why := untaught(agent)) is not None:
-        remarks.append(why)
-    return remarks
-
-
-def untaught(agent: MemoryAlgorithm) -> str | None:
-    """That an agent has learned nothing, and what an update needs; None where it has made one, or no step yet."""
-    if agent._n_updates or not agent.num_timesteps:
-        return None
-    learner = agent.learner
-    return (
-        f"Nothing was learned: not one update was made in {agent.num_timesteps} steps. After {learner.learning_starts} "
-        f"steps one comes every {learner.steps_per_update}, and needs {agent.replay_config.window} rows of an "
-        "environment: train longer, or change --learner.learning-starts, --replay.rows or --num-envs."
-    )
-
-
-def read_log(path: Path) -> dict[str, np.ndarray]:
-    """The training episodes of a run.
-
-    Raises:
-        RunError: the file does not hold them.
-    """
-    try:
-        return read_episodes(path)
-    except ValueError as error:
-        raise RunError(str(error)) from error
-
-
-def adaptation_figures(
-    agent: MemoryAlgorithm, records: Sequence[ContextRecord], stream: Mapping[str, np.ndarray] | None
-) -> dict[str, bytes]:
-    """Returns since the change; and, where something drifts, contexts and the model's error over a drifting stream."""
-    figures = {"episodes": png(episodes_figure(records))}
-    if stream is not None:
-        figures["context"] = png(context_figure(stream["context"][:, 0], stream["context_id"][:, 0]))
-        figures["model"] = png(model_figure(*model_errors(agent, stream)))
-    return figures
-
-
-def charts(
-    agent: MemoryAlgorithm,
-    config: RunConfig,
-    records: Sequence[ContextRecord],
-    episodes: Mapping[str, np.ndarray] | None,
-    stream: Mapping[str, np.ndarray] | None,
-) -> dict[str, Sequence[Picture]]:
-    """The page's charts by name; what was not trained, does not drift or does not adapt has none."""
-    found: dict[str, Sequence[Picture]] = {
-        "episodes": [recovery_chart(own, name) for name, own in by_split(records).items()],
-        "contexts": contexts_charts(records),
-    }
-    if episodes is not None:
-        found["stream"] = [stream_chart(episodes, training_conditions(config, episodes))]
-    if stream is not None:
-        found["context"] = context_charts(stream["context"][:, 0], stream["context_id"][:, 0])
-        found["model"] = [model_chart(*model_errors(agent, stream))]
-    return found
-
-
-def by_split(records: Sequence[ContextRecord]) -> dict[str, list[ContextRecord]]:
-    """The records of each split that has any, by its name for a person."""
-    found = {SPLIT_NAMES[split]: [r for r in records if r["split"] == split] for split in SPLITS}
-    return {name: own for name, own in found.items() if own}
-
-
-def contexts_charts(records: Sequence[ContextRecord]) -> list[Picture]:
-    """Returns by context, a chart for each split."""
-    return [contexts_chart(own, name) for name, own in by_split(records).items()]
 
 
 def training_conditions(config: RunConfig, episodes: Mapping[str, np.ndarray]) -> dict[int, dict[str, float]]:
@@ -611,13 +429,6 @@ def hold(env: VecEnv, contexts: Sequence[Context]) -> VecEnv:
     """The same environments; from the next reset on, the c-th stays in the c-th context."""
     env.set_options([{"context": dict(c.context), "frozen": True} if c.context else {} for c in contexts])
     return env
-
-
-def save_figures(figures: Mapping[str, bytes], folder: Path) -> None:
-    """Write the pictures as PNG files under their names."""
-    folder.mkdir(exist_ok=True)
-    for name, data in figures.items():
-        write_bytes(folder / f"{name}.png", data)
 
 
 def parse(arguments: Sequence[str]) -> Options:

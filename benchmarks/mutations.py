@@ -29,13 +29,13 @@ import tyro
 
 import envs
 from benchmarks.runs import machine
-from evaluate import read_log
 from memagent.agents import AdaptConfig, LearnerConfig, MemoryDQN
 from memagent.agents.checkpoint import ARRAYS, MODEL, REST
 from memagent.archive import ArchiveError, digest, format_archive, parse_archive
 from memagent.files import write_text
 from memagent.memory import MemoryConfig
 from memagent.replay import ReplayConfig
+from memagent.results import read_log
 from memagent.runs import RunConfig, RunError, load_config, save_config
 from memagent.stopping import plain_errors
 

@@ -116,6 +116,14 @@ MAY_IMPORT = {
         "memagent.settings",
     },
     "memagent.sb3_models": {"memagent.agents", "memagent.archive", "memagent.runs"},
+    "memagent.results": {
+        "memagent.agents",
+        "memagent.evaluation",
+        "memagent.files",
+        "memagent.progress",
+        "memagent.runs",
+        "memagent.traces",
+    },
     "memagent.resuming": {
         "memagent.agents",
         "memagent.archive",

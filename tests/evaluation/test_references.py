@@ -9,11 +9,12 @@ from rich.console import Console
 import envs
 from benchmarks import references as benchmark
 from envs.scores import FILE
-from evaluate import evaluation_of, references_of
+from evaluate import references_of
 from memagent.evaluation import report
 from memagent.evaluation.intervals import Interval
 from memagent.evaluation.metrics import SPLITS
 from memagent.evaluation.references import normalised, normalised_gain, normalised_summary
+from memagent.results import evaluation_of
 from memagent.runs import RunConfig
 
 REFERENCES = {"train": {"random": -100.0, "oracle": 100.0}, "held_out": {"random": -50.0}}
