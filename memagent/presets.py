@@ -117,6 +117,9 @@ PRESETS: Mapping[str, Settings] = {
         },
         # Everything seen is kept, so that old contexts stay alive; few and short windows buy more updates.
         "replay": {"capacity": 200_000, "rows": 32, "n_step": 8},
+        # A constant push fells an upright pole in nine steps: a reversed one must show in few. Runs of 8 steps give
+        # more on held-out contexts that are held still (270 and 240) and less where they change (255 and 400).
+        "adapt": {"steps_ahead": 2, "history": 8},
     },
     # A step costs up to 16, a whole fall some 300.
     "Drift/Pendulum-v0": many_small_updates(reward_scale=0.02, temperature=0.02, prediction_steps=8),
