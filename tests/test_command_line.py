@@ -4,18 +4,18 @@ from dataclasses import replace
 
 import pytest
 
-import envs
 import train
 from memagent.agents import AdaptConfig
 from memagent.command_line import as_arguments
 from memagent.memory import MemoryConfig
+from memagent.presets import preset_settings
 from memagent.runs import RunConfig, preset_config, settings_of
 
-DRIFTING = preset_config("Drift/CartPole-v0", envs.preset("Drift/CartPole-v0"))
+DRIFTING = preset_config("Drift/CartPole-v0", preset_settings("Drift/CartPole-v0"))
 
 
 def words(config: RunConfig) -> list[str]:
-    default = preset_config(config.env, envs.preset(config.env))
+    default = preset_config(config.env, preset_settings(config.env))
     return as_arguments(settings_of(config), settings_of(default))
 
 

@@ -70,7 +70,7 @@ def test_table_page_and_json_have_normalised_scores_where_they_can_be(tmp_path) 
     assert made["normalised"] == {"train": {"adapted": 0.75, "unadapted": 0.5}}
     assert made["references"] == REFERENCES
     page = report.write_report(tmp_path / "r.html", made, {}, {}).read_text()
-    assert "0.75 [0.75, 0.75]" in page and "Normalised: 0 is random actions" in page
+    assert ">0.75<" in page and "[0.75, 0.75]" in page and "Normalised: 0 is random actions" in page
 
 
 @pytest.mark.parametrize("references", [{}, {"train": {"random": 0.0}}])
