@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 from stable_baselines3.common.callbacks import BaseCallback
 
-import envs
 import evaluate
 import train
 from memagent.agents import AdaptConfig, MemoryAlgorithm
 from memagent.memory import MemoryConfig
+from memagent.presets import preset_settings
 from memagent.runs import RunConfig, make_agent, preset_config, settings_of
 
-CARTPOLE = preset_config("Drift/CartPole-v0", envs.preset("Drift/CartPole-v0"))
+CARTPOLE = preset_config("Drift/CartPole-v0", preset_settings("Drift/CartPole-v0"))
 SMALL = replace(CARTPOLE, memory=MemoryConfig(kind="none", hidden_size=8), num_envs=3, seed=5, device="cpu")
 
 

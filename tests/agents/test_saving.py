@@ -177,7 +177,8 @@ def test_settings_are_taken_or_refused(file: Path, sac: MemoryAlgorithm) -> None
         loaded.learn(60, reset_num_timesteps=False)
         assert loaded.policy.optimizer.param_groups[0]["lr"] == 1e-5
         assert loaded.batch_size == 2
-    assert "was given learning_rate, expected some of" in refusal(file, learning_rate=1e-5)
+    assert MemoryDQN.load(file, learning_rate=1e-5).learner.learning_rate == 1e-5
+    assert "was given n_steps, expected some of" in refusal(file, n_steps=3)
     assert "was given clip_range" in refusal(file, custom_objects={"clip_range": 0.2})
     assert "its settings describe another agent" in refusal(
         file, memory=MemoryConfig(kind="lstm", hidden_size=9)
