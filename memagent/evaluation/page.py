@@ -57,7 +57,10 @@ def page(
         policy=policy(scripts),
         style=_template("report.css"),
         remarks=remarks,
-        scores=[(row[0], list(_cards(scores[0][1:], row[1:]))) for row in scores[1]],
+        scores=[
+            (name, list(_cards(scores[0][1:], row[1:])))
+            for name, row in zip(_headings(scores[1]), scores[1], strict=True)
+        ],
         note=note,
         sections=[_section(caption, pictures) for caption, pictures in figures.items()],
         player=None if recording is None else _player(recording),
@@ -96,6 +99,15 @@ def _parts(figures: Mapping[str, Picture | Sequence[Picture]]) -> Iterator[Pictu
 
 def _several(pictures: Picture | Sequence[Picture]) -> Sequence[Picture]:
     return pictures if isinstance(pictures, list | tuple) else [pictures]
+
+
+def _headings(rows: Sequence[Sequence[str]]) -> list[str]:
+    """The names of rows; one that is indented says of what it is: the row before it."""
+    names = [row[0] for row in rows]
+    return [
+        f"{names[i - 1]}, {name.strip()}" if i and name.startswith(" ") else name
+        for i, name in enumerate(names)
+    ]
 
 
 def _cards(labels: Iterable[str], cells: Iterable[str]) -> Iterator[tuple[str, str, str]]:
