@@ -1,6 +1,6 @@
 """How fast is training, against an earlier commit: both in one run, in turns.
 
-    python -m benchmarks.training --before 2d0f1e3
+    python -m benchmarks.training --before COMMIT
 
 checks the commit out beside this one, measures both in processes that take turns, and writes
 benchmarks/results/training.json and training.md: an update of the drifting pendulum's preset (8 windows of 41 steps; ms

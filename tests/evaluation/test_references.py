@@ -70,7 +70,8 @@ def test_table_page_and_json_have_normalised_scores_where_they_can_be(tmp_path) 
     assert made["normalised"] == {"train": {"adapted": 0.75, "unadapted": 0.5}}
     assert made["references"] == REFERENCES
     page = report.write_report(tmp_path / "r.html", made, {}, {}).read_text()
-    assert ">0.75<" in page and "[0.75, 0.75]" in page and "Normalised: 0 is random actions" in page
+    assert "<dd>0.75 <small>[0.75, 0.75]</small></dd>" in page and "<h2>training (2), normalised</h2>" in page
+    assert "Normalised: 0 is random actions" in page
 
 
 @pytest.mark.parametrize("references", [{}, {"train": {"random": 0.0}}])
