@@ -54,9 +54,8 @@ class LearnerConfig:
     it too."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(
-            self, "steps_per_update", float(self.steps_per_update)
-        )  # in files it is one number
+        # 16 and 16.0 are the same setting, and are written alike.
+        object.__setattr__(self, "steps_per_update", float(self.steps_per_update))
         for name in ("learning_rate", "batch_size", "steps_per_update", "max_grad_norm", "reward_scale"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"LearnerConfig got {name}={getattr(self, name)}; give a number above 0.")

@@ -23,13 +23,12 @@ from memagent.evaluation.figures import (
     INK,
     KINDS,
     LINES_UP_TO,
-    SPLIT_NAMES,
     VERMILION,
     WIDTH,
     plain_axes,
 )
 from memagent.evaluation.intervals import interval
-from memagent.evaluation.metrics import SPLITS
+from memagent.evaluation.metrics import SPLIT_NAMES, SPLITS
 
 # Okabe and Ito 2008 without black and yellow; more groups than these share viridis.
 GROUP_COLOURS = (BLUE, VERMILION, "#009E73", "#CC79A7", "#56B4E9", "#E69F00")

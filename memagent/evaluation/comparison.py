@@ -25,7 +25,7 @@ from memagent.evaluation.intervals import (
     paired_difference,
     probability_of_improvement,
 )
-from memagent.evaluation.metrics import SPLITS, context_means, resumption, steps_to_threshold
+from memagent.evaluation.metrics import SPLIT_NAMES, SPLITS, context_means, resumption, steps_to_threshold
 from memagent.evaluation.numerals import with_ends
 
 # Settings that make no other agent, and how it is judged, which is the same for all.
@@ -34,7 +34,6 @@ ASIDE = ("seed", "wandb", "device", "threads", "save_every", "save_minutes", "ke
 TASK = ("env", "env_kwargs", "wrapper")
 NAMED_BY_UP_TO = 3
 FEW_RUNS = 5
-SPLIT_NAMES = {"train": "training contexts", "held_out": "held-out contexts"}
 
 
 class Judged(NamedTuple):

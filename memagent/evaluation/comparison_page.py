@@ -15,9 +15,10 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from memagent.evaluation.adaptation_figures import GROUP_COLOURS
-from memagent.evaluation.comparison import SPLIT_NAMES, Groups, scores
+from memagent.evaluation.comparison import Groups, scores
 from memagent.evaluation.figures import GREY, INK, WIDTH, plain_axes, png
 from memagent.evaluation.intervals import Interval
+from memagent.evaluation.metrics import SPLIT_NAMES
 from memagent.evaluation.numerals import number, with_ends
 from memagent.files import write_text
 

@@ -17,10 +17,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 from numpy.typing import ArrayLike, NDArray
 
-from memagent.evaluation.metrics import SPLITS
+from memagent.evaluation.metrics import SPLIT_NAMES, SPLITS
 
 BLUE, VERMILION, GREY, INK = "#0072B2", "#D55E00", "#7A828C", "#24292F"
-SPLIT_NAMES = {"train": "training contexts", "held_out": "held-out contexts"}
 KINDS = ((False, "unadapted", VERMILION, "o", 0.17), (True, "adapted", BLUE, "D", -0.17))
 WIDTH = 9.0  # inches
 DOTS = 4000

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 SPLITS = ("train", "held_out")
+SPLIT_NAMES = {"train": "training contexts", "held_out": "held-out contexts"}
 
 
 def normalised_score(returns: ArrayLike, random: ArrayLike, oracle: ArrayLike) -> NDArray:

@@ -7,10 +7,15 @@ import numpy as np
 from memagent.evaluation.intervals import Interval
 
 
-def number(value: float, sign: str = "") -> str:
-    """Four figures at most, with a true minus."""
+def places(value: float) -> int:
+    """Figures after the point, where a number has four at most."""
     size = abs(value)
-    digits = 0 if size >= 100 else 1 if size >= 1 else 3
+    return 0 if size >= 100 else 1 if size >= 1 else 3
+
+
+def number(value: float, sign: str = "", digits: int | None = None) -> str:
+    """A number with so many figures after the point, as `places` has it unless told, and a true minus."""
+    digits = places(value) if digits is None else digits
     return f"{value:{sign}.{digits}f}".replace("-", "−")
 
 

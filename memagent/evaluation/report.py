@@ -14,6 +14,7 @@ from rich.text import Text
 
 from memagent.evaluation.intervals import Interval, interval
 from memagent.evaluation.metrics import SPLITS, adaptation_gain, context_means
+from memagent.evaluation.numerals import number, places
 from memagent.evaluation.page import Picture, page
 from memagent.evaluation.recording import Recording
 from memagent.evaluation.references import NOTE as NORMALISED_NOTE
@@ -146,10 +147,8 @@ def _summary(records: Records, references: References) -> tuple[list[str], list[
 def _with_interval(score: Interval | None, sign: str = "", digits: int | None = None) -> str:
     if score is None:
         return "–"
-    size = abs(score.estimate)
-    if digits is None:
-        digits = 0 if size >= 100 else 1 if size >= 1 else 3
-    estimate, low, high = (f"{value:{sign}.{digits}f}".replace("-", "−") for value in score)
+    digits = places(score.estimate) if digits is None else digits
+    estimate, low, high = (number(value, sign, digits) for value in score)
     return estimate if math.isnan(score.low) else f"{estimate} [{low}, {high}]"
 
 
