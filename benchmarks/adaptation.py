@@ -17,10 +17,13 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
+import torch
 from stable_baselines3.common.logger import configure
 from stable_baselines3.common.vec_env import VecEnv
+from torch import Tensor, nn
 
 import envs
 from benchmarks import continuous
@@ -39,11 +42,15 @@ from benchmarks.runs import (
     write,
 )
 from evaluate import choose_contexts
+from memagent import policies
 from memagent.agents import MemoryAlgorithm
+from memagent.context import AdaptConfig, ContextModel
+from memagent.dynamics import Outcomes
 from memagent.evaluation.figures import png
 from memagent.evaluation.protocol import Context
 from memagent.memory import MemoryConfig
 from memagent.memory.config import MemoryKind
+from memagent.meta import MetaConfig
 from memagent.presets import preset_settings
 from memagent.runs import EvaluationConfig, RunConfig, make_agent, preset_config
 
@@ -59,12 +66,15 @@ EVALUATION = EvaluationConfig(contexts=16, episodes=5, warmup_episodes=2, seed=1
 
 @dataclass(frozen=True)
 class Agent:
-    """One of our agents: its memory, whether it adapts or is told the context, and settings of its own by section."""
+    """One of our agents: its memory, whether it adapts or is told the context, settings of its own by section, and what
+    finds its context.
+    """
 
     kind: MemoryKind
     adapts: bool = True
     told: bool = False
     changes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    context_model: type[ContextModel] = ContextModel
 
     def config(self, task: str, seed: int = 0) -> RunConfig:
         """The catalogue's preset, and what this agent has otherwise."""
@@ -82,6 +92,29 @@ class Agent:
         return replace(config, **sections)
 
 
+class EncodedContext(ContextModel):
+    """A network makes the context of the same rows, in place of the inner loop: the mean over rows of what it says of
+    each (as Rakelly et al. 2019, PEARL, https://arxiv.org/abs/1903.08254, but without sampling).
+    """
+
+    def __init__(self, input_dim: int, outcome_dim: int, adapt: AdaptConfig, meta: MetaConfig | None) -> None:
+        super().__init__(input_dim, outcome_dim, adapt, meta)
+        size = adapt.hidden_size
+        self.model.encoder = nn.Sequential(  # a part of the model, so that what trains the model trains it
+            nn.Linear(input_dim + outcome_dim, size),
+            nn.ReLU(),
+            nn.Linear(size, size),
+            nn.ReLU(),
+            nn.Linear(size, adapt.context_dim),
+        )
+
+    def fit(self, support: Outcomes) -> Tensor:
+        rows = torch.cat((support.inputs, support.outcome), -1)
+        said = self.model.get_submodule("encoder")(rows)
+        counts = support.mask.unsqueeze(-1)  # [K, S, 1]
+        return torch.where(counts, said, 0.0).sum(-2) / counts.sum(-2).clamp(min=1)
+
+
 AGENTS = {kind: Agent(kind) for kind in KINDS} | {without(kind): Agent(kind, adapts=False) for kind in KINDS}
 ORACLE = {"oracle": Agent("none", adapts=False, told=True)}
 VARIANTS = {
@@ -91,6 +124,7 @@ VARIANTS = {
     "10 steps": Agent("none", changes={"meta": {"num_steps": 10}}),
     "4 numbers": Agent("none", changes={"adapt": {"context_dim": 4}}),
     "64 numbers": Agent("none", changes={"adapt": {"context_dim": 64}}),
+    "a learned encoder in place of the inner loop": Agent("none", context_model=EncodedContext),
 }
 GROUPS: dict[str, dict[str, Agent]] = {
     **dict.fromkeys(DRIFTING, AGENTS | ORACLE),
@@ -160,7 +194,9 @@ def run(task: str, name: str, seed: int) -> Run:
         told: dict[str, Any] = {"observe_context": True} if agent_of.told else {}
         return envs.make_vec(place, num_envs, of_seed, **told)
 
-    agent, curve = make_agent(config, make_env(config.num_envs, seed)), Curve()
+    with patch.object(policies, "ContextModel", agent_of.context_model):
+        agent = make_agent(config, make_env(config.num_envs, seed))
+    curve = Curve()
     began, began_cpu = time.perf_counter(), time.process_time()
     agent.learn(config.total_timesteps, curve)
     agent.save(trained(task, name, seed))
