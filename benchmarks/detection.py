@@ -8,7 +8,8 @@ already are not repeated; `--again` does so.
 
 Every agent plays the same stream four times, with the same weights: a new context of the training ranges every 400
 steps in the mean, at any step of an episode. "untold": its context stays 0. "none": the context is fitted to the newest
-steps. "detect": it notices changes by itself. "info": it is told of them.
+steps. "detect": it notices changes by itself. "info": it is told of them. Then it plays, noticing by itself and told, a
+cycle of four contexts in which each comes back three times or more: what does the first episode after a return give?
 """
 
 import time
@@ -29,6 +30,7 @@ from benchmarks.runs import Key, Run, command_line, complete, load, machine, ref
 from memagent.agents import MemoryAlgorithm
 from memagent.agents.acting import Acting
 from memagent.evaluation.figures import png
+from memagent.evaluation.metrics import normalised_score, resumption
 from memagent.runs import make_agent
 
 RESULTS = Path(__file__).parent / "results" / "detection.json"
@@ -36,6 +38,7 @@ TASKS = adaptation.DRIFTING
 KINDS = adaptation.KINDS
 SEED, NUM_ENVS, STEPS, PHASE = 777, 32, 2_500, 400
 HORIZON = 100  # steps within which a change has to be noticed
+CYCLE_ENVS, CYCLE_CONTEXTS, CYCLE_PHASE, CYCLE_VISITS = 4, 4, 5_000, 4
 BEFORE, AFTER, BIN = 20, 100, 5  # steps around a change in the picture, and how many make one number
 
 Parameters = Mapping[str, Any]  # a number or an array of each name
@@ -129,6 +132,7 @@ def run(task: str, kind: str, seed: int) -> Run:
         "train_seconds": round(time.perf_counter() - began, 1),
         "score": {signal: round(score(stream), 2) for signal, stream in streams.items()},
         "around_changes": {signal: around(stream) for signal, stream in streams.items()},
+        "cycle": {signal: cycle(task, agent, SIGNALS[signal]) for signal in ("detect", "info")},
         "after_changes": after_changes(agent, task) if task in continuous.STEPS else None,
         **noticed(streams["detect"], task),
     }
@@ -146,12 +150,40 @@ def after_changes(agent: MemoryAlgorithm, task: str) -> dict[str, list[list[floa
     }
 
 
-def play(task: str, player: Acting) -> Stream:
-    """The stream by one player."""
-    options: dict[str, Any] = {"schedule": "random", "change_at": "step", "phase_steps": PHASE}
-    env = envs.make_vec(task, NUM_ENVS, SEED, **options)
+def cycle(task: str, agent: MemoryAlgorithm, how: Mapping[str, Any]) -> dict[str, list[list[float]]]:
+    """A cycle of contexts that change between episodes, CYCLE_VISITS visits to each: returns between random and oracle.
+
+    "resumed" has, of every return of an old context, the first episode and the best mean of ten before; "visits" the
+    mean of every visit [environments x contexts, CYCLE_VISITS].
+    """
+    resumed: list[list[float]] = []
+    visits: list[list[float]] = []
+    options = {"schedule": "cycle", "num_contexts": CYCLE_CONTEXTS, "phase_steps": CYCLE_PHASE}
+    steps = CYCLE_CONTEXTS * CYCLE_VISITS * CYCLE_PHASE
+    stream = play(task, agent.make_acting(CYCLE_ENVS, **how), CYCLE_ENVS, steps, options)
+    random, oracle = (envs.reference_scores(task)["train"][name] for name in ("random", "oracle"))
+    for e in range(CYCLE_ENVS):
+        returns, starts = episodes(stream, e)
+        scores = normalised_score(returns, random, oracle)
+        phase = stream.changed[:, e].cumsum()[starts]
+        found = resumption(scores, phase % CYCLE_CONTEXTS)
+        resumed += np.stack([found.first, found.best], 1).tolist()
+        means = [scores[phase == p].mean() for p in range(CYCLE_CONTEXTS * CYCLE_VISITS)]
+        visits += np.reshape(means, (CYCLE_VISITS, CYCLE_CONTEXTS)).T.tolist()
+    return {"resumed": np.round(resumed, 3).tolist(), "visits": np.round(visits, 3).tolist()}
+
+
+def play(
+    task: str,
+    player: Acting,
+    num_envs: int = NUM_ENVS,
+    num_steps: int = STEPS,
+    options: Mapping[str, Any] = {"schedule": "random", "change_at": "step", "phase_steps": PHASE},
+) -> Stream:
+    """A stream by one player, unless otherwise told the one of random changes."""
+    env = envs.make_vec(task, num_envs, SEED, **options)
     obs, seen, contexts = env.reset(), [], []
-    for _ in range(STEPS):
+    for _ in range(num_steps):
         assert isinstance(obs, np.ndarray)
         action = player.act(obs)
         after, reward, done, infos = env.step(action)
@@ -167,11 +199,14 @@ def play(task: str, player: Acting) -> Stream:
 
 def score(stream: Stream) -> float:
     """The mean return of the episodes that end in the stream, and begin in it."""
-    returns = []
-    for reward, ended in zip(stream.reward.T, stream.ended.T, strict=True):
-        totals, ends = reward.cumsum(), np.flatnonzero(ended)
-        returns += np.diff(totals[ends], prepend=0.0).tolist()
-    return float(np.mean(returns))
+    return float(np.mean(np.concatenate([episodes(stream, e)[0] for e in range(stream.reward.shape[1])])))
+
+
+def episodes(stream: Stream, e: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """The returns of the episodes that one environment ended, and the steps at which they began."""
+    ends = np.flatnonzero(stream.ended[:, e])
+    returns = np.diff(stream.reward[:, e].cumsum()[ends], prepend=0.0)
+    return returns, np.concatenate([[0], ends[:-1] + 1])
 
 
 def noticed(stream: Stream, task: str) -> dict[str, Any]:

@@ -69,6 +69,9 @@ def describe(runs: Sequence[Run], outside: Mapping[str, Sequence[Run]], steps_pe
     """One agent on one task: scores by signal, what it notices, how soon it recovers within an episode."""
     score = {signal: round(float(np.mean([r["score"][signal] for r in runs])), 1) for signal in SIGNALS}
     entry = {"seeds": len(runs), "score": score, "share_of_told": round(share(score), 3), **detection(runs)}
+    cycles = [r["cycle"] for r in runs if r.get("cycle")]
+    if cycles:
+        entry["cycle"] = {signal: resumed([c[signal] for c in cycles]) for signal in cycles[0]}
     after = {signal: [r["after_changes"][signal] for r in runs if r["after_changes"]] for signal in SIGNALS}
     agents = {signal: [{"after_changes": segments} for segments in of] for signal, of in after.items()}
     found = recoveries({**outside, **agents}, steps_per_bin).get("recovery", {})
@@ -77,6 +80,23 @@ def describe(runs: Sequence[Run], outside: Mapping[str, Sequence[Run]], steps_pe
         entry["not_recovered"] = found["detect"]["censored_share"]
         entry["recovery"] = {signal: found[signal] for signal in SIGNALS}
     return entry
+
+
+def resumed(cycles: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What is left of an old context that returns: how often the first episode has nearly the best of before.
+
+    Forgetting is the best visit of a context before the last one less the last, its mean over contexts (Chaudhry et al.
+    2018). Scores are normalised between random and oracle.
+    """
+    first, best = np.concatenate([c["resumed"] for c in cycles]).T
+    visits = np.concatenate([c["visits"] for c in cycles])
+    return {
+        "returns": len(first),
+        "kept": round(float((first >= 0.95 * best).mean()), 3),
+        "first": round(float(first.mean()), 3),
+        "best": round(float(best.mean()), 3),
+        "forgetting": round(float((visits[:, :-1].max(1) - visits[:, -1]).mean()), 3),
+    }
 
 
 def tables(summary: Mapping[str, Any]) -> str:
@@ -93,7 +113,27 @@ def tables(summary: Mapping[str, Any]) -> str:
         "steps; median steps to recover within an episode, and the share of changes that are not overcome within 100. "
         "Made by `python -m benchmarks.detection`."
     )
-    return f"{text}\n\n{markdown(head, list(_rows(summary)))}\n"
+    parts = [text, markdown(head, list(_rows(summary)))]
+    if cycles := list(_cycles(summary)):
+        parts += [
+            (
+                "A cycle of four contexts, each back three times, changes between episodes, none told of unless said. "
+                "Scores are normalised between random (0) and oracle (1). Of the returns of an old context the share "
+                "whose first episode has 0.95 of the best ten-episode mean of before or more; the mean of both; "
+                "forgetting: the best visit of before less the last."
+            ),
+            markdown(["task", "memory", "", "returns", "0.95 kept", "first", "best", "forgetting"], cycles),
+        ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _cycles(summary: Mapping[str, Any]) -> Iterator[list[str]]:
+    for task, entry in summary.items():
+        for name, agent in entry["agents"].items():
+            for signal, x in agent.get("cycle", {}).items():
+                numbers = [f"{x[key]:.2f}" for key in ("first", "best", "forgetting")]
+                how = {"detect": "notices", "info": "told"}[signal]
+                yield [task, name, how, str(x["returns"]), _percent(x["kept"]), *numbers]
 
 
 def _rows(summary: Mapping[str, Any]) -> Iterator[list[str]]:

@@ -29,7 +29,7 @@ from benchmarks.detection import MATTERS, NUM_ENVS, PHASE, SEED, STEPS
 from benchmarks.runs import machine
 from benchmarks.tables import markdown
 from memagent.agents.acting import Acting
-from memagent.belief import CLIP
+from memagent.belief import CLIP, MEMORY
 from memagent.dynamics import Outcomes, surprise
 from memagent.runs import make_agent
 
@@ -148,7 +148,8 @@ def rules() -> dict[str, tuple[str, Rule, Sequence[float]]]:
     odds = (1.0 - np.geomspace(1e-6, 0.5, 40)).tolist()
     deltas = np.geomspace(1e-8, 0.9, 40).tolist()
     found: dict[str, tuple[str, Rule, Sequence[float]]] = {
-        "cumulative sum of the ratio (the agent's)": ("ratio", cumulative_sum, heights),
+        "forgetting sum of the ratio (the agent's)": ("ratio", forgetting_sum, heights),
+        "cumulative sum of the ratio": ("ratio", partial(forgetting_sum, memory=1.0), heights),
         "the ratio's sum over 16 steps": ("ratio", window_sum, heights),
     }
     for number in ("ratio", "surprise"):
@@ -193,11 +194,11 @@ def best(segments: Sequence[Segment], number: str, rule: Rule, thresholds: Seque
     return found
 
 
-def cumulative_sum(values: Values, threshold: float) -> Iterator[int]:
-    """Page (1954), with the clipping of `memagent.belief`."""
+def forgetting_sum(values: Values, threshold: float, memory: float = MEMORY) -> Iterator[int]:
+    """The sum of `memagent.belief`; with memory = 1 the cumulative sum of Page (1954)."""
     total = 0.0
     for t, value in enumerate(values.clip(-CLIP, CLIP).tolist()):
-        total = max(0.0, total + value)
+        total = max(0.0, memory * total + value)
         if total > threshold:
             yield t
             total = 0.0

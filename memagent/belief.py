@@ -5,12 +5,15 @@
 A belief is arrays alone and belongs to a stream; `BeliefTracker` moves it on and keeps nothing of it. So acting,
 judging and `predict`, whose state goes in and comes out, do the same to the bit.
 
-The evidence is a cumulative sum (Page 1954, Continuous Inspection Schemes) of the detector's log-likelihood ratios:
+The evidence is a cumulative sum (Page 1954, Continuous Inspection Schemes) of the detector's log-likelihood ratios that
+forgets:
 
-    g_t = max(0, g_{t-1} + clip(log p(step_t | 0) - log p(step_t | z), ±CLIP)),    alarm where g_t > threshold
+    g_t = max(0, MEMORY g_{t-1} + clip(log p(step_t | 0) - log p(step_t | z), ±CLIP)),    alarm where g_t > threshold
 
-While z explains what happens g stays near 0; where it does not, not to know is better than to be wrong. Steps count
-from the `young`-th run of a phase on: before it z is still being found, and to begin anew again would gain nothing.
+While z explains what happens g stays near 0; where it does not, not to know is better than to be wrong. Most false
+alarms come of many steps that each speak a little against z, while a change shows in a few: so the sum forgets, and a
+lower threshold is passed as rarely. Steps count from the `young`-th run of a phase on: before it z is still being
+found, and to begin anew again would gain nothing.
 """
 
 from __future__ import annotations
@@ -28,6 +31,8 @@ from memagent.dynamics import Outcomes, run_size
 Array = NDArray[np.float32]
 CLIP = 3.0
 """Largest evidence of one step, in nats: no single surprise raises an alarm that weaker ones would not."""
+MEMORY = 0.9
+"""Share of the evidence that is left after a step."""
 RECENT = 16
 """Newest steps that a new phase begins with at most: those since the evidence against the last one began to grow."""
 
@@ -182,7 +187,7 @@ class BeliefTracker:
         told = torch.from_numpy(belief.context).to(steps.inputs.device)
         evidence = self.detector.evidence(told, steps).squeeze(-1).clip(-CLIP, CLIP).cpu().numpy()
         ripe = goes_on & (belief.num_runs >= self.config.young)
-        peaks = fused_belief.accumulate(evidence, ripe, belief.score, belief.peak, belief.pending)
+        peaks = fused_belief.accumulate(evidence, ripe, MEMORY, belief.score, belief.peak, belief.pending)
         if self.config.phase_signal != "detect":
             return Observed(np.zeros(len(whole), np.bool_), peaks)
         fused_belief.push(belief.recent_inputs, inputs, goes_on)

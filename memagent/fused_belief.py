@@ -97,13 +97,13 @@ def _hash(x):
 
 
 @compiled()
-def accumulate(ratio, goes_on, score, peak, pending):
-    """Add the evidence [E] of the steps to the scores; the peaks [E] of those that are back at 0."""
+def accumulate(ratio, goes_on, memory, score, peak, pending):
+    """Add the evidence [E] of the steps to the share `memory` of the scores; the peaks [E] of those back at 0."""
     peaks = np.zeros_like(peak)
     for e in range(score.size):
         if not goes_on[e]:
             continue
-        score[e] = max(np.float32(0.0), score[e] + ratio[e])
+        score[e] = max(np.float32(0.0), np.float32(memory * score[e] + ratio[e]))
         if score[e] > 0:
             pending[e] += 1
             peak[e] = max(peak[e], score[e])

@@ -184,6 +184,22 @@ def test_a_reversed_action_is_noticed_soon_and_an_unchanged_plant_is_left_alone(
     assert (belief.age <= 35).all() and (belief.num_runs <= 35).all()  # what came before is left out
 
 
+def test_evidence_is_summed_forgotten_and_cut_at_nothing_and_at_what_one_step_may_say(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    streams = Numbered(50, "detect", num_envs=1, steps=1)
+    said, score = np.random.default_rng(0).normal(0.0, 3.0, 40), 0.0
+    evidence = iter(said.tolist())
+    monkeypatch.setattr(
+        streams.detector, "evidence", lambda told, steps: torch.full(steps.mask.shape, next(evidence))
+    )
+    monkeypatch.setattr(streams.detector, "threshold", lambda false_alarms: 1e9)
+    for ratio in said:
+        streams.step(np.array([True]))
+        score = max(0.0, 0.9 * score + min(max(ratio, -3.0), 3.0))
+        assert streams.belief.score[0] == pytest.approx(score, abs=1e-5)
+
+
 @pytest.mark.parametrize("k", [1, 2, 4])
 def test_a_new_phase_begins_with_the_runs_since_the_evidence_grew(
     k: int, monkeypatch: pytest.MonkeyPatch
@@ -243,7 +259,7 @@ def test_the_threshold_rises_as_false_alarms_may_be_rarer_and_as_peaks_grow() ->
 def test_runs_over_an_episodes_end_are_none_of_a_new_phase(monkeypatch: pytest.MonkeyPatch) -> None:
     streams = Numbered(50, "detect", num_envs=1, steps=2)
     monkeypatch.setattr(streams.detector, "evidence", lambda told, steps: torch.ones(steps.mask.shape))
-    monkeypatch.setattr(streams.detector, "threshold", lambda false_alarms: 5.5)
+    monkeypatch.setattr(streams.detector, "threshold", lambda false_alarms: 4.5)
     for goes_on in (True, True, True, False, True, True, True):  # step 3 ends an episode, and is none
         streams.step(np.array([goes_on]))
     assert streams.belief.phase[0] == 1 and streams.belief.age[0] == 6

@@ -1,9 +1,11 @@
 """What benchmarks.detection counts, on streams made by hand."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 
-from benchmarks import detection
+from benchmarks import detection, detectors
 from benchmarks.detection import HORIZON, Stream, noticed, score
 from benchmarks.detection_tables import SIGNALS, summarise, tables
 
@@ -89,3 +91,33 @@ def test_the_share_of_what_being_told_gives_and_recoveries_are_summarised() -> N
         "| Drift/Pendulum-v0 | lstm | 1 | 100 | 150 | 290 | 300 | 95 % | 33 % | 6 | 50 % | 1.5 | 30 | 0 % |"
         in tables(summary)
     )
+
+
+def steps_of(known: list[float], later: list[float], matters: bool = True) -> detectors.Segment:
+    values = np.array([*known, *later])
+    return detectors.Segment(values, -values, len(known), matters)
+
+
+def test_a_rule_has_the_least_cautious_threshold_that_raises_one_false_alarm_in_ten_thousand_steps() -> None:
+    quiet = steps_of([-1.0] * 9_000, [2.0] * 10)
+    bump = steps_of([-1.0] * 500 + [2.0, 2.0] + [-1.0] * 498, [2.0, -1.0] * 20, matters=False)
+    found = detectors.best(
+        [quiet, bump], "ratio", partial(detectors.forgetting_sum, memory=1.0), [30.0, 9.0, 3.9, 1.9]
+    )
+    assert found == {
+        "threshold": 3.9,  # the bump reaches 4: one alarm in 10,000 known steps; 1.9 raises two
+        "false_alarms_per_10000": 1.0,
+        "missed": 0.0,
+        "median_delay": 2.0,
+    }
+
+
+def test_a_rule_that_never_is_rare_enough_finds_nothing() -> None:
+    assert detectors.best([steps_of([3.0] * 200, [3.0] * 5)], "ratio", detectors.window_sum, [1.0]) == {}
+
+
+def test_the_bayesian_rule_finds_a_step_and_is_quiet_before_it() -> None:
+    generator = np.random.default_rng(0)
+    values = np.concatenate([generator.normal(size=300), generator.normal(4.0, size=60)])
+    alarms = list(detectors.bayesian(values, 0.9))
+    assert alarms and 300 <= alarms[0] <= 306
