@@ -3,9 +3,9 @@
     python -m benchmarks.references
 
 plays random actions on 16 contexts of the training ranges of every drifting id and on 16 held-out ones, and keeps the
-mean returns in envs/scores.json, where `evaluate.py` finds them. The oracle's are those that benchmarks.adaptation and
-benchmarks.continuous keep, the mean over its seeds; ids where it is not above random actions get none. `--ids` does
-some ids and leaves the others as they are.
+mean returns in envs/catalogue/scores.json, where `evaluate.py` finds them. The oracle's are those that
+benchmarks.adaptation and benchmarks.continuous keep, the mean over its seeds; ids where it is not above random actions
+get none. `--ids` does some ids and leaves the others as they are.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import tyro
 
 import envs
 from benchmarks.runs import Run, load, scores
-from envs.scores import FILE
+from envs.catalogue.scores import FILE
 from evaluate import choose_contexts, hold, make_env
 from memagent.evaluation.metrics import SPLITS, summarise
 from memagent.evaluation.players import RandomPlayer
@@ -35,7 +35,7 @@ Scores = dict[str, Any]
 
 @dataclass(frozen=True)
 class Options:
-    """Play random actions, look the oracle's scores up, and write envs/scores.json."""
+    """Play random actions, look the oracle's scores up, and write envs/catalogue/scores.json."""
 
     ids: tuple[str, ...] = tuple(envs.CATALOGUE)
     """Drifting ids."""

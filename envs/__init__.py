@@ -1,16 +1,16 @@
 """Drifting Gymnasium environments: `import envs` registers the `Drift/*` ids."""
 
 from envs.catalogue import CATALOGUE, PROBES, contexts, default_drift, register
-from envs.drift import Clock, Drift, Lifetime
-from envs.flat_actions import FlatActions
-from envs.pairs import PairsEnv
-from envs.recall import RecallEnv
-from envs.repeat import RepeatEnv
-from envs.scores import reference_scores
-from envs.state import get_state, is_whole, set_state
-from envs.streams import ForeignStream
+from envs.catalogue.scores import reference_scores
+from envs.drift import Drift
+from envs.foreign import ForeignStream
+from envs.lifetime import Clock, Lifetime
+from envs.saving import get_state, is_whole, set_state
+from envs.tasks.pairs import PairsEnv
+from envs.tasks.recall import RecallEnv
+from envs.tasks.repeat import RepeatEnv
 from envs.vector import make_vec
-from envs.wrappers import DriftingEnv, TransitionObservation
+from envs.wrappers import DriftingEnv, FlatActions, TransitionObservation
 
 register()
 

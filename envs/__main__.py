@@ -16,8 +16,8 @@ from pathlib import Path
 import gymnasium as gym
 
 from envs.catalogue import CATALOGUE, default_drift
-from envs.page import described, listing, page, picture
-from envs.plots import draw_drift
+from envs.catalogue.documentation import described, listing, page, picture
+from envs.catalogue.plots import draw_drift
 
 HERE = Path(__file__).parent
 

@@ -10,9 +10,11 @@ import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 
-from envs.flat_actions import MOST_COMBINATIONS, FlatActions, combinations
+from envs.batched.wrapper_stack import read_stack
+from envs.catalogue import CATALOGUE, PROBES, register
 from envs.plants.mujoco import without_deprecations
-from envs.wrappers import TransitionObservation
+from envs.wrappers import FlatActions, TransitionObservation
+from envs.wrappers.flat_actions import MOST_COMBINATIONS, combinations
 
 if TYPE_CHECKING:
     from stable_baselines3.common.vec_env import VecEnv
@@ -62,8 +64,8 @@ def make_vec(
         seed: of the lifetimes; None for fresh ones.
         face: "sb3" for a VecEnv with monitored episodes, "gymnasium" for a VectorEnv.
         batched: whether all environments step in one compiled call, with the same results: None where they
-            can (classic control and the point tasks, with the drifts of `envs.batched.stack.INTERFACE` and of plants),
-            False never, True or an error.
+            can (tasks that declare batched dynamics, with the drifts that these and BATCHED_CHANNELS of
+            `envs.batched.wrapper_stack` know), False never, True or an error.
         shared_clock: whether all environments of a `Drift/` id pass through the same contexts at the same steps of
             theirs, in episodes of their own; else each has a lifetime of its own.
         subprocess: one process for each environment; worth it for slow environments only.
@@ -115,16 +117,14 @@ def _batched(
     env: gym.Env, num_envs: int, seeds: list[int] | None, face: Face
 ) -> VecEnv | gym.vector.VectorEnv | None:
     """The batched form of environments like `env`, None where there is none."""
-    from envs.batched.stack import read_stack
-
     stack = read_stack(env)
     if stack is None:
         return None
     if face == "sb3":
-        from envs.batched.sb3_face import BatchedVecEnv
+        from envs.batched.sb3_vec_env import BatchedVecEnv
 
         return BatchedVecEnv(stack, num_envs, seeds)
-    from envs.batched.gymnasium_face import BatchedVectorEnv
+    from envs.batched.gymnasium_vector_env import BatchedVectorEnv
 
     return BatchedVectorEnv(stack, num_envs, seeds)
 
@@ -139,8 +139,6 @@ def make_env(
     kwargs: dict[str, Any],
 ) -> gym.Env:
     """One environment, seeded by a first reset, so that the next one without a seed goes on in this lifetime."""
-    from envs.catalogue import CATALOGUE, PROBES, register
-
     register()
     if name in CATALOGUE or name in PROBES:
         if wrappers:

@@ -132,6 +132,24 @@ MAY_IMPORT = {
         "memagent.runs",
     },
 }
+# The rooms of envs, from the ground up: each may import those before it.
+ENVS = [
+    "envs.compiling",
+    "envs.keyed_random",
+    "envs.schedules",
+    "envs.drift",
+    "envs.lifetime",
+    "envs.channels",
+    "envs.plants",
+    "envs.tasks",
+    "envs.wrappers",
+    "envs.foreign",
+    "envs.saving",
+    "envs.batched",
+    "envs.catalogue",
+    "envs.vector",
+    "envs.__main__",
+]
 # The layers of the memory: pure maths, one step, the unroll.
 MEMORY_LAYERS = ["memagent.memory.addressing", "memagent.memory.bank", "memagent.memory.controller"]
 
@@ -176,6 +194,17 @@ def test_the_table_names_every_part() -> None:
 def test_memagent_imports_run_one_way(module: str) -> None:
     inside = {part(name) for name in imports(module) if name.startswith("memagent.")} - {part(module)}
     assert inside <= MAY_IMPORT[part(module)]
+
+
+def test_envs_has_the_rooms_of_the_list_and_at_most_fifteen() -> None:
+    assert {part(module) for module in MODULES if module.startswith("envs.")} == set(ENVS)
+    assert len(ENVS) <= 15
+
+
+@pytest.mark.parametrize("module", [m for m in MODULES if m.startswith("envs.")])
+def test_imports_within_envs_run_one_way(module: str) -> None:
+    inside = {part(name) for name in imports(module) if name.partition(".")[0] == "envs"} - {part(module)}
+    assert inside <= set(ENVS[: ENVS.index(part(module))])
 
 
 @pytest.mark.parametrize("layer", range(3))

@@ -1,5 +1,5 @@
-"""Many environments in one compiled call: the plants of classic control and the point tasks, with their drifts.
+"""Many environments in one compiled call, with their drifts: those whose task declares batched dynamics.
 
-`dynamics` (the plants) → `kernel` (a step of all) → `batch` (arrays, lifetimes) → the two faces. `stack` reads from
-one environment, built in the usual way, whether it can be batched; `envs.make_vec` asks it.
+`kernel` (a step of all) → `batch` (arrays, lifetimes) → Gymnasium's VectorEnv and SB3's VecEnv. `wrapper_stack` reads
+from one environment, built in the usual way, whether it can be batched; `envs.make_vec` asks it.
 """

@@ -1,7 +1,8 @@
 """A batch: E environments of one kind that step in one compiled call, each with a seed and a lifetime of its own.
 
 It holds the arrays of `kernel` and does in Python what happens rarely: seeds, options, changes of the context, random
-numbers drawn ahead. How ends of episodes are handled and how results look is its faces' business.
+numbers in buffers. How ends of episodes are handled and how results look is the business of the two vector
+environments around it.
 """
 
 from __future__ import annotations
@@ -16,15 +17,13 @@ from gymnasium import spaces
 from gymnasium.utils.seeding import np_random
 
 from envs.batched import kernel
-from envs.batched.ahead import Ahead, normal
-from envs.batched.bodies import COLUMNS, STATE
-from envs.batched.dynamics import TWO
-from envs.batched.stack import Stack
-from envs.course import Course
+from envs.batched.random_buffer import RandomBuffer, normal
+from envs.batched.wrapper_stack import WrapperStack
 from envs.drift import Context
-from envs.sources import keyed
+from envs.keyed_random import keyed
+from envs.lifetime import Clock
+from envs.plants.dynamics import COLUMNS, STATE
 
-_OF_COURSES = ("clock", "course", "lifetime_seed")
 _NEVER = np.iinfo(np.int64).max
 
 
@@ -34,13 +33,14 @@ class Batch:
     Attributes:
         num_envs: E.
         stack: the environment they are like. It never steps: contexts are set in it, and attributes read from it.
-        courses: the lifetime of each; counts that move at every step are in `counts` and go into a course by `load`.
+        clocks: the clock of each, None before its first reset; empty without a drift. Counts that move at every step
+            are in `counts` and go into a clock by `load`.
         contexts: [E] contexts in force, empty without a drift; `values` [E, P] are their values.
         counts, returns: see `kernel`.
         changed: whether a context has changed since the last step began.
     """
 
-    def __init__(self, stack: Stack, num_envs: int, *, next_step: bool) -> None:
+    def __init__(self, stack: WrapperStack, num_envs: int, *, next_step: bool) -> None:
         """Sets up E environments that were never reset.
 
         Args:
@@ -48,21 +48,21 @@ class Batch:
             num_envs: E.
             next_step: whether an environment that is over resets by itself, in the step after.
         """
-        E, C, o = num_envs, stack.told, len(stack.seen)
+        E, C, o = num_envs, stack.oracle, len(stack.seen)
         self.num_envs, self.stack = E, stack
         drifting, action_space = stack.drifting, stack.base.action_space
         discrete = isinstance(action_space, spaces.Discrete)
-        self.courses = [] if drifting is None else [drifting.new_course() for _ in range(E)]
+        self.clocks: list[Clock | None] = [] if drifting is None else [None] * E
         self.contexts: list[Context] = [{} for _ in range(E)]
         self.values = np.zeros((E, 0 if drifting is None else len(drifting.drift.parameters)))
         A = 1 if discrete else spaces.flatdim(action_space)
         self._shapes = ((E,), (E, 1)) if discrete else ((E, A),)
-        self._kernel_step, self._kernel_begin = kernel.entries(stack.body.kind, kernel.DIGEST)
+        self._kernel_step, self._kernel_begin = kernel.compiled_for(stack.dynamics)
         self._spec = np.zeros(kernel.SPECS, np.int64)
         self._spec[kernel.LIMIT] = stack.limit
         self._spec[kernel.CHOICES] = action_space.n if isinstance(action_space, spaces.Discrete) else 0
         self._spec[kernel.ACTIONS], self._spec[kernel.OBSERVED] = A, stack.observed
-        self._spec[kernel.READS] = stack.body.reads
+        self._spec[kernel.READS] = stack.dynamics.reads
         self._spec[kernel.TRANSITIONS] = stack.transition is not None
         self._spec[kernel.NEXT_STEP] = next_step
         self._spec[kernel.WITHIN] = drifting is not None and drifting.drift.change_at == "step"
@@ -70,14 +70,12 @@ class Batch:
         if isinstance(action_space, spaces.Box):
             self._bounds[:] = action_space.low, action_space.high
         self._state, self._columns = np.zeros((E, STATE)), np.zeros((E, COLUMNS))
-        self._interface = np.tile([1.0, 0.0], (E, 1))
+        self._channels = np.tile([1.0, 0.0], (E, 1))
         self.counts = np.zeros((E, kernel.COUNTS), np.int64)
         self.counts[:, kernel.BOUNDARY] = _NEVER
-        self._drawn, self._noise = (
-            Ahead(stack.body.draw, E, stack.body.reads),
-            Ahead(normal, E, stack.observed),
-        )
-        self._told, self._seen = np.zeros((E, C), np.float32), np.asarray(stack.seen, np.int64)
+        self._drawn = RandomBuffer(stack.dynamics.draw, E, stack.dynamics.reads)
+        self._noise = RandomBuffer(normal, E, stack.observed)
+        self._oracle, self._seen = np.zeros((E, C), np.float32), np.asarray(stack.seen, np.int64)
         scale = 1.0 if stack.transition is None else stack.transition.change_scale
         self._scale = np.full(o, scale, np.float32)
         self._previous, self.returns = np.zeros((E, o), np.float32), np.zeros(E)
@@ -105,8 +103,8 @@ class Batch:
         obs, reward = np.empty((E, self._width), np.float32), np.empty(E)
         flags, since = np.empty((3, E), np.bool_), np.empty(E, np.int64)
         self._attention = self._kernel_step(
-            self._spec, TWO, given.reshape(E, -1), self._bounds, self._state, self._columns,
-            self._interface, self.counts, self._drawn.numbers, self._noise.numbers, self._told, self._seen,
+            self._spec, kernel.TWO, given.reshape(E, -1), self._bounds, self._state, self._columns,
+            self._channels, self.counts, self._drawn.numbers, self._noise.numbers, self._oracle, self._seen,
             self._scale, self._previous, self.returns, obs, reward, flags, since,
         )  # fmt: skip
         if self._attention == kernel.INVALID:
@@ -133,7 +131,7 @@ class Batch:
         if over or not within:
             due &= counts[:, kernel.OVER] != 0
         for env in np.flatnonzero(due).tolist():
-            if self.load(env).clock.advance():
+            if self.load(env).advance():
                 self._apply(env)
                 self.changed = True
             self._store(env)
@@ -147,8 +145,8 @@ class Batch:
     def begin(self, which: np.ndarray, obs: np.ndarray) -> None:
         """Resets the environments `which` [n], whose contexts are in force, into their rows of obs [E, W]."""
         self._attention |= self._kernel_begin(
-            self._spec, which, self._keep, self._state, self._interface, self.counts,
-            self._drawn.numbers, self._noise.numbers, self._told, self._seen, self._scale,
+            self._spec, which, self._keep, self._state, self._channels, self.counts,
+            self._drawn.numbers, self._noise.numbers, self._oracle, self._seen, self._scale,
             self._previous, self.returns, obs,
         )  # fmt: skip
 
@@ -169,16 +167,16 @@ class Batch:
 
     def _reset(self, env: int, seed: int | None, options: Mapping[str, Any] | None) -> None:
         left = dict(options or {})
-        seed = (
-            None if seed is None else index(seed)
-        )  # a NumPy integer is not Python's, which Gymnasium asks for
-        if self.courses:
-            seed, left = self.load(env).begin(seed, left)
+        seed = None if seed is None else index(seed)  # Gymnasium asks for Python's int, not NumPy's
+        drifting = self.stack.drifting
+        if drifting is not None:
+            clock = None if self.clocks[env] is None else self.load(env)
+            self.clocks[env], seed, left = drifting.begin(clock, seed, left)
             self._store(env)
             self._apply(env)
         if seed is not None or not self._drawn.started(env):
             self._read_from(env, np_random(seed)[0])
-        if self.courses and seed is not None:
+        if drifting is not None and seed is not None:
             self._noise.begin(env, keyed(seed, "sensor_noise"))
             self.counts[env, kernel.NOISE] = 0
         if left:
@@ -194,51 +192,52 @@ class Batch:
         base.np_random = generator
         base.reset(options=options)
         self._state[env] = 0.0
-        state = self.stack.body.read(base)
+        state = self.stack.dynamics.read(base)
         self._state[env, : len(state)] = state
         self._read_from(env, generator)
         self._keep[env] = True
 
     # ------------------------------------------------------------------------------------------- contexts
 
-    def load(self, env: int) -> Course:
-        """The course of an environment, as of now."""
-        course, c = self.courses[env], self.counts[env]
-        if course.begun:
-            clock = course.clock
-            clock.step, clock.since = int(c[kernel.STEP]), int(c[kernel.SINCE])
-            clock.changed = bool(c[kernel.CHANGED])
-            course.held_steps = int(c[kernel.HELD_STEPS])
-        return course
+    def load(self, env: int) -> Clock:
+        """The clock of an environment, as of now."""
+        clock, c = self.clocks[env], self.counts[env]
+        if clock is None:
+            raise gym.error.ResetNeeded("The lifetime has not begun: call reset() first.")
+        clock.step, clock.since = int(c[kernel.STEP]), int(c[kernel.SINCE])
+        clock.changed = bool(c[kernel.CHANGED])
+        clock.held_steps = int(c[kernel.HELD_STEPS])
+        return clock
 
     def _store(self, env: int) -> None:
-        course, c = self.courses[env], self.counts[env]
-        clock, held = course.clock, course.held is not None
+        clock, c = self.clocks[env], self.counts[env]
+        assert clock is not None
         c[kernel.STEP], c[kernel.SINCE], c[kernel.CHANGED] = clock.step, clock.since, clock.changed
         c[kernel.BOUNDARY] = _NEVER if clock.boundary is None else clock.boundary
-        c[kernel.HELD], c[kernel.HELD_STEPS], c[kernel.PHASE] = held, course.held_steps, clock.phase
-        c[kernel.CONTEXT] = course.held_id if held else clock.context_id
+        c[kernel.HELD], c[kernel.HELD_STEPS] = clock.held is not None, clock.held_steps
+        c[kernel.PHASE], c[kernel.CONTEXT] = clock.phase, clock.context_id
 
     def _apply(self, env: int) -> None:
         """Puts the context of an environment into its rows."""
         drifting = self.stack.drifting
-        if drifting is not None and self.courses[env].begun:
-            context = self.courses[env].context
+        clock = None if drifting is None else self.clocks[env]
+        if drifting is not None and clock is not None:
+            context = clock.context
             drifting.apply(context)
             self.contexts[env], self.values[env] = context, list(context.values())
-            self._told[env] = drifting.told
+            self._oracle[env] = drifting.oracle
             factor = context.get("action_sign", 1.0) * context.get("action_gain", 1.0)
-            self._interface[env] = factor, context.get("sensor_noise", 0.0)
-        columns = self.stack.body.columns(self.stack.base)
+            self._channels[env] = factor, context.get("sensor_noise", 0.0)
+        columns = self.stack.dynamics.columns(self.stack.base)
         self._columns[env, : len(columns)] = columns
 
     def report(self, env: int) -> dict[str, Any]:
         """The truth about the context, as `info` has it."""
-        return self.load(env).report({}) if self.courses else {}
+        return self.load(env).report({}) if self.clocks else {}
 
     def last_report(self, env: int, changed: np.ndarray, since: np.ndarray) -> dict[str, Any]:
         """The same of the step that has just run, with its `changed` [E] and `since` [E]."""
-        if not self.courses:
+        if not self.clocks:
             return {}
         return {
             **self.report(env),
@@ -255,9 +254,9 @@ class Batch:
 
     def get_attr(self, env: int, name: str) -> Any:
         """An attribute of environment `env`, as `get_wrapper_attr` would find it in the single one."""
-        if self.courses and name in _OF_COURSES:
-            course = self.load(env)
-            return course.clock.seed if name == "lifetime_seed" else getattr(course, name, course)
+        if self.clocks and name in ("clock", "lifetime_seed"):
+            clock = self.load(env)
+            return clock.seed if name == "lifetime_seed" else clock
         return self._become(env).get_wrapper_attr(name)
 
     def render(self, env: int) -> Any:
@@ -266,10 +265,10 @@ class Batch:
 
     def _become(self, env: int) -> gym.Env:
         """Puts environment `env` into the stack, to be looked at."""
-        if self.courses and self.courses[env].begun:
-            assert self.stack.drifting is not None
-            self.stack.drifting.apply(self.courses[env].context)
-        self.stack.body.write(self.stack.base, self._state[env])
+        clock = self.clocks[env] if self.clocks else None
+        if self.stack.drifting is not None and clock is not None:
+            self.stack.drifting.apply(clock.context)
+        self.stack.dynamics.write(self.stack.base, self._state[env])
         return self.stack.env
 
     # ------------------------------------------------------------------------------------------- state
@@ -290,7 +289,7 @@ class Batch:
         counts = self.counts.copy()
         counts[:, [kernel.READ, kernel.NOISE]] = 0  # the generators stand where the rows were read to
         return {
-            "courses": [self.load(env).get_state() for env in envs] if self.courses else [],
+            "clocks": [self.load(env).get_state() for env in envs] if self.clocks else [],
             "draws": draws,
             "state": self._state.tolist(),
             "counts": counts.tolist(),
@@ -300,16 +299,16 @@ class Batch:
 
     def set_state(self, state: Mapping[str, Any]) -> None:
         """Goes on exactly where `get_state` was called."""
-        if len(state["state"]) != self.num_envs or len(state["courses"]) != len(self.courses):
+        if len(state["state"]) != self.num_envs or len(state["clocks"]) != len(self.clocks):
             raise ValueError(
-                f"The state is of {len(state['state'])} environments, {len(state['courses'])} of them drifting, and "
-                f"these are {self.num_envs} and {len(self.courses)}: they were made differently."
+                f"The state is of {len(state['state'])} environments, {len(state['clocks'])} of them drifting, and "
+                f"these are {self.num_envs} and {len(self.clocks)}: they were made differently."
             )
         self._state[:], self.returns[:] = state["state"], state["returns"]
         self.counts[:], self._previous[:] = state["counts"], state["previous"]
         for env in range(self.num_envs):
-            if self.courses:
-                self.courses[env].set_state(state["courses"][env])
+            if self.stack.drifting is not None:
+                self.clocks[env] = Clock.from_state(self.stack.drifting.drift, state["clocks"][env])
                 self._store(env)
             self._apply(env)
         for rows, column, saved in (

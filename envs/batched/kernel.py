@@ -1,24 +1,25 @@
 """Many environments in one compiled call: actuators, plant, time limit, clock, sensors, transition observation.
 
-Arrays have one row per environment: state [E, S] and columns [E, P] as `dynamics` has them; interface [E, 2], the
+Arrays have one row per environment: state [E, S] and columns [E, P] as `BatchedDynamics` has them; channels [E, 2], the
 factor of the actuator and the standard deviation of the sensor noise; counts [E, 12], see the names below; drawn and
-normals [E, …], random numbers drawn ahead; told [E, C], what an oracle is told; previous [E, O], the last observation;
-returns [E], of the episode so far. `spec` are the settings that all share, `seen` [O] the entries that sensors leave,
-`scale` [O] the scale of changes. Outputs: obs [E, W], reward [E], flags [3, E] (terminated, truncated, first step
-under a new context) and since [E].
+normals [E, …], buffers of random numbers; oracle [E, C], what an oracle observes of the context; previous [E, O], the
+last observation; returns [E], of the episode so far. `spec` are the settings that all share, `seen` [O] the entries
+that sensors leave, `scale` [O] the scale of changes. Outputs: obs [E, W], reward [E], flags [3, E] (terminated,
+truncated, first step under a new context) and since [E].
 """
 
 import hashlib
 from functools import cache
 from pathlib import Path
+from types import FunctionType
+from typing import Any
 
 import numpy as np
 from numba import njit
 
-from envs import point
-from envs.batched import dynamics
-from envs.batched.dynamics import move, observe, start
+import envs.tasks
 from envs.compiling import compiled
+from envs.plants import BatchedDynamics
 
 # entries of spec
 LIMIT, CHOICES, ACTIONS, OBSERVED, READS, TRANSITIONS, NEXT_STEP, WITHIN, SPECS = range(9)
@@ -29,22 +30,28 @@ LIMIT, CHOICES, ACTIONS, OBSERVED, READS, TRANSITIONS, NEXT_STEP, WITHIN, SPECS 
 # what `step` returns: nothing, or a sum of these
 DUE, EMPTY, INVALID = 1, 2, 4
 FACTOR, DEVIATION = 0, 1
+# read at run time, so that a square is the library's power, as it is in Python
+TWO = np.array([2.0])
+# names that `compiled_for` gives the functions of one kind of environment
+move: Any = None
+start: Any = None
+observe: Any = None
 
 
 _part = njit(error_model="numpy", inline="always")
 
 
 @_part
-def _show(e, spec, starts, interface, counts, normals, told, seen, scale, previous, raw, obs):
-    """Row e of obs up to the change, from raw [O]: noise, what is told, the entries that are left, their change."""
-    o, observed, noise = len(seen), spec[OBSERVED], interface[e, DEVIATION]
+def _show(e, spec, starts, channels, counts, normals, oracle, seen, scale, previous, raw, obs):
+    """Row e of obs up to the change, from raw [O]: noise, the oracle's context, the entries left, their change."""
+    o, observed, noise = len(seen), spec[OBSERVED], channels[e, DEVIATION]
     first = counts[e, NOISE]
     for j in range(
         o
     ):  # one loop, with branches: rows are too short for vectors, whose preparation costs more
         i = seen[j]
         if i >= observed:
-            now = told[e, i - observed]
+            now = oracle[e, i - observed]
         elif noise > 0.0:
             now = np.float32(np.float64(raw[i]) + noise * normals[e, first + i])
         else:
@@ -57,17 +64,15 @@ def _show(e, spec, starts, interface, counts, normals, told, seen, scale, previo
         counts[e, NOISE] = first + observed
 
 
-@_part
 def _begin(
     e,
-    kind,
     spec,
     state,
-    interface,
+    channels,
     counts,
     drawn,
     normals,
-    told,
+    oracle,
     seen,
     scale,
     previous,
@@ -78,11 +83,13 @@ def _begin(
 ):
     """A reset of environment e; with `keep` its state is there already."""
     if not keep:
-        start(kind, state, e, drawn, counts[e, READ])
+        for i in range(state.shape[1]):
+            state[e, i] = 0.0
+        start(state, e, drawn, counts[e, READ])
         counts[e, READ] += spec[READS]
     counts[e, ELAPSED], counts[e, OVER], returns[e] = 0, 0, 0.0
-    observe(kind, state, e, raw)
-    _show(e, spec, True, interface, counts, normals, told, seen, scale, previous, raw, obs)
+    observe(state, e, raw)
+    _show(e, spec, True, channels, counts, normals, oracle, seen, scale, previous, raw, obs)
     if spec[TRANSITIONS]:
         for j in range(2 * len(seen), obs.shape[1]):
             obs[e, j] = 1.0 if j == obs.shape[1] - 1 else 0.0
@@ -108,9 +115,9 @@ def _tick(e, counts):
 
 
 @_part
-def _act(e, spec, actions, interface, bounds, x):
-    """The action that reaches the plant, as envs.interface has it: x [A]."""
-    factor, choices = interface[e, FACTOR], spec[CHOICES]
+def _act(e, spec, actions, channels, bounds, x):
+    """The action that reaches the plant, as envs.channels has it: x [A]."""
+    factor, choices = channels[e, FACTOR], spec[CHOICES]
     for j in range(spec[ACTIONS]):
         a = actions[e, j]
         if choices:
@@ -142,15 +149,32 @@ def _valid(spec, actions):
     return True
 
 
-@cache
-def entries(kind: int, digest: str):  # noqa: C901 two compiled functions
-    """`step` and `begin` for plants of one kind, compiled when first called and kept on disk."""
+def _with_names(function, names):
+    """A copy of a function that finds these names first."""
+    return FunctionType(
+        function.__code__, {**function.__globals__, **names}, function.__name__, None, function.__closure__
+    )
 
-    @compiled(nogil=True, error_model="numpy")
-    def step(spec, two, actions, bounds, state, columns, interface, counts, drawn, normals, told, seen, scale,
+
+@cache
+def _inlined(function):
+    """A plain function, compiled to be inlined, together with those that it calls."""
+    found = function.__globals__
+    called = [name for name in function.__code__.co_names if isinstance(found.get(name), FunctionType)]
+    return _part(_with_names(function, {name: _inlined(found[name]) for name in called}))
+
+
+@cache
+def compiled_for(dynamics: BatchedDynamics):  # noqa: C901 two compiled functions
+    """`step` and `begin` for environments of one kind, compiled when first called and kept on disk."""
+    key = f"{dynamics.move.__module__} {_digest()}"
+    names = {name: _inlined(getattr(dynamics, name)) for name in ("move", "start", "observe")}
+    names["_begin"] = _part(_with_names(_begin, names))
+
+    def step(spec, two, actions, bounds, state, columns, channels, counts, drawn, normals, oracle, seen, scale,
              previous, returns, obs, reward, flags, since):  # fmt: skip
         """One step of every environment; returns what has to be attended to before the next."""
-        digest  # noqa: B018 - closed over, so that the cache on disk sees an edit of the other files
+        key  # noqa: B018 - closed over, so that the cache on disk tells tasks apart and sees an edit of them
         if spec[CHOICES] and not _valid(spec, actions):
             return INVALID
         attention = 0
@@ -158,16 +182,16 @@ def entries(kind: int, digest: str):  # noqa: C901 two compiled functions
         for e in range(len(state)):
             _report(e, counts, flags, since)
             if counts[e, OVER] and spec[NEXT_STEP]:
-                _begin(e, kind, spec, state, interface, counts, drawn, normals, told, seen, scale, previous, returns,
+                _begin(e, spec, state, channels, counts, drawn, normals, oracle, seen, scale, previous, returns,
                        False, raw, obs)  # fmt: skip
                 reward[e], flags[0, e], flags[1, e] = 0.0, False, False
             else:
-                _act(e, spec, actions, interface, bounds, x)
-                gained, terminated = move(kind, state, e, x, columns, two[0])
+                _act(e, spec, actions, channels, bounds, x)
+                gained, terminated = move(state, e, x, columns, two[0])
                 _tick(e, counts)
                 truncated = 0 < spec[LIMIT] <= counts[e, ELAPSED]
-                observe(kind, state, e, raw)
-                _show(e, spec, False, interface, counts, normals, told, seen, scale, previous, raw, obs)
+                observe(state, e, raw)
+                _show(e, spec, False, channels, counts, normals, oracle, seen, scale, previous, raw, obs)
                 if spec[TRANSITIONS]:
                     _append(e, spec, actions, gained, seen, obs)
                 reward[e], flags[0, e], flags[1, e] = gained, terminated, truncated
@@ -183,21 +207,26 @@ def entries(kind: int, digest: str):  # noqa: C901 two compiled functions
                 attention |= EMPTY
         return attention
 
-    @compiled(nogil=True, error_model="numpy")
-    def begin(spec, which, keep, state, interface, counts, drawn, normals, told, seen, scale, previous,
+    def begin(spec, which, keep, state, channels, counts, drawn, normals, oracle, seen, scale, previous,
               returns, obs):  # fmt: skip
         """Resets the environments `which` [n]; those in `keep` [E] have their state already. Returns as `step`."""
-        digest  # noqa: B018 - as above
+        key  # noqa: B018 - as above
         raw = np.empty(spec[OBSERVED], np.float32)
         attention = 0
         for e in which:
-            _begin(e, kind, spec, state, interface, counts, drawn, normals, told, seen, scale, previous, returns,
+            _begin(e, spec, state, channels, counts, drawn, normals, oracle, seen, scale, previous, returns,
                    keep[e], raw, obs)  # fmt: skip
             if counts[e, READ] == drawn.shape[1] or counts[e, NOISE] == normals.shape[1]:
                 attention |= EMPTY
         return attention
 
-    return step, begin
+    return tuple(
+        compiled(nogil=True, error_model="numpy")(_with_names(function, names)) for function in (step, begin)
+    )
 
 
-DIGEST = hashlib.sha256(b"".join(Path(str(m.__file__)).read_bytes() for m in (dynamics, point))).hexdigest()
+@cache
+def _digest() -> str:
+    """Of the files of all tasks."""
+    files = sorted(Path(str(envs.tasks.__file__)).parent.glob("*.py"))
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()

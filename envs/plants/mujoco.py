@@ -1,4 +1,4 @@
-"""The plants of Gymnasium's MuJoCo bodies, version 5.
+"""The parameters and the state that MuJoCo bodies share, of Gymnasium's version 5.
 
 Masses, friction, damping and gears are factors on the body's own values, of which a copy is kept with the environment
 (`native_model`): a factor of 1 restores them to the bit. MuJoCo is imported inside the functions, since it is optional.
@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from envs.plants.plant import Plant, PlantParameter, attribute
+from envs.plants.plant import Plant, PlantParameter
 
 # Arrays that a step reads, or shows, as the step before left them: the integration state leaves them out.
 _LEFT_OVER = ("xpos", "xquat", "xmat", "xipos", "ximat", "geom_xpos", "geom_xmat", "site_xpos", "site_xmat", "cinert",
@@ -78,31 +78,31 @@ def _write_crippled(env: Any, value: float) -> None:
         env.model.actuator_gainprm[int(value), 0] = 0.0
 
 
-_GRAVITY = PlantParameter(
+GRAVITY = PlantParameter(
     "m/s²",
     "gravitational acceleration",
     positive=False,
     read=lambda env: -float(env.model.opt.gravity[2]),
     write=_write_gravity,
 )
-_VISCOSITY = PlantParameter(
+VISCOSITY = PlantParameter(
     "×",
     "viscosity of the water",
     positive=True,
     read=lambda env: float(env.model.opt.viscosity / _native(env).opt.viscosity),
     write=_write_viscosity,
 )
-_CRIPPLED = PlantParameter(
+CRIPPLED = PlantParameter(
     "joint",
     "number of the actuator that is dead, or −1",
     positive=False,
     read=_read_crippled,
     write=_write_crippled,
 )
-_MASS = _factor("all masses and inertias", "body_mass", "body_inertia", then=_weigh_anew)
-_FRICTION = _factor("friction of all contacts", "geom_friction", "pair_friction")
-_DAMPING = _factor("damping of all joints", "dof_damping")
-_GEAR = _factor("strength of all actuators", "actuator_gear")
+MASS = _factor("all masses and inertias", "body_mass", "body_inertia", then=_weigh_anew)
+FRICTION = _factor("friction of all contacts", "geom_friction", "pair_friction")
+DAMPING = _factor("damping of all joints", "dof_damping")
+GEAR = _factor("strength of all actuators", "actuator_gear")
 
 
 def _save(env: Any) -> dict[str, Any]:
@@ -126,40 +126,13 @@ def _load(env: Any, saved: dict[str, Any]) -> None:
         array[:] = np.reshape(values, array.shape)
 
 
-def _body(**parameters: PlantParameter) -> Plant:
-    common = {"mass": _MASS, "gear": _GEAR, "crippled": _CRIPPLED}
-    return Plant({**common, **parameters}, save=_save, load=_load)
+def body(**parameters: PlantParameter) -> Plant:
+    """The plant of a body with these parameters and those of all bodies: masses, gears, a dead actuator."""
+    return Plant({"mass": MASS, "gear": GEAR, "crippled": CRIPPLED, **parameters}, save=_save, load=_load)
 
 
-_LEGGED = _body(gravity=_GRAVITY, friction=_FRICTION, damping=_DAMPING)
-_POLE = _body(gravity=_GRAVITY, damping=_DAMPING)
-_VELOCITY = attribute("target_velocity", "m/s", "velocity that is asked for", positive=False)
-BODIES = {
-    "HalfCheetahVelEnv": _body(
-        gravity=_GRAVITY, friction=_FRICTION, damping=_DAMPING, target_velocity=_VELOCITY
-    ),
-    "HalfCheetahEnv": _LEGGED,
-    "AntEnv": _LEGGED,
-    "HopperEnv": _LEGGED,
-    "Walker2dEnv": _LEGGED,
-    "HumanoidEnv": _LEGGED,
-    "HumanoidStandupEnv": _LEGGED,
-    "SwimmerEnv": _body(viscosity=_VISCOSITY),
-    "ReacherEnv": _body(damping=_DAMPING),
-    "PusherEnv": _body(damping=_DAMPING, gravity=_GRAVITY),
-    "InvertedPendulumEnv": _POLE,
-    "InvertedDoublePendulumEnv": _POLE,
-}
-"""By the name of Gymnasium's class. Gravity is left out where a body lies flat, friction where nothing touches."""
-
-
-def mujoco_plant(env: Any) -> Plant | None:
-    """The plant of a MuJoCo body, whose own values are kept from now on; None where it is not known."""
-    for kind in type(env).__mro__:
-        if kind.__module__.startswith(("gymnasium.envs.mujoco.", "envs.")) and kind.__name__ in BODIES:
-            _native(env)
-            return BODIES[kind.__name__]
-    return None
+LEGGED = body(gravity=GRAVITY, friction=FRICTION, damping=DAMPING)
+"""The plant of a body that stands on the ground."""
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from envs.interface import Parameter
+from envs.channels import Parameter
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from rich.console import Console
 
 import envs
 from benchmarks import references as benchmark
-from envs.scores import FILE
+from envs.catalogue.scores import FILE
 from evaluate import references_of
 from memagent.evaluation import report
 from memagent.evaluation.intervals import Interval

@@ -1,0 +1,8 @@
+"""Gymnasium wrappers: drift, and what an agent observes and does."""
+
+from envs.wrappers.drifting import DriftingEnv
+from envs.wrappers.flat_actions import FlatActions
+from envs.wrappers.sensors import Sensors
+from envs.wrappers.transition import TransitionObservation
+
+__all__ = ["DriftingEnv", "FlatActions", "Sensors", "TransitionObservation"]
