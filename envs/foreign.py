@@ -6,8 +6,7 @@ Two dialects are understood, by what is in `info` after a reset:
                  whose "state" is the base environment's;
     CARL's       "context_id": the same whenever a context is back; observations may be a Dict of "obs" and "context".
 
-What an agent must not be told (changes, contexts, the time) leaves the observation; the truth is in `info`, under the
-keys of DriftingEnv.
+Changes, contexts and the time are removed from the observation; the truth is in `info`, under the keys of DriftingEnv.
 """
 
 from __future__ import annotations

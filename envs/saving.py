@@ -11,7 +11,7 @@ import numpy as np
 
 from envs.tasks import BARE, find_plant
 
-# what wrappers of Gymnasium and SB3 remember within an episode, and have no public names for
+# what wrappers of Gymnasium and SB3 remember within an episode, under no public name
 _REMEMBERED = {
     "TimeLimit": ("_elapsed_steps",),
     "OrderEnforcing": ("_has_reset",),
@@ -34,7 +34,8 @@ def get_state(env: Any) -> dict[str, Any]:
         return env.get_state()
     if not hasattr(env, "envs"):
         return {"layers": [_layer_state(layer) for layer in layers(env)]}
-    # Gymnasium's vector environments reset in the step after an episode's end, SB3's keep what their next reset is told
+    # Gymnasium's vector environments reset in the step after an episode's end; SB3's keep seeds and options of the
+    # next reset
     over = getattr(env, "_autoreset_envs", None)
     return {
         "envs": [get_state(single) for single in env.envs],

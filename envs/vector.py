@@ -54,9 +54,9 @@ def make_vec(
 ) -> VecEnv | gym.vector.VectorEnv:
     """A vector environment of any Gymnasium id, drifting or not.
 
-    Both faces run the same lifetimes for the same seed. Environment i has a seed of its own, drawn from (seed, i),
-    so that runs with neighbouring seeds share nothing; a seed given later to `reset` or `VecEnv.seed` starts new
-    lifetimes, with seed + i, as everywhere in Gymnasium and SB3.
+    The VecEnv and the VectorEnv of a seed run the same lifetimes. Environment i has a seed of its own, drawn from
+    (seed, i), so that runs with neighbouring seeds share nothing; a seed given later to `reset` or `VecEnv.seed` starts
+    new lifetimes, with seed + i, as everywhere in Gymnasium and SB3.
 
     Args:
         id: the Gymnasium id.
@@ -66,8 +66,8 @@ def make_vec(
         batched: whether all environments step in one compiled call, with the same results: None where they
             can (tasks that declare batched dynamics, with the drifts that these and BATCHED_CHANNELS of
             `envs.batched.wrapper_stack` know), False never, True or an error.
-        shared_clock: whether all environments of a `Drift/` id pass through the same contexts at the same steps of
-            theirs, in episodes of their own; else each has a lifetime of its own.
+        shared_clock: whether all environments of a `Drift/` id pass through the same contexts at the same
+            lifetime steps, in different episodes; else each has a lifetime of its own.
         subprocess: one process for each environment; worth it for slow environments only.
         transition_observation: whether observations show the last transition; of ids outside the catalogue, those
             that observe a vector and act with a vector or one number, once they are made flat.

@@ -24,12 +24,10 @@ Observations show the last transition too (`transition_observation`), of what `s
 the best action or move the goal, and have noise, or hide velocities, where one clean transition would give the context
 away.
 
-A short training shows for each of these that it harms not to be told the context
+For each of these a short training shows that hiding the context costs return
 ([benchmarks/results/controls.md](../benchmarks/results/controls.md)).
 """
-_UNSHOWN = (
-    "For these a short training does not show that it harms not to be told; they are kept for longer ones:"
-)
+_UNSHOWN = "For these a short training does not show it; they are kept for longer ones:"
 
 
 _SOLVED = "A probe that only memory solves; nothing drifts."
@@ -164,8 +162,8 @@ code."""
 _FOREIGN = """
 ## Environments of other libraries
 
-`ForeignStream` tells the drift of NS-Gym (`info["Ground Truth Env Change"]`) and of CARL (`info["context_id"]`) under
-the `info` keys of `DriftingEnv`, and leaves to the agent what the base environment observes:
+`ForeignStream` reports the drift of NS-Gym (`info["Ground Truth Env Change"]`) and of CARL (`info["context_id"]`) under
+the `info` keys of `DriftingEnv`. Its observations are those of the base environment:
 
 ```python
 env = ForeignStream(NSClassicControlWrapper(gym.make("CartPole-v1"), {"masscart": update}))

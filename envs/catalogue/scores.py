@@ -1,4 +1,4 @@
-"""What random actions score in the drifting environments, and what an agent does that is told the context."""
+"""The scores of random actions in the drifting environments, and of an agent that observes the context."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def reference_scores(name: str) -> dict[str, dict[str, float]]:
 
     Returns:
         {"train": {"random": …, "oracle": …}, "held_out": …}: "random" draws its actions, "oracle" was trained like an
-        agent and is told the context. What is not known is left out; {} of an id of which nothing is.
+        agent and observes the context. Unknown scores are left out; {} of an id without any.
     """
     scores = _read().get(name, {})
     return {split: dict(scores[split]) for split in ("train", "held_out") if split in scores}

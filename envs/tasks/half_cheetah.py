@@ -1,4 +1,4 @@
-"""HalfCheetah of MuJoCo, with dead and reversed motors on rough ground, or asked for a velocity that nobody tells.
+"""HalfCheetah of MuJoCo, with dead and reversed motors on rough ground, or rewarded for a hidden velocity.
 
 All but HalfCheetahVel is seen through encoders, as Hopper is.
 """
@@ -54,7 +54,7 @@ VELOCITY = Task(
     entries={
         "Drift/HalfCheetahVel-v0": Entry(
             base="Base/HalfCheetahVel-v0",
-            summary="Run forwards or backwards at a velocity that nobody tells.",
+            summary="Run forwards or backwards at a hidden velocity.",
             train={"target_velocity": between((-2.0, -0.5), (0.5, 2.0)), "sensor_noise": always(0.02)},
             held_out={"target_velocity": between((-2.8, -2.2), (2.2, 2.8)), "sensor_noise": always(0.02)},
             change_scale=2.0,

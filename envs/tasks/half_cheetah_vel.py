@@ -1,4 +1,4 @@
-"""HalfCheetahVel: run at a velocity that nobody tells. Importing this needs MuJoCo."""
+"""HalfCheetahVel: run at a hidden velocity. Importing this needs MuJoCo."""
 
 from __future__ import annotations
 

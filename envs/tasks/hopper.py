@@ -1,7 +1,7 @@
 """Hopper of MuJoCo, under other masses, gravity and friction, with motors that may be reversed.
 
-It is seen through encoders: positions and angles, with noise, and no velocities. Their change over a step tells the
-velocity, and it takes two such changes to tell what an action did to it.
+It is seen through encoders: positions and angles, with noise, and no velocities. Their change over a step shows the
+velocity, and it takes two such changes to see what an action did to it.
 """
 
 from __future__ import annotations

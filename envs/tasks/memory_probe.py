@@ -17,7 +17,7 @@ class Script(NamedTuple):
 
     shown: np.ndarray  # [T + 1, O] float32, the observations, the one after the last step included
     answers: np.ndarray  # [T] int, the right action, and −1 where nothing is asked
-    silent: np.ndarray  # [T] bool, whether only who then takes action 0 earns with the answers that follow
+    silent: np.ndarray  # [T] bool, whether action 0 has to be taken to earn with the answers that follow
 
 
 class Probe(gym.Env, ABC):

@@ -1,4 +1,4 @@
-"""MuJoCo bodies without an id of ours: their plants, for a `DriftingEnv` of one's own."""
+"""MuJoCo bodies without an id of ours: their plants, for drifts of your own."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@ The associative recall of Graves et al. 2014 ("Neural Turing Machines"), every k
 ("Zoology"). An episode has 2 k + 1 steps, k = `num_pairs`:
 
     k steps    a key and its value in each;
-    1 step     nothing is shown, and only who takes action 0 earns anything with what follows;
+    1 step     nothing is shown; action 0 has to be taken to earn with the answers that follow;
     k steps    one of the keys in each, in random order; the action is its value and earns 1 when right.
 
 Keys are k different ones of 2^`key_bits`, drawn anew for every episode, so that no weight can stand for one of them;

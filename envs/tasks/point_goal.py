@@ -1,8 +1,8 @@
 """PointGoal: the water maze of Morris (1984).
 
-A platform under the surface cannot be seen. Whoever finds it is paid, put down anywhere and held there for `pause`
-steps, and may search again: the platform stays where it was, so it is worth remembering. The pause keeps an agent
-without memory from carrying the direction over in its previous action.
+A platform under the surface cannot be seen. A craft that finds it is paid, moved to a random place and held there for
+`pause` steps, and may search again: the platform stays where it was, so it is worth remembering. The pause keeps an
+agent without memory from carrying the direction over in its previous action.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def goal_step(
 
 
 class PointGoalEnv(PointEnv):
-    """Find the hidden platform, be put down elsewhere, return to it.
+    """Find the hidden platform, be moved elsewhere, return to it.
 
     Observation [3]: x, y of the craft (m), and 1 while it is held, else 0. State [5]: x, y, steps left to wait, the
     episode's key, and how many places were drawn. Parameters, as attributes: `goal_x`, `goal_y` (m), `speed`
@@ -117,13 +117,13 @@ TASK = Task(
     entries={
         "Drift/PointGoal-v0": Entry(
             base="Base/PointGoal-v0",
-            summary="Find a platform that cannot be seen, and return to it from wherever one is put down.",
+            summary="Find a platform that cannot be seen, and return to it from random places.",
             train={"goal_x": between((-0.7, 0.7)), "goal_y": between((-0.7, 0.7))},
             held_out={
                 "goal_x": between((-0.9, -0.75), (0.75, 0.9)),
                 "goal_y": between((-0.9, -0.75), (0.75, 0.9)),
             },
-            change_scale=1.0,  # being put down elsewhere is a change of order one
+            change_scale=1.0,  # a move to a random place is a change of order one
             source="the water maze of Morris 1984",
         ),
     },

@@ -1,12 +1,12 @@
 """PointGoals: several hidden platforms, as in PointGoal, and a cue that says which of them pays now.
 
-Whoever finds it is shown the cue of another one, drawn at random, so that each has to be found once and then returned
-to. Distance costs nothing here: three distances would tell a place anew, without remembering it. The return is the
+A craft that finds it observes the cue of another one, drawn at random, so that each has to be found once and then
+returned to. Distance costs nothing here: three distances would give a place away, without memory. The return is the
 number of arrivals.
 
 What memory is worth there: within t steps a craft comes within `radius` r of a region of at most π r² + 2 r v t (m²),
 v the speed. A course without memory does not depend on where in its square, of side a, the platform lies, so that at
-best it has found it with probability (π r² + 2 r v t) / a², and a mean search takes at least
+best it has found the platform with probability (π r² + 2 r v t) / a², and a mean search takes at least
 (a² − π r²)² / (4 a² r v) steps: 21.5 in the training ranges (a = 1.4 m), where the straight way takes 7.6 on average.
 What an agent may carry from action to action (TransitionObservation) is the place it has just left, whose turn comes
 again after a whole trip to another one.
@@ -121,7 +121,7 @@ def entry(platforms: int = 4) -> Entry:
     places = [f"goal_{i}_{axis}" for i in range(platforms) for axis in "xy"]
     return Entry(
         base="Base/PointGoals-v0",
-        summary="Find several platforms that cannot be seen, and return to the one that a cue tells.",
+        summary="Find several platforms that cannot be seen, and return to the one that a cue names.",
         train=dict.fromkeys(places, between((-0.7, 0.7))),
         held_out=dict.fromkeys(places, between((-0.9, -0.75), (0.75, 0.9))),
         change_scale=1.0,  # as PointGoal

@@ -1,4 +1,4 @@
-"""LunarLander whose state can be saved: it records how it came to be. Importing this needs Box2D."""
+"""LunarLander whose state can be saved: it records the actions since the last reset. Importing this needs Box2D."""
 
 from __future__ import annotations
 

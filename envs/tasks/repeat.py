@@ -4,7 +4,7 @@ After RepeatPrevious of POPGym (Morad et al. 2023), with silence before every qu
 n = `back`, q = `num_questions`:
 
     n steps         a symbol in each, s_0 to s_{n−1};
-    q times two     the next symbol, s_{n+i}, in a step in which only who takes action 0 can earn with the next one;
+    q times two     the next symbol, s_{n+i}, in a step in which action 0 has to be taken to earn with the next one;
                     then the question: the action names s_i, n symbols before the last, and earns 1 when right.
 
 Symbols are independent and uniform over `num_values`. Observation [num_values + 1]: the symbol one-hot, question 0 or

@@ -24,7 +24,7 @@ class Entry:
         train: where the values of each drifting parameter come from in training.
         held_out: the same for judging: outside the training range, except signs and what is constant.
         sensors: which entries of the base environment's observation are seen; None: all. Where one clean transition
-            tells the context, no memory is needed, so defaults leave out velocities or have sensor noise, as real
+            shows the context, no memory is needed, so defaults leave out velocities or have sensor noise, as real
             plants do.
         change_scale: scale of the change in TransitionObservation, which makes it of order one.
         source: where the ranges come from.

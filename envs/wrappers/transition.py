@@ -13,7 +13,7 @@ from gymnasium.utils import RecordConstructorArgs
 
 
 class TransitionObservation(gym.Wrapper, RecordConstructorArgs):
-    """Appends to the observation what the agent last did and what came of it.
+    """Appends the last transition to the observation: change, action, reward.
 
     obs [2 O + A + 2], float32:
 
