@@ -171,3 +171,12 @@ def test_which_environments_save_their_whole_state(name, whole):
     single = gym.make(name)
     assert envs.is_whole(single) is whole
     assert not envs.is_whole(gym.wrappers.NormalizeReward(single))  # what it remembers is not known here
+
+
+def test_a_restored_environment_knows_the_id_of_its_held_context():
+    one, other = (gym.make("Drift/CartPole-v0", phase_steps=20, disable_env_checker=True) for _ in range(2))
+    one.reset(seed=3)
+    assert one.reset(options={"context": 5})[1]["context_id"] == 5
+    other.reset(seed=4)
+    envs.set_state(other, json.loads(json.dumps(envs.get_state(one))))
+    assert other.step(0)[4] == one.step(0)[4]
