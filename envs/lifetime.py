@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Mapping
+from copy import copy
 from typing import Any
 
 from envs.drift import Context, Drift
@@ -107,6 +108,8 @@ class Clock:
         held_steps: steps that it has run.
     """
 
+    _SAVED = ("seed", "step", "phase", "since", "changed", "chosen_at", "held", "held_id", "held_steps")
+
     def __init__(self, drift: Drift, seed: int) -> None:
         self.seed = seed
         self.lifetime = Lifetime(drift, seed)
@@ -192,25 +195,24 @@ class Clock:
 
     def get_state(self) -> dict[str, Any]:
         """All that distinguishes this clock from a new one with its drift, as plain values."""
-        return {
-            "seed": self.seed,
-            "step": self.step,
-            "phase": self.phase,
-            "since": self.since,
-            "changed": self.changed,
-            "chosen_at": self.chosen_at,
-            "held": None if self.held is None else dict(self.held),
-            "held_id": self.held_id,
-            "held_steps": self.held_steps,
-        }
+        return {name: copy(getattr(self, name)) for name in self._SAVED}
 
     @classmethod
     def from_state(cls, drift: Drift, state: Mapping[str, Any]) -> Clock:
-        """A clock that goes on exactly where `get_state` was called."""
+        """A clock that goes on exactly where `get_state` was called.
+
+        Raises:
+            ValueError: another version of envs saved the state.
+        """
+        if missing := [name for name in cls._SAVED if name not in state]:
+            raise ValueError(
+                f"The state of a clock has no {missing[0]}, expected {', '.join(cls._SAVED)}: another version of envs "
+                "saved it; begin anew."
+            )
         clock = cls(drift, state["seed"])
         clock._enter(clock.lifetime.index(state["chosen_at"]), state["chosen_at"])
-        for name in ("step", "phase", "since", "changed", "held", "held_id", "held_steps"):
-            setattr(clock, name, state[name])
+        for name in cls._SAVED:
+            setattr(clock, name, copy(state[name]))
         return clock
 
     def _enter(self, index: int, step: int) -> None:

@@ -114,7 +114,7 @@ def test_both_packages_say_that_they_have_types() -> None:
 
 def test_the_reference_scores_are_installed_too() -> None:
     data = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]
-    assert (ROOT / "envs" / "scores.json").is_file() and "scores.json" in data["envs"]
+    assert (ROOT / "envs" / "catalogue" / "scores.json").is_file() and "catalogue/scores.json" in data["envs"]
 
 
 def test_the_citation_names_the_version_and_the_licence() -> None:

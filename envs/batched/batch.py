@@ -299,9 +299,10 @@ class Batch:
 
     def set_state(self, state: Mapping[str, Any]) -> None:
         """Goes on exactly where `get_state` was called."""
-        if len(state["state"]) != self.num_envs or len(state["clocks"]) != len(self.clocks):
+        clocks = state.get("clocks", ())
+        if len(state["state"]) != self.num_envs or len(clocks) != len(self.clocks):
             raise ValueError(
-                f"The state is of {len(state['state'])} environments, {len(state['clocks'])} of them drifting, and "
+                f"The state is of {len(state['state'])} environments, {len(clocks)} of them drifting, and "
                 f"these are {self.num_envs} and {len(self.clocks)}: they were made differently."
             )
         self._state[:], self.returns[:] = state["state"], state["returns"]

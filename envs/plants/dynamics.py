@@ -39,7 +39,7 @@ def set_state_of(
     return write
 
 
-def always(env: Any) -> bool:
+def knows_all(env: Any) -> bool:
     """For environments of which every setting is known."""
     return True
 
@@ -77,5 +77,5 @@ class BatchedDynamics:
     write: Callable[[Any, np.ndarray], None]
     read: Callable[[Any], Sequence[float]] = state_of
     draw: Sampler = uniform
-    knows: Callable[[Any], bool] = always
+    knows: Callable[[Any], bool] = knows_all
     unknown: frozenset[str] = frozenset()

@@ -1,8 +1,8 @@
 """PointWind: fly from waypoint to waypoint in a hidden wind, by a compass that deviates.
 
-Whoever reaches the waypoint is paid, and the next one appears. The compass deviates by a hidden `heading`, which turns
-every thrust, and a hidden wind blows: the same action moves the craft north or south. With sensor noise as large as a
-step (the default drift has it) one transition says little of the heading; several say it clearly.
+A craft that reaches the waypoint is paid, and the next one appears. The compass deviates by a hidden `heading`, which
+turns every thrust, and a hidden wind blows: the same action moves the craft north or south. With sensor noise as large
+as a step (the default drift has it) one transition says little of the heading; several say it clearly.
 """
 
 from __future__ import annotations

@@ -151,3 +151,10 @@ def test_numbers_are_constants_and_do_not_move():
 def test_wrong_drifts_are_refused_in_a_sentence(make, sentence):
     with pytest.raises(ValueError, match=sentence):
         make()
+
+
+def test_a_state_of_another_version_is_refused_in_a_sentence():
+    state = Clock(Drift({"x": 1.0}), 3).get_state()
+    del state["held_id"]
+    with pytest.raises(ValueError, match="The state of a clock has no held_id, expected seed, step"):
+        Clock.from_state(Drift({"x": 1.0}), state)
