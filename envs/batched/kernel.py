@@ -16,9 +16,13 @@ from typing import Any
 
 import numpy as np
 from numba import njit
+from numba.extending import overload
 
+import envs.keyed_random
 import envs.tasks
 from envs.compiling import compiled
+from envs.keyed_random import keyed_uniform, word
+from envs.keyed_random.first_draws import first_uniform
 from envs.plants import BatchedDynamics
 
 # entries of spec
@@ -156,12 +160,27 @@ def _with_names(function, names):
     )
 
 
+@overload(keyed_uniform, prefer_literal=True)
+def _compiled_keyed_uniform(seed, name, kind, number, low, high):
+    """What Numba makes of `keyed_uniform` in a task's functions: seeds below 2**63, names that stand in the code."""
+    a, b = word(name.literal_value), word(kind.literal_value)
+
+    def draw(seed, name, kind, number, low, high):
+        return low + (high - low) * first_uniform(seed, a, b, number)
+
+    return draw
+
+
 @cache
 def _inlined(function):
-    """A plain function, compiled to be inlined, together with those that it calls."""
+    """A plain function of a task, compiled to be inlined, together with those of tasks that it calls."""
     found = function.__globals__
-    called = [name for name in function.__code__.co_names if isinstance(found.get(name), FunctionType)]
+    called = [name for name in function.__code__.co_names if _is_of_tasks(found.get(name))]
     return _part(_with_names(function, {name: _inlined(found[name]) for name in called}))
+
+
+def _is_of_tasks(value: object) -> bool:
+    return isinstance(value, FunctionType) and value.__module__.startswith("envs.tasks.")
 
 
 @cache
@@ -227,6 +246,7 @@ def compiled_for(dynamics: BatchedDynamics):  # noqa: C901 two compiled function
 
 @cache
 def _digest() -> str:
-    """Of the files of all tasks."""
-    files = sorted(Path(str(envs.tasks.__file__)).parent.glob("*.py"))
+    """Of the files of all tasks, and of what they draw random numbers by."""
+    folders = [Path(str(package.__file__)).parent for package in (envs.tasks, envs.keyed_random)]
+    files = [file for folder in folders for file in sorted(folder.glob("*.py"))]
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()

@@ -98,7 +98,7 @@ def first_uniform(seed, a, b, number):
 
 @compiled()
 def first_below(seed, a, b, number, bound):
-    """What `Generator.integers(bound)` returns first, bound from 2 to 2**32 − 1; −1 where it rejects a word."""
+    """What `Generator.integers(bound)` returns first, bound from 1 to 2**32 − 1; −1 where it rejects a word."""
     product = (first_word(seed, a, b, number) & _MASK) * np.uint64(bound)
     if (product & _MASK) < np.uint64(bound) and (product & _MASK) < (
         _MASK + _1 - np.uint64(bound)

@@ -4,9 +4,8 @@ The arena is the square [−1, 1]² (m). An action is a thrust of at most length
 moves the point by at most `speed` metres a step; walls stop it. All tasks pay 1 for every arrival (within `radius`)
 and go on; every step costs `distance_cost` times the distance to the goal, which shows beginners the way.
 
-The dynamics are pure functions of plain numbers that Numba can compile. Random places are a hash of an episode's key
-and of how many were drawn before, so that an episode is a function of its state alone. The hash is the finaliser of
-MurmurHash3 (Appleby 2011).
+The dynamics are pure functions of plain numbers that Numba can compile. Random places are keyed by an episode's key and
+by how many were drawn before, so that an episode is a function of its state alone.
 """
 
 from __future__ import annotations
@@ -17,25 +16,18 @@ import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 
+from envs.keyed_random import keyed_uniform
 from envs.plants import attribute
 
 KEYS = 2**32
 """Episode keys are the integers below."""
-FIRST_CUE = 2**31
-"""Cues are the hashes of numbers from here on, places those of the numbers below."""
 
 
 def random_place(key: int, count: int, reach: float) -> tuple[float, float]:
     """Place number `count` of the episode with this key, uniform in [−reach, reach]²."""
-    return reach * (2.0 * hashed(key, 2 * count) - 1.0), reach * (2.0 * hashed(key, 2 * count + 1) - 1.0)
-
-
-def hashed(key: int, number: int) -> float:
-    """A number in [0, 1) that is a pure function of key and number, both below 2**32."""
-    word = (int(key) ^ int(number) * 0x9E3779B9) & 0xFFFFFFFF
-    word = ((word ^ word >> 16) * 0x85EBCA6B) & 0xFFFFFFFF
-    word = ((word ^ word >> 13) * 0xC2B2AE35) & 0xFFFFFFFF
-    return (word ^ word >> 16) / 4294967296.0
+    x = keyed_uniform(key, "place", "x", count, -reach, reach)
+    y = keyed_uniform(key, "place", "y", count, -reach, reach)
+    return x, y
 
 
 def moved(x: float, y: float, step_x: float, step_y: float) -> tuple[float, float]:

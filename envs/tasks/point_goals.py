@@ -20,8 +20,9 @@ from typing import Any
 import numpy as np
 from gymnasium import spaces
 
+from envs.keyed_random import keyed_below
 from envs.plants import Plant, PlantParameter
-from envs.tasks.point import FIRST_CUE, PARAMETERS, PointEnv, hashed, random_place
+from envs.tasks.point import PARAMETERS, PointEnv, random_place
 from envs.tasks.point_goal import goal_step
 from envs.tasks.task import Base, Entry, Task, between
 
@@ -30,7 +31,7 @@ MOST_PLATFORMS = 8
 
 def next_cue(cue: int, platforms: int, key: int, count: int) -> int:
     """The cue after this one: any other, as likely as each, by the episode's key and the places drawn in it."""
-    return (cue + 1 + int((platforms - 1) * hashed(key, FIRST_CUE + count))) % platforms
+    return (cue + 1 + keyed_below(key, "cue", "next", count, platforms - 1)) % platforms
 
 
 class PointGoalsEnv(PointEnv):
@@ -65,7 +66,7 @@ class PointGoalsEnv(PointEnv):
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[np.ndarray, dict[str, Any]]:
         key = self.new_key(seed)
-        cue = int(self.platforms * hashed(key, FIRST_CUE))
+        cue = keyed_below(key, "cue", "first", 0, self.platforms)
         self.state = np.array([*random_place(key, 0, 1.0), 0.0, key, 1, cue])
         return self._observe(), {}
 

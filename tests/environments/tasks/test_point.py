@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 import envs
-from envs.tasks.point import KEYS, hashed, moved, random_place, thrust
+from envs.keyed_random import keyed
+from envs.tasks.point import KEYS, moved, random_place, thrust
 from envs.tasks.point_goal import PointGoalEnv, goal_step
 from envs.tasks.point_goals import PointGoalsEnv, next_cue
 from envs.tasks.point_wind import PointWindEnv, wind_step
@@ -20,28 +21,24 @@ def turn(vector, angle):
     return np.array([cos * vector[0] - sin * vector[1], sin * vector[0] + cos * vector[1]])
 
 
-def test_hashed_numbers_are_uniform_and_independent_of_their_neighbours():
+def test_random_places_are_uniform_and_independent_of_their_neighbours():
     keys = np.random.default_rng(0).integers(KEYS, size=400)
-    numbers = np.array([[hashed(int(key), n) for n in range(50)] for key in keys])
-    assert numbers.min() >= 0 and numbers.max() < 1
-    counts, _ = np.histogram(numbers, 20, (0, 1))
-    assert ((counts - 1000) ** 2 / 1000).sum() < 43.8  # chi-squared, 19 degrees of freedom, 0.1 %
-    along = [np.corrcoef(numbers[:, n], numbers[:, n + 1])[0, 1] for n in range(49)]
-    assert np.abs(along).max() < 0.2
-    by_key = [hashed(key, 0) for key in range(2_000)]  # neighbouring keys too
+    places = np.array([[random_place(int(key), n, 1.0) for n in range(25)] for key in keys])
+    assert np.abs(places).max() <= 1
+    for axis in range(2):
+        counts, _ = np.histogram(places[..., axis], 20, (-1, 1))
+        assert ((counts - 500) ** 2 / 500).sum() < 43.8  # chi-squared, 19 degrees of freedom, 0.1 %
+        along = [np.corrcoef(places[:, n, axis], places[:, n + 1, axis])[0, 1] for n in range(24)]
+        assert np.abs(along).max() < 0.2
+    assert abs(np.corrcoef(places[..., 0].ravel(), places[..., 1].ravel())[0, 1]) < 0.04
+    by_key = [random_place(key, 0, 1.0)[0] for key in range(2_000)]  # neighbouring keys too
     assert abs(np.corrcoef(by_key[:-1], by_key[1:])[0, 1]) < 0.08
 
 
-@pytest.mark.parametrize(("key", "number"), [(0, 0), (KEYS - 1, 3), (12345, 10**6)])
-def test_hashed_is_murmurs_finaliser(key, number):
-    word = (key ^ number * 0x9E3779B9) % KEYS
-    word = np.array(word, np.uint32)  # an array's product wraps without a warning
-    word ^= word >> 16
-    word *= np.uint32(0x85EBCA6B)
-    word ^= word >> 13
-    word *= np.uint32(0xC2B2AE35)
-    word ^= word >> 16
-    assert hashed(key, number) == int(word) / KEYS
+@pytest.mark.parametrize(("key", "count"), [(0, 0), (KEYS - 1, 3), (12345, 10**6)])
+def test_a_random_place_is_what_numpys_generators_draw_by_its_key(key, count):
+    expected = [keyed(key, "place", axis, count).uniform(-0.9, 0.9) for axis in "xy"]
+    assert list(random_place(key, count, 0.9)) == expected
 
 
 def test_a_thrust_is_shortened_turned_and_scaled():
