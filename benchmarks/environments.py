@@ -131,11 +131,11 @@ def batched(name: str, base: str) -> Measured:
             "dummyvecenv_16": vector_rate(ready(DummyVecEnv([lambda: gym.make(base)] * 16)), few, 200),
             "gymnasium_16": vector_rate(ready(gym.make_vec(base, 16, vectorization_mode=own)), few, 1_000),
             "batched_16": vector_rate(
-                ready(envs.make_vec(name, 16, 0, face="gymnasium", batched=True)), few, 5_000
+                ready(envs.make_vec(name, 16, 0, api="gymnasium", batched=True)), few, 5_000
             ),
             "batched_sb3_16": vector_rate(ready(envs.make_vec(name, 16, 0, batched=True)), few, 2_000),
             "batched_1024": vector_rate(
-                ready(envs.make_vec(name, 1024, 0, face="gymnasium", batched=True)), many, 1_000
+                ready(envs.make_vec(name, 1024, 0, api="gymnasium", batched=True)), many, 1_000
             ),
         }
     )
@@ -182,7 +182,7 @@ def main(options: Options) -> None:
         "batched_1024_steps_per_s": median(cartpole["batched_1024"]),
         "wrapper_us_per_step": above(wrapper, "drifting"),
         "ns_gym_us_per_step": above(wrapper, "ns_gym") if "ns_gym" in wrapper else None,
-        "sb3_face_16_vs_dummyvecenv": ratio(cartpole, "batched_sb3_16", "dummyvecenv_16"),
+        "sb3_api_16_vs_dummyvecenv": ratio(cartpole, "batched_sb3_16", "dummyvecenv_16"),
         "pendulum_batched_16_vs_dummyvecenv": ratio(pendulum, "batched_16", "dummyvecenv_16"),
         "pendulum_batched_16_vs_gymnasium": ratio(pendulum, "batched_16", "gymnasium_16"),
         "pendulum_batched_1024_steps_per_s": median(pendulum["batched_1024"]),

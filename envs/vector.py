@@ -19,7 +19,7 @@ from envs.wrappers.flat_actions import MOST_COMBINATIONS, combinations
 if TYPE_CHECKING:
     from stable_baselines3.common.vec_env import VecEnv
 
-Face = Literal["sb3", "gymnasium"]
+VectorAPI = Literal["sb3", "gymnasium"]
 Maker = Callable[[], gym.Env]
 Wrapper = Callable[[gym.Env], gym.Env]
 NUMBERS = (spaces.Box, spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary)
@@ -28,13 +28,13 @@ NUMBERS = (spaces.Box, spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary
 
 @overload
 def make_vec(
-    id: str, num_envs: int = 1, seed: int | None = None, face: Literal["sb3"] = "sb3", **options: Any
+    id: str, num_envs: int = 1, seed: int | None = None, api: Literal["sb3"] = "sb3", **options: Any
 ) -> VecEnv: ...
 
 
 @overload
 def make_vec(
-    id: str, num_envs: int = 1, seed: int | None = None, *, face: Literal["gymnasium"], **options: Any
+    id: str, num_envs: int = 1, seed: int | None = None, *, api: Literal["gymnasium"], **options: Any
 ) -> gym.vector.VectorEnv: ...
 
 
@@ -42,7 +42,7 @@ def make_vec(
     id: str,  # noqa: A002 Gymnasium's name for it
     num_envs: int = 1,
     seed: int | None = None,
-    face: Face = "sb3",
+    api: VectorAPI = "sb3",
     *,
     subprocess: bool = False,
     batched: bool | None = None,
@@ -62,7 +62,7 @@ def make_vec(
         id: the Gymnasium id.
         num_envs: how many environments.
         seed: of the lifetimes; None for fresh ones.
-        face: "sb3" for a VecEnv with monitored episodes, "gymnasium" for a VectorEnv.
+        api: "sb3" for a VecEnv with monitored episodes, "gymnasium" for a VectorEnv.
         batched: whether all environments step in one compiled call, with the same results: None where they
             can (tasks that declare batched dynamics, with the drifts that these and BATCHED_CHANNELS of
             `envs.batched.wrapper_stack` know), False never, True or an error.
@@ -80,8 +80,8 @@ def make_vec(
     """
     if num_envs < 1:
         raise ValueError(f"num_envs={num_envs}: expected at least 1 environment.")
-    if face not in get_args(Face):
-        raise ValueError(f'face={face!r}: expected "sb3" or "gymnasium".')
+    if api not in get_args(VectorAPI):
+        raise ValueError(f'api={api!r}: expected "sb3" or "gymnasium".')
     drawn: list[int] | None = None
     if seed is not None:
         drawn = np.random.SeedSequence(seed).generate_state(num_envs).tolist()
@@ -101,26 +101,26 @@ def make_vec(
     )
     if batched is not False and not subprocess:
         single = make(seeds[0])
-        vec = _batched(single, num_envs, drawn, face)
+        vec = _batched(single, num_envs, drawn, api)
         if vec is not None:
             return vec
         single.close()
     if batched:
         raise ValueError(f"{id} has no batched form with these settings: leave batched=True out.")
     makers: list[Maker] = [partial(make, s) for s in seeds]
-    if face == "sb3":
+    if api == "sb3":
         return _sb3(makers, subprocess)
     return gym.vector.AsyncVectorEnv(makers) if subprocess else gym.vector.SyncVectorEnv(makers)
 
 
 def _batched(
-    env: gym.Env, num_envs: int, seeds: list[int] | None, face: Face
+    env: gym.Env, num_envs: int, seeds: list[int] | None, api: VectorAPI
 ) -> VecEnv | gym.vector.VectorEnv | None:
     """The batched form of environments like `env`, None where there is none."""
     stack = read_stack(env)
     if stack is None:
         return None
-    if face == "sb3":
+    if api == "sb3":
         from envs.batched.sb3_vec_env import BatchedVecEnv
 
         return BatchedVecEnv(stack, num_envs, seeds)

@@ -165,7 +165,7 @@ class MemoryAlgorithm(SavedLearner, ABC):
         if isinstance(env, gym.vector.VectorEnv):
             raise ValueError(
                 f"{cls.__name__} was given Gymnasium's {type(env).__name__}, expected an environment or SB3's VecEnv: "
-                "take envs.make_vec without face='gymnasium', or SB3's make_vec_env."
+                "take envs.make_vec without api='gymnasium', or SB3's make_vec_env."
             )
         cls.check_spaces(env.observation_space, env.action_space)
         if isinstance(env, gym.Env):

@@ -106,8 +106,8 @@ def test_observations_that_are_no_vector_are_refused_before_anything_is_made(
 
 
 def test_a_gymnasium_vector_environment_is_named_with_the_way() -> None:
-    env = envs.make_vec("CartPole-v1", 2, face="gymnasium")
-    with pytest.raises(ValueError, match=r"SB3's VecEnv: take envs.make_vec without face='gymnasium'"):
+    env = envs.make_vec("CartPole-v1", 2, api="gymnasium")
+    with pytest.raises(ValueError, match=r"SB3's VecEnv: take envs.make_vec without api='gymnasium'"):
         MemoryDQN("MemoryPolicy", env)
 
 

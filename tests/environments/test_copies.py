@@ -67,13 +67,13 @@ def test_a_copy_stays_in_a_held_context(how):
 
 @pytest.mark.parametrize("how", COPIES)
 @pytest.mark.parametrize("batched", [True, False])
-@pytest.mark.parametrize("face", ["sb3", "gymnasium"])
-def test_vector_environments_can_be_copied(face, batched, how):
+@pytest.mark.parametrize("api", ["sb3", "gymnasium"])
+def test_vector_environments_can_be_copied(api, batched, how):
     def steps(vec):
         return np.stack([vec.step(np.array([0, 1, t % 2]))[0] for t in range(40)])
 
     env, alone = (
-        envs.make_vec("Drift/CartPole-v0", 3, seed=0, face=face, batched=batched, phase_steps=9)
+        envs.make_vec("Drift/CartPole-v0", 3, seed=0, api=api, batched=batched, phase_steps=9)
         for _ in range(2)
     )
     env.reset(), alone.reset()

@@ -97,7 +97,7 @@ def test_a_saved_probe_goes_on_exactly_through_json_whoever_takes_it(name):
 
 
 def test_gymnasiums_vector_face_goes_on_exactly():
-    vec, other = (envs.make_vec("Drift/CartPole-v0", 3, seed=s, face="gymnasium") for s in (0, 1))
+    vec, other = (envs.make_vec("Drift/CartPole-v0", 3, seed=s, api="gymnasium") for s in (0, 1))
     vec.reset()
     other.reset()
     actions = np.random.default_rng(0).integers(2, size=(200, 3))

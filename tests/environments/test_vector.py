@@ -1,4 +1,4 @@
-"""Vector environments: one lifetime for each environment, the same behind both faces, in this process and others."""
+"""Vector environments: one lifetime for each environment, the same behind both interfaces, in this process and others."""
 
 import gymnasium as gym
 import numpy as np
@@ -18,7 +18,7 @@ def clocks(vec):
 
 def test_both_faces_live_the_same_lifetimes():
     sb3 = make_vec(CARTPOLE, 3, seed=7, phase_steps=30)
-    gymnasium = make_vec(CARTPOLE, 3, seed=7, face="gymnasium", phase_steps=30)
+    gymnasium = make_vec(CARTPOLE, 3, seed=7, api="gymnasium", phase_steps=30)
     assert isinstance(sb3, VecEnv) and isinstance(gymnasium, gym.vector.VectorEnv)
     np.testing.assert_array_equal(sb3.reset(), gymnasium.reset()[0])
     contexts = [[c.lifetime.context(i) for c in clocks(vec) for i in range(5)] for vec in (sb3, gymnasium)]
@@ -124,13 +124,13 @@ def test_monitored_episodes_report_their_return():
     assert info["episode"]["l"] == 8
 
 
-@pytest.mark.parametrize("face", ["sb3", "gymnasium"])
-def test_workers_in_other_processes_live_the_same_lifetimes(face):
-    kwargs = {"seed": 3, "face": face, "phase_steps": 10}
+@pytest.mark.parametrize("api", ["sb3", "gymnasium"])
+def test_workers_in_other_processes_live_the_same_lifetimes(api):
+    kwargs = {"seed": 3, "api": api, "phase_steps": 10}
     here, there = make_vec(CARTPOLE, 2, **kwargs), make_vec(CARTPOLE, 2, subprocess=True, **kwargs)
     try:
         first, second = here.reset(), there.reset()
-        if face == "gymnasium":
+        if api == "gymnasium":
             first, second = first[0], second[0]
         np.testing.assert_array_equal(first, second)
         for t in range(40):
@@ -151,7 +151,7 @@ def test_gymnasiums_own_make_vec_finds_the_ids_in_its_workers():
 
 @pytest.mark.parametrize(
     ("kwargs", "sentence"),
-    [({"num_envs": 0}, "at least 1 environment"), ({"face": "jax"}, 'expected "sb3" or "gymnasium"')],
+    [({"num_envs": 0}, "at least 1 environment"), ({"api": "jax"}, 'expected "sb3" or "gymnasium"')],
 )
 def test_wrong_arguments_are_refused_in_a_sentence(kwargs, sentence):
     with pytest.raises(ValueError, match=sentence):
@@ -181,7 +181,7 @@ def test_a_shared_clock_is_one_lifetime_in_episodes_of_their_own(batched):
 def test_seeds_may_be_numpys(kind):
     single = gym.make("Drift/CartPole-v0")
     np.testing.assert_array_equal(single.reset(seed=kind(3))[0], single.reset(seed=3)[0])
-    vec = envs.make_vec("Drift/CartPole-v0", 2, face="gymnasium")
+    vec = envs.make_vec("Drift/CartPole-v0", 2, api="gymnasium")
     expected, _ = vec.reset(seed=3)
     for seed in (kind(3), [kind(3), kind(4)]):
         np.testing.assert_array_equal(vec.reset(seed=seed)[0], expected)

@@ -1,4 +1,4 @@
-"""Batched environments are, to the bit, what single ones with the same seeds compute: through both faces."""
+"""Batched environments are, to the bit, what single ones with the same seeds compute: through both interfaces."""
 
 import json
 
@@ -74,10 +74,10 @@ def follow(batched, singles, steps, seed=0):
     return ended
 
 
-@pytest.mark.parametrize("face", ["sb3", "gymnasium"])
+@pytest.mark.parametrize("api", ["sb3", "gymnasium"])
 @pytest.mark.parametrize("name", BARE)
-def test_every_bare_environment_is_its_single_self(name, face):
-    batched, singles = pair(name, face=face)
+def test_every_bare_environment_is_its_single_self(name, api):
+    batched, singles = pair(name, api=api)
     assert_same(batched.reset(), singles.reset())
     follow(batched, singles, 250)
     assert (batched.observation_space, batched.action_space) == (
@@ -86,7 +86,7 @@ def test_every_bare_environment_is_its_single_self(name, face):
     )
 
 
-@pytest.mark.parametrize("face", ["sb3", "gymnasium"])
+@pytest.mark.parametrize("api", ["sb3", "gymnasium"])
 @pytest.mark.parametrize("name", DRIFTING)
 @pytest.mark.parametrize(
     "settings",
@@ -96,8 +96,8 @@ def test_every_bare_environment_is_its_single_self(name, face):
         {"phase_steps": 20, "schedule": "cycle", "transition_observation": False},
     ],
 )
-def test_every_drifting_environment_is_its_single_self(name, face, settings):
-    batched, singles = pair(name, face=face, **settings)
+def test_every_drifting_environment_is_its_single_self(name, api, settings):
+    batched, singles = pair(name, api=api, **settings)
     assert_same(batched.reset(), singles.reset())
     ended = follow(batched, singles, 220)
     assert ended or "Point" in name
@@ -106,7 +106,7 @@ def test_every_drifting_environment_is_its_single_self(name, face, settings):
     assert [c.get_state() for c in batched.get_attr("clock")] == [
         c.get_state() for c in singles.get_attr("clock")
     ]
-    if face == "sb3":
+    if api == "sb3":
         batched.seed(9), singles.seed(9)
         assert_same(batched.reset(), singles.reset())
     else:
@@ -116,7 +116,7 @@ def test_every_drifting_environment_is_its_single_self(name, face, settings):
 
 def test_long_acrobot_and_mountain_car_episodes_do_not_part():
     for name in ("Acrobot-v1", "MountainCarContinuous-v0"):
-        batched, singles = pair(name, 2, face="gymnasium")
+        batched, singles = pair(name, 2, api="gymnasium")
         batched.reset(), singles.reset()
         follow(batched, singles, 1_005)
 
@@ -163,12 +163,12 @@ def test_all_autoreset_modes(mode):
     assert resets > 2 or mode != AutoresetMode.DISABLED
 
 
-@pytest.mark.parametrize("face", [BatchedVectorEnv, SyncVectorEnv])
-def test_a_masked_reset_shows_the_others_as_they_are_not_what_became_of_the_callers_array(face):
+@pytest.mark.parametrize("api", [BatchedVectorEnv, SyncVectorEnv])
+def test_a_masked_reset_shows_the_others_as_they_are_not_what_became_of_the_callers_array(api):
     def make():
         return gym.make("Drift/CartPole-v0", seed=3)
 
-    vec = face(read_stack(make()), 3) if face is BatchedVectorEnv else face([make] * 3)
+    vec = api(read_stack(make()), 3) if api is BatchedVectorEnv else api([make] * 3)
     vec.reset(seed=[4, 8, 5])
     obs, *_ = vec.step(np.array([0, 1, 1]))
     shown, others = obs.copy(), [0, 2]
@@ -224,14 +224,14 @@ def test_frozen_contexts_seeds_and_options_of_the_base_are_honoured():
     name=st.sampled_from(DRIFTING),
     seed=st.integers(0, 2**32),
     num_envs=st.integers(1, 4),
-    face=st.sampled_from(["sb3", "gymnasium"]),
+    api=st.sampled_from(["sb3", "gymnasium"]),
     schedule=st.sampled_from(["draw", "random", "cycle"]),
     change_at=st.sampled_from(["step", "episode_end"]),
     phase_steps=st.integers(1, 60),
     before=st.integers(0, 70),
 )
-def test_a_saved_batch_goes_on_exactly(name, seed, num_envs, face, schedule, change_at, phase_steps, before):
-    kwargs = {"face": face, "schedule": schedule, "change_at": change_at, "phase_steps": phase_steps}
+def test_a_saved_batch_goes_on_exactly(name, seed, num_envs, api, schedule, change_at, phase_steps, before):
+    kwargs = {"api": api, "schedule": schedule, "change_at": change_at, "phase_steps": phase_steps}
     batched, singles = pair(name, num_envs, seed, **kwargs)
     assert_same(batched.reset(), singles.reset())
     follow(batched, singles, before)
@@ -261,7 +261,7 @@ def test_two_batches_share_nothing():
 
 
 def test_results_are_kept_by_those_who_keep_them():
-    vec = make_vec("Drift/CartPole-v0", 2, 1, face="gymnasium", phase_steps=5, change_at="step")
+    vec = make_vec("Drift/CartPole-v0", 2, 1, api="gymnasium", phase_steps=5, change_at="step")
     vec.reset()
     results = [vec.step(np.array([0, 1])) for _ in range(20)]
     copies = [

@@ -54,14 +54,14 @@ def made(monkeypatch):
         (spaces.Tuple((spaces.MultiDiscrete([2, 3]), spaces.MultiBinary(3))), 8),
     ],
 )
-@pytest.mark.parametrize("face", ["sb3", "gymnasium"])
-def test_numbers_are_flattened(made, space, size, face):
+@pytest.mark.parametrize("api", ["sb3", "gymnasium"])
+def test_numbers_are_flattened(made, space, size, api):
     name = made(observations=space)
-    bare = envs.make_vec(name, 2, seed=0, face=face, transition_observation=False)
-    shape = (bare.observation_space if face == "sb3" else bare.single_observation_space).shape
+    bare = envs.make_vec(name, 2, seed=0, api=api, transition_observation=False)
+    shape = (bare.observation_space if api == "sb3" else bare.single_observation_space).shape
     assert shape == (size,)
-    shown = envs.make_vec(name, 2, seed=0, face=face)
-    first = shown.reset() if face == "sb3" else shown.reset()[0]
+    shown = envs.make_vec(name, 2, seed=0, api=api)
+    first = shown.reset() if api == "sb3" else shown.reset()[0]
     assert first.shape == (2, 2 * size + 4)
 
 
