@@ -14,7 +14,7 @@ DOCS_STAMP := .venv/.docs-installed
 VENV_STATE := $(shell test "$$(cat $(STAMP) 2>/dev/null)" = "$(CURDIR)" && $(BIN)/python -c '' 2>/dev/null && echo good)
 
 .DEFAULT_GOAL := help
-.PHONY: help train test check format docs wheel clean
+.PHONY: help train test quick check format docs wheel clean
 
 help:  ## show this list
 	@echo "memagent: agents that remember, for control tasks that drift"
@@ -30,6 +30,9 @@ train: $(STAMP)  ## train an agent on drifting CartPole, then evaluate it (see T
 
 test: check  ## check, then run the tests
 	$(BIN)/python -m pytest -n 2 $(PYTEST_ARGS)
+
+quick: $(STAMP)  ## the tests but those that are marked slow
+	$(BIN)/python -m pytest -n 2 -m 'not slow' $(PYTEST_ARGS)
 
 check: $(STAMP)  ## layout, lint and types, changing nothing
 	$(BIN)/python -m ruff format --check .

@@ -18,7 +18,7 @@ UNFLAGGED = pytest.mark.filterwarnings("ignore:The environment has no Transition
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("kind", "recalls"), [("dnc", True), ("lstm", True), ("gru", True), ("none", False)])
+@pytest.mark.parametrize(("kind", "recalls"), [("dnc", True), ("lstm", True), ("none", False)])
 def test_recall_is_learned_with_memory_and_not_without(kind: str, recalls: bool) -> None:
     """Chance is 0.5, the best 1.0."""
     agent = build(

@@ -60,7 +60,7 @@ class Cue(gym.Env):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("kind", "recalls"), [("dnc", True), ("lstm", True), ("gru", True), ("none", False)])
+@pytest.mark.parametrize(("kind", "recalls"), [("dnc", True), ("gru", True), ("none", False)])
 def test_a_cue_is_followed_with_memory_and_not_without(kind: str, recalls: bool) -> None:
     def make(seed: int) -> DummyVecEnv:
         env = DummyVecEnv([lambda: HideReward(TransitionObservation(Cue())) for _ in range(16)])

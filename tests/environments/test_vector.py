@@ -1,4 +1,4 @@
-"""Vector environments: one lifetime for each environment, the same behind both interfaces, in this process and others."""
+"""Vector environments: a lifetime for each environment, the same behind both interfaces, in any process."""
 
 import gymnasium as gym
 import numpy as np
