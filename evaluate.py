@@ -188,19 +188,11 @@ def evaluate(agent: MemoryAlgorithm, config: RunConfig, run_dir: Path, out: Path
     episodes = read_log(log) if log.is_file() else None
     remarks = remarks_on(agent, config, run_dir)
     check_out(out, asdict(settings))
-
-    def make_held_env(contexts: Sequence[Context]) -> VecEnv:
-        return hold(make_env(config, len(contexts), settings.seed, settings.time_limit), contexts)
-
-    def make_player(num_envs: int, adapted: bool) -> Acting:
-        sample_with = None if settings.deterministic else np.random.default_rng(settings.seed)
-        return agent.make_acting(num_envs, adapt=adapted, sample_with=sample_with)
-
     contexts = choose_contexts(config)
     records = play_contexts(
         contexts,
-        make_held_env,
-        make_player,
+        partial(make_held_env, config),
+        partial(make_player, agent, config),
         settings.episodes,
         settings.warmup_episodes,
         (False, True) if config.adapt.enabled else (False,),
@@ -217,7 +209,7 @@ def evaluate(agent: MemoryAlgorithm, config: RunConfig, run_dir: Path, out: Path
     if episodes is not None:
         figures["stream"] = png(stream_figure(episodes["step"], episodes["return"], phase_changes(episodes)))
     if config.memory.kind == "dnc":
-        figures["memory"] = png(memory_figure(**trace_episode(agent, make_held_env(contexts[:1]))))
+        figures["memory"] = png(memory_figure(**trace_episode(agent, make_held_env(config, contexts[:1]))))
 
     write_results(
         out,
@@ -429,6 +421,19 @@ def hold(env: VecEnv, contexts: Sequence[Context]) -> VecEnv:
     """The same environments; from the next reset on, the c-th stays in the c-th context."""
     env.set_options([{"context": dict(c.context), "frozen": True} if c.context else {} for c in contexts])
     return env
+
+
+def make_held_env(config: RunConfig, contexts: Sequence[Context]) -> VecEnv:
+    """Environments to judge in, each held in a context; the same ones at every call."""
+    settings = config.evaluation
+    return hold(make_env(config, len(contexts), settings.seed, settings.time_limit), contexts)
+
+
+def make_player(agent: MemoryAlgorithm, config: RunConfig, num_envs: int, adapted: bool) -> Acting:
+    """The agent as it is judged: adapted or not, by its best actions or by sampled ones."""
+    settings = config.evaluation
+    sample_with = None if settings.deterministic else np.random.default_rng(settings.seed)
+    return agent.make_acting(num_envs, adapt=adapted, sample_with=sample_with)
 
 
 def parse(arguments: Sequence[str]) -> Options:

@@ -24,6 +24,7 @@ import sys
 import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -33,13 +34,14 @@ import tyro
 from rich.console import Console
 
 import envs
-from evaluate import evaluate, make_env
+from evaluate import evaluate, make_env, make_held_env, make_player
 from memagent.agents import MemoryAlgorithm
 from memagent.agents.finite import NonFiniteError
 from memagent.archive import ArchiveError, reason
 from memagent.checkpoints import Checkpoints, saved
 from memagent.evaluation.seed_scores import seed_table
 from memagent.files import write_text
+from memagent.phase_evaluation import PhaseEvaluation
 from memagent.presets import preset_settings
 from memagent.progress import Records, last_step
 from memagent.resuming import alone, last_whole
@@ -177,10 +179,11 @@ def learn(
         try:
             with Records(run_dir, config.total_timesteps, agent.num_timesteps, extra) as records:
                 agent.set_logger(records.logger)
-                checkpoints = make_checkpoints(agent, config, run_dir, records)
+                scoring = make_scoring(agent, config, run_dir, extra)
+                checkpoints = make_checkpoints(agent, config, run_dir, records, scoring)
                 agent.learn(
                     config.total_timesteps - agent.num_timesteps,
-                    [checkpoints, records.episodes, TrackingCallback(tracker), stop],
+                    [checkpoints, *scoring, records.episodes, TrackingCallback(tracker), stop],
                     log_interval=config.num_envs,
                     reset_num_timesteps=agent.num_timesteps == 0,
                 )
@@ -189,14 +192,38 @@ def learn(
         end(agent, run_dir, stop, failure)
 
 
+def make_scoring(
+    agent: MemoryAlgorithm, config: RunConfig, run_dir: Path, extra: Mapping[str, Any]
+) -> list[PhaseEvaluation]:
+    """What scores the agent while it trains, going on where the checkpoint was; nothing where that is switched off."""
+    if not config.eval_share:
+        return []
+    return [
+        PhaseEvaluation(
+            partial(make_held_env, config),
+            partial(make_player, agent, config, adapted=config.adapt.enabled),
+            run_dir,
+            share=config.eval_share,
+            seed=config.evaluation.seed,
+            held=config.env in envs.CATALOGUE,
+            state=extra.get("phase_evaluation"),
+        )
+    ]
+
+
 def make_checkpoints(
-    agent: MemoryAlgorithm, config: RunConfig, run_dir: Path, records: Records
+    agent: MemoryAlgorithm,
+    config: RunConfig,
+    run_dir: Path,
+    records: Records,
+    scoring: Sequence[PhaseEvaluation],
 ) -> Checkpoints:
     """Checkpoints that hold beside the agent the environments' state, and how far the run's files have come."""
     env = agent.get_env()
 
     def extra() -> dict[str, Any]:
-        return {"env": envs.get_state(env), **records.get_state()}
+        scores = {"phase_evaluation": part.get_state() for part in scoring}
+        return {"env": envs.get_state(env), **records.get_state(), **scores}
 
     folder, whole = run_dir / "checkpoints", envs.is_whole(env)
     every, minutes = config.save_every, config.save_minutes

@@ -7,6 +7,7 @@ model.zip     the agent, as MemoryAlgorithm.save writes it
 checkpoints/  what a training that was stopped or killed goes on from, see memagent.checkpoints
 status.json   how far the run has come, see `save_status`
 error.txt     where an error ended the training, its traceback
+phase_scores.json, best_model.zip  scores while it trained, and the best agent, see memagent.phase_evaluation
 tracking.json  which W&B run this is, see memagent.tracking
 output.txt    of one of several seeds, what its training printed, see memagent.seeds
 evaluation.json, report.html, figures/, wandb/
@@ -55,6 +56,7 @@ RunState = Literal["training", "trained", "interrupted", "failed", "finished"]
 RUN_FILES = (
     *("config.json", "status.json", "model.zip", "checkpoints", "episodes.csv", "progress.csv"),
     *("evaluation.json", "report.html", "figures", "tracking.json", "error.txt", "output.txt", "wandb"),
+    *("phase_scores.json", "best_model.zip"),
 )
 MAX_CONFIG = 1024**2
 MAX_CONTEXTS = 10_000
@@ -173,6 +175,9 @@ class RunConfig:
     """The longest time between two checkpoints, for slow environments. None: however long."""
     keep: int = 2
     """How many of the newest checkpoints stay; beside them the one with the best recent return."""
+    eval_share: float = 0.1
+    """Score the agent while it trains, on the contexts that the first environment has seen, whenever one of its phases
+    ends, and keep the best agent: environment steps for that, at most, for each step of training. 0: never."""
     wandb: Literal["offline", "online", "disabled"] | None = None
     """Track the run in Weights & Biases: in files only, uploaded too (needs an account), or not at all. None: as the
     environment variable WANDB_MODE says, else offline."""
@@ -200,6 +205,8 @@ class RunConfig:
             raise ValueError(
                 f"save_minutes is {self.save_minutes}; give a number above 0, or None for any time."
             )
+        if not self.eval_share >= 0.0:
+            raise ValueError(f"eval_share is {self.eval_share}; give 0 or more.")
         checked_wrappers(self.wrapper)
 
 

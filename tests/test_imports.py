@@ -98,6 +98,7 @@ MAY_IMPORT = {
     },
     "memagent.tracking": {"memagent.files"},
     "memagent.progress": {"memagent.agents", "memagent.memory", "memagent.tables"},
+    "memagent.phase_evaluation": {"memagent.evaluation", "memagent.files", "memagent.randomness"},
     "memagent.presets": {
         "memagent.agents",
         "memagent.memory",

@@ -25,7 +25,7 @@ from memagent.runs import RunConfig, RunError
 from memagent.stopping import StopOnSignal
 
 STEPS, STOP, KILL, EVERY = 2_000, 1_000, 1_300, 990
-CLOCK = ("time/fps", "time/time_elapsed")
+CLOCK = ("time/fps", "time/time_elapsed", "time/evaluation_share")
 BASE = RunConfig(
     total_timesteps=STEPS,
     num_envs=4,
@@ -105,7 +105,7 @@ def rows(run_dir: Path) -> list[dict[str, str]]:
 
 
 def assert_same(one: Path, other: Path) -> None:
-    for name in ("model.zip", "episodes.csv", "status.json"):
+    for name in ("model.zip", "episodes.csv", "status.json", "phase_scores.json", "best_model.zip"):
         assert (one / name).read_bytes() == (other / name).read_bytes(), name
     assert rows(one) == rows(other)
     newest, twin = (saved(folder / "checkpoints")[-1] for folder in (one, other))

@@ -1,14 +1,13 @@
 """Scores of agents whose task drifts: one pure function per metric, each with its formula and source.
 
-a[i, j] is the score on context j after training phase i, for N phases that train contexts 0 … N-1 in turn, normalised
-(`normalised_score`) so that 0 is a random agent and 1 the oracle: the same learner told the context. Arrays are NumPy,
-steps and episodes are counted from 0.
+a[i, j] is the score on context j at the end of training phase i, NaN where it was not taken: N phases by C contexts,
+of which `trained` names the one that each phase trained, −1 where that is none of the C. Where contexts return, there
+are fewer contexts than phases. Arrays are NumPy, steps and episodes are counted from 0.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -31,47 +30,63 @@ def normalised_score(returns: ArrayLike, random: ArrayLike, oracle: ArrayLike) -
 # Transfer and forgetting
 
 
-def average_performance(scores: ArrayLike) -> float:
-    """(1/N) sum_j a[N, j]: the mean score over contexts at the end (Lopez-Paz and Ranzato 2017, ACC)."""
-    return float(_square(scores)[-1].mean())
+def forgetting(scores: ArrayLike, trained: ArrayLike) -> float | None:
+    """mean_j (max_{first(j)<=i<N} a[i, j] - a[N, j]): what was lost since each context's best, from its first phase on.
 
-
-def forgetting(scores: ArrayLike) -> float:
-    """(1/(N-1)) sum_{j<N} (max_{j<=i<N} a[i, j] - a[N, j]): what was lost since each context's best.
-
-    Chaudhry et al. 2018, eq. 3, with the maximum from phase j on. Negative where contexts got better.
+    Chaudhry et al. 2018, eq. 3. The context of the last phase, which there was no time to forget, is left out, and what
+    was not scored; None where nothing is left. Negative where contexts got better.
     """
-    a = _square(scores, least=2)
-    return float(np.mean([a[j:-1, j].max() - a[-1, j] for j in range(len(a) - 1)]))
+    a, trained = _matrix(scores, trained)
+    lost = []
+    for j in _earlier(trained):
+        seen = a[int(np.flatnonzero(trained == j)[0]) : -1, j]
+        if not np.isnan(seen).all():
+            lost.append(np.nanmax(seen) - a[-1, j])
+    return _mean(lost)
 
 
-def forgetting_since_trained(scores: ArrayLike) -> float:
-    """(1/(N-1)) sum_{j<N} (a[j, j] - a[N, j]): what was lost since each context's own phase.
+def backward_transfer(scores: ArrayLike, trained: ArrayLike) -> float | None:
+    """mean_j (a[N, j] - a[last(j), j]): what training other contexts did to those trained before.
 
-    The form of Continual World (Wolczyk et al. 2021); the last context, which has had no time to be forgotten, is
-    left out. It is minus the backward transfer.
+    Lopez-Paz and Ranzato 2017, BWT; last(j) is the newest phase that trained context j. Contexts are left out as in
+    `forgetting`.
     """
-    return -backward_transfer(scores)
+    a, trained = _matrix(scores, trained)
+    return _mean([a[-1, j] - a[int(np.flatnonzero(trained == j)[-1]), j] for j in _earlier(trained)])
 
 
-def backward_transfer(scores: ArrayLike) -> float:
-    """(1/(N-1)) sum_{j<N} (a[N, j] - a[j, j]) (Lopez-Paz and Ranzato 2017, BWT)."""
-    a = _square(scores, least=2)
-    return float((a[-1] - a.diagonal())[:-1].mean())
+def forward_transfer(scores: ArrayLike, trained: ArrayLike, random: ArrayLike) -> float | None:
+    """mean_j (a[first(j) - 1, j] - b_j): what a context gives just before it is trained, above random actions b [C].
 
-
-def forward_transfer(auc: ArrayLike, auc_scratch: ArrayLike) -> NDArray:
-    """(AUC_j - AUC_j,scratch) / (1 - AUC_j,scratch) per phase [N] (Wolczyk et al. 2021, Continual World).
-
-    AUC_j is the mean normalised score while phase j trained, AUC_j,scratch that of the same learner trained on
-    context j alone from its initial weights.
+    Lopez-Paz and Ranzato 2017, FWT, with random actions in place of an untrained learner. The context of the first
+    phase is left out, and what was not scored; None where nothing is left.
     """
-    auc, scratch = np.asarray(auc, dtype=np.float64), np.asarray(auc_scratch, dtype=np.float64)
-    if not (scratch < 1).all():
+    a, trained = _matrix(scores, trained)
+    b = np.asarray(random, dtype=np.float64)
+    first = {int(j): int(np.flatnonzero(trained == j)[0]) for j in np.unique(trained[trained >= 0])}
+    return _mean([a[i - 1, j] - b[j] for j, i in first.items() if i])
+
+
+def _matrix(scores: ArrayLike, trained: ArrayLike) -> tuple[NDArray, NDArray]:
+    """The scores [N, C] and the context [N] that each phase trained, −1: none of these."""
+    a, contexts = np.asarray(scores, dtype=np.float64), np.asarray(trained, dtype=np.int64)
+    if a.ndim != 2 or contexts.shape != a.shape[:1] or not len(a) or (contexts >= a.shape[1]).any():
         raise ValueError(
-            "A learner from scratch has a mean score of 1 or more: no transfer can be measured there."
+            f"Scores have shape {a.shape} and trained contexts {contexts.shape}; give scores [N, C], phase by context, "
+            "and for each of the N phases the number of its context, below C."
         )
-    return (auc - scratch) / (1 - scratch)
+    return a, contexts
+
+
+def _earlier(trained: NDArray) -> list[int]:
+    """The contexts that phases before the last one trained, without that of the last."""
+    return [int(j) for j in np.unique(trained[:-1]) if j not in (-1, trained[-1])]
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    """The mean of those that are numbers; None where there are none."""
+    known = [value for value in values if not np.isnan(value)]
+    return float(np.mean(known)) if known else None
 
 
 # The training stream
@@ -140,19 +155,6 @@ def recovery_time(
     return Recovery(np.array(steps, dtype=np.int64), np.array(censored, dtype=bool))
 
 
-def retention(scores: ArrayLike, changes: Sequence[int], episodes: int) -> NDArray:
-    """Mean over the first m episodes after each change over the mean of the last m before [K]; 1 - it is the drop.
-
-    Scores [T] are of episodes, normalised: a ratio of raw returns means nothing where they may be negative. Phases
-    shorter than m episodes give what they have.
-    """
-    scores, bounds = _stream(scores, changes)
-    starts = np.concatenate([[0], bounds[:-1]])
-    after = [scores[b : min(b + episodes, e)].mean() for b, e in pairwise(bounds)]
-    before = [scores[max(b - episodes, s) : b].mean() for s, b in zip(starts[:-1], bounds[:-1], strict=True)]
-    return np.array(after) / np.array(before)
-
-
 class Resumption(NamedTuple):
     """Per return of an old context [K]: its id, its first episode's return, and the best it had known."""
 
@@ -178,43 +180,6 @@ def resumption(returns: ArrayLike, contexts: ArrayLike, window: int = 10) -> Res
             found.append((contexts[first], returns[first], best))
     context, first_return, best = zip(*found, strict=True) if found else ((), (), ())
     return Resumption(np.array(context, dtype=np.int64), np.array(first_return), np.array(best))
-
-
-def dynamic_regret(rewards: ArrayLike, oracle: ArrayLike) -> float:
-    """sum_t (R*_context(t) - R_t): what the oracle named would have had more, each step in the context of that step."""
-    return float(np.sum(np.asarray(oracle, dtype=np.float64) - np.asarray(rewards, dtype=np.float64)))
-
-
-# Plasticity
-
-
-def plasticity_slope(auc: ArrayLike) -> float:
-    """Least-squares slope of the mean score of each phase over the phases [N]; below 0: it learns ever worse."""
-    auc = np.asarray(auc, dtype=np.float64)
-    if auc.size < 2:
-        raise ValueError(f"A slope over {auc.size} phase is not defined; give two phases or more.")
-    return float(np.polyfit(np.arange(auc.size), auc, 1)[0])
-
-
-def dormant_share(activations: ArrayLike, threshold: float = 0.025) -> float:
-    """Share of units with E|h_i| / mean_k E|h_k| <= threshold, of activations [samples, units].
-
-    Sokar et al. 2023, https://arxiv.org/abs/2302.12902, definition 3.1. A layer that is silent altogether is dormant.
-    """
-    size = np.abs(np.asarray(activations, dtype=np.float64)).mean(0)
-    return float((size <= threshold * size.mean()).mean())
-
-
-def effective_rank(features: ArrayLike) -> float:
-    """exp(-sum_k p_k log p_k), p the singular values of [samples, features] divided by their sum.
-
-    Roy and Vetterli 2007, The Effective Rank, definition 1: from 1 up to the number of features; 0 for a zero matrix.
-    """
-    singular = np.linalg.svd(np.asarray(features, dtype=np.float64), compute_uv=False)
-    if not singular.any():
-        return 0.0
-    p = singular[singular > 0] / singular.sum()
-    return float(np.exp(-(p * np.log(p)).sum()))
 
 
 # Records of an evaluation: `contexts` of evaluation.json
@@ -243,15 +208,6 @@ def summarise(records: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float
         return float(np.mean(means)) if means else None
 
     return {split: {"adapted": overall(split, True), "unadapted": overall(split, False)} for split in SPLITS}
-
-
-def _square(scores: ArrayLike, least: int = 1) -> NDArray:
-    a = np.asarray(scores, dtype=np.float64)
-    if a.ndim != 2 or a.shape[0] != a.shape[1] or len(a) < least:
-        raise ValueError(
-            f"Scores have shape {a.shape}; give [N, N], phase by context, with N at least {least}."
-        )
-    return a
 
 
 def _stream(scores: ArrayLike, changes: Sequence[int]) -> tuple[NDArray, NDArray]:
