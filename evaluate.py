@@ -50,6 +50,7 @@ from memagent.results import (
     contexts_charts,
     evaluation_of,
     read_log,
+    read_scores,
     remarks_on,
     show,
     write_results,
@@ -186,6 +187,7 @@ def evaluate(agent: MemoryAlgorithm, config: RunConfig, run_dir: Path, out: Path
     """
     settings, log = config.evaluation, run_dir / "episodes.csv"
     episodes = read_log(log) if log.is_file() else None
+    scores = read_scores(run_dir)
     remarks = remarks_on(agent, config, run_dir)
     check_out(out, asdict(settings))
     contexts = choose_contexts(config)
@@ -215,7 +217,7 @@ def evaluate(agent: MemoryAlgorithm, config: RunConfig, run_dir: Path, out: Path
         out,
         evaluation,
         figures,
-        charts(agent, records, episodes, conditions, stream),
+        charts(agent, records, episodes, conditions, stream, scores),
         settings_of(config),
         title=f"{config.env}, memory {config.memory.kind}",
         remarks=remarks,

@@ -181,9 +181,10 @@ def learn(
                 agent.set_logger(records.logger)
                 scoring = make_scoring(agent, config, run_dir, extra)
                 checkpoints = make_checkpoints(agent, config, run_dir, records, scoring)
+                own = [checkpoints] if scoring is None else [checkpoints, scoring]
                 agent.learn(
                     config.total_timesteps - agent.num_timesteps,
-                    [checkpoints, *scoring, records.episodes, TrackingCallback(tracker), stop],
+                    [*own, records.episodes, TrackingCallback(tracker), stop],
                     log_interval=config.num_envs,
                     reset_num_timesteps=agent.num_timesteps == 0,
                 )
@@ -194,21 +195,19 @@ def learn(
 
 def make_scoring(
     agent: MemoryAlgorithm, config: RunConfig, run_dir: Path, extra: Mapping[str, Any]
-) -> list[PhaseEvaluation]:
-    """What scores the agent while it trains, going on where the checkpoint was; nothing where that is switched off."""
+) -> PhaseEvaluation | None:
+    """What scores the agent while it trains, going on where the checkpoint was; None where that is switched off."""
     if not config.eval_share:
-        return []
-    return [
-        PhaseEvaluation(
-            partial(make_held_env, config),
-            partial(make_player, agent, config, adapted=config.adapt.enabled),
-            run_dir,
-            share=config.eval_share,
-            seed=config.evaluation.seed,
-            held=config.env in envs.CATALOGUE,
-            state=extra.get("phase_evaluation"),
-        )
-    ]
+        return None
+    return PhaseEvaluation(
+        partial(make_held_env, config),
+        partial(make_player, agent, config, adapted=config.adapt.enabled),
+        run_dir,
+        share=config.eval_share,
+        seed=config.evaluation.seed,
+        held=config.env in envs.CATALOGUE,
+        state=extra.get("phase_evaluation"),
+    )
 
 
 def make_checkpoints(
@@ -216,13 +215,13 @@ def make_checkpoints(
     config: RunConfig,
     run_dir: Path,
     records: Records,
-    scoring: Sequence[PhaseEvaluation],
+    scoring: PhaseEvaluation | None,
 ) -> Checkpoints:
     """Checkpoints that hold beside the agent the environments' state, and how far the run's files have come."""
     env = agent.get_env()
 
     def extra() -> dict[str, Any]:
-        scores = {"phase_evaluation": part.get_state() for part in scoring}
+        scores = {} if scoring is None else {"phase_evaluation": scoring.get_state()}
         return {"env": envs.get_state(env), **records.get_state(), **scores}
 
     folder, whole = run_dir / "checkpoints", envs.is_whole(env)

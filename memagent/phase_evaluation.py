@@ -41,7 +41,7 @@ class PhaseEvaluation(BaseCallback):
     Args:
         make_env: a vector environment whose c-th environment holds the c-th context, seeded anew at each call.
         make_player: the agent as a fresh player of so many environments.
-        folder: for the files.
+        folder: for the files; made where it is not there.
         share: steps of evaluation for each step of training, at most; above 0.
         episodes: of each context, from an empty memory on; their mean is the score.
         seed: of the random actions.
@@ -81,6 +81,7 @@ class PhaseEvaluation(BaseCallback):
 
     def _on_training_start(self) -> None:
         self._began = time.monotonic()
+        self.folder.mkdir(parents=True, exist_ok=True)
 
     def _on_step(self) -> bool:
         info, phases = self.locals["infos"][0], self.scores.phases

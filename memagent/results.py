@@ -18,6 +18,8 @@ from memagent.evaluation.charts import contexts_chart, recovery_chart, stream_ch
 from memagent.evaluation.figures import png
 from memagent.evaluation.metrics import SPLITS, summarise
 from memagent.evaluation.page import Picture
+from memagent.evaluation.phase_charts import curve_chart, matrix_chart
+from memagent.evaluation.phase_scores import PhaseScores, read_phase_scores
 from memagent.evaluation.protocol import ContextRecord
 from memagent.evaluation.references import References, normalised_summary
 from memagent.evaluation.report import SPLIT_NAMES, table, write_report
@@ -27,6 +29,11 @@ from memagent.runs import RunConfig, RunError, load_status, model_file
 from memagent.traces import model_errors
 
 CHARTS = {
+    "curve": "Evaluated return while training. The mean over the contexts that were trained by then, held still; the "
+    "agent of the marked evaluation is in best_model.zip.",
+    "matrix": "What each phase left of the contexts. Return on the contexts of the training's first environment at the "
+    "end of every phase. Framed is the context that the phase trained: above it is what others gave it, below it what "
+    "was kept or forgotten.",
     "stream": "Return over the training stream. Dots are episodes of all environments. Bands, and the parameters "
     "beneath, are of the first environment's phases; each environment has contexts of its own.",
     "episodes": "Return since the change. Mean over contexts by episode, with its 95 % interval.",
@@ -112,6 +119,19 @@ def read_log(path: Path) -> dict[str, np.ndarray]:
         raise RunError(str(error)) from error
 
 
+def read_scores(run_dir: Path) -> PhaseScores | None:
+    """The scores that were taken while a run trained; None where there were none.
+
+    Raises:
+        RunError: the file does not hold them.
+    """
+    path = run_dir / "phase_scores.json"
+    try:
+        return read_phase_scores(path) if path.is_file() else None
+    except ValueError as error:
+        raise RunError(str(error)) from error
+
+
 def evaluation_of(
     records: Sequence[ContextRecord],
     settings: Mapping[str, Any],
@@ -184,6 +204,7 @@ def charts(
     episodes: Mapping[str, np.ndarray] | None,
     conditions: Mapping[int, Mapping[str, float]],
     stream: Mapping[str, np.ndarray] | None,
+    scores: PhaseScores | None,
 ) -> dict[str, Sequence[Picture]]:
     """The page's charts by name; what was not trained, does not drift or does not adapt has none.
 
@@ -193,11 +214,16 @@ def charts(
         episodes: of its training.
         conditions: of that training's first environment, by context id.
         stream: a drifting one that it has played.
+        scores: taken while it trained.
     """
     found: dict[str, Sequence[Picture]] = {
         "episodes": [recovery_chart(own, name) for name, own in by_split(records).items()],
         "contexts": contexts_charts(records),
     }
+    if scores is not None and scores.evaluations:
+        found["curve"] = [curve_chart(scores)]
+        if len(scores.contexts) > 1 and len(scores.matrix()[0]):
+            found["matrix"] = [matrix_chart(scores)]
     if episodes is not None:
         found["stream"] = [stream_chart(episodes, conditions)]
     if stream is not None:

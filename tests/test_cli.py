@@ -87,7 +87,7 @@ def test_a_run_leaves_its_folder(trained: tuple[Path, str, str]) -> None:
     run_dir, out, _ = trained
     made = {path.name for path in run_dir.iterdir()}
     files = {"config.json", "progress.csv", "episodes.csv", "model.zip", "evaluation.json", "report.html"}
-    files |= {"status.json", "tracking.json"}
+    files |= {"status.json", "tracking.json", "phase_scores.json", "best_model.zip"}
     assert made == files | {"figures", "wandb"}
     assert "made/run/report.html" in out
     figures = {path.name: path.read_bytes() for path in (run_dir / "figures").iterdir()}
@@ -102,8 +102,8 @@ def test_a_run_leaves_its_folder(trained: tuple[Path, str, str]) -> None:
         6,
     )
     page = (run_dir / "report.html").read_text()
-    # stream, two splits after the change and by context, two of the context, the model; and of the player
-    assert page.count('<div class="chart"') == 1 + 2 + 2 + 2 + 1 + 1
+    # curve, matrix, stream, two splits after the change and by context, two of the context, the model; of the player
+    assert page.count('<div class="chart"') == 3 + 2 + 2 + 2 + 1 + 1
     assert 'id="frame"' in page and "read weights, head 2" in page and "action_sign" in page
     assert "python train.py --env Drift/CartPole-v0 --schedule cycle --phase-steps 60" in page
 

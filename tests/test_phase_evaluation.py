@@ -4,6 +4,7 @@ import csv
 import json
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 from agents.builders import Corridor, build
 from gymnasium import spaces
+from stable_baselines3 import PPO
 from stable_baselines3.common.vec_env import DummyVecEnv
 from test_resuming import BASE
 
@@ -18,6 +20,7 @@ import train
 from memagent import phase_evaluation
 from memagent.agents import MemoryDQN
 from memagent.evaluation.phase_scores import PhaseScores, Scored, Seen, read_phase_scores
+from memagent.evaluation.players import PredictPlayer
 from memagent.evaluation.protocol import Context
 from memagent.phase_evaluation import PhaseEvaluation
 
@@ -75,7 +78,9 @@ def test_phases_are_passed_over_while_their_share_is_spent(tmp_path: Path) -> No
     # 2 contexts of at most 5 steps, twice, and as much by random actions, take 40 steps, which are half of 80.
     assert [e.phase for e in scoring.scores.evaluations][:2] == [0, 3]
     ends = [e.step for e in scoring.scores.evaluations]
-    assert scoring.spent - 30 <= 0.5 * ends[-1] + 30  # but for the last one of 3 × 5 × 2 steps, and one before
+    assert (
+        scoring.spent - 30 <= 0.5 * ends[-1] + 30
+    )  # but for the last one of 3 × 5 × 2 steps, and one before
 
 
 def test_a_training_in_which_nothing_drifts_is_scored_by_tenths(tmp_path: Path) -> None:
@@ -87,6 +92,14 @@ def test_a_training_in_which_nothing_drifts_is_scored_by_tenths(tmp_path: Path) 
     assert [e.step for e in scoring.scores.evaluations] == [32 * k for k in range(1, 11)]
     assert {tuple(e.scores) for e in scoring.scores.evaluations} == {(4.0,)}
     assert scoring.scores.transfer() == dict.fromkeys(("forgetting", "backward_transfer", "forward_transfer"))
+
+
+def test_models_of_sb3_are_scored_alike(tmp_path: Path) -> None:
+    model = PPO("MlpPolicy", DummyVecEnv([Phased]), n_steps=16, batch_size=16, n_epochs=1, device="cpu")
+    scoring = PhaseEvaluation(held, partial(PredictPlayer, model), tmp_path / "new", share=9.0)
+    model.learn(48, scoring)
+    assert [e.scores for e in scoring.scores.evaluations] == [[3, 5], [3, 5, 4], [3, 5, 4]]
+    assert (tmp_path / "new" / "best_model.zip").is_file()
 
 
 class Steady(Corridor):

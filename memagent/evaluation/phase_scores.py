@@ -6,7 +6,7 @@ As a file, `phase_scores.json`, and as the matrix and the metrics that follow fr
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -126,7 +126,9 @@ class PhaseScores:
                 ],
                 [int(place) for place in table["phases"]],
                 [
-                    Scored(int(e["step"]), int(e["phase"]), bool(e["ended"]), [_finite(x) for x in e["scores"]])
+                    Scored(
+                        int(e["step"]), int(e["phase"]), bool(e["ended"]), [_finite(x) for x in e["scores"]]
+                    )
                     for e in table["evaluations"]
                 ],
                 int(table["best"]),
@@ -169,9 +171,3 @@ def _finite(value: Any) -> float:
     if not np.isfinite(number := float(value)):
         raise ValueError(f"{number} among the scores")
     return number
-
-
-def labels(scores: PhaseScores) -> Sequence[str]:
-    """A name for each context: the number of the first phase that trains it, from 1; of one that none did, its place."""
-    firsts = {place: phase for phase, place in reversed(list(enumerate(scores.phases)))}
-    return [f"{firsts.get(place, place) + 1}" for place in range(len(scores.contexts))]

@@ -59,7 +59,9 @@ def test_one_phase_has_nothing_to_forget(metric):
     assert metric([[1.0]], [0]) is None
 
 
-@pytest.mark.parametrize(("shape", "trained"), [((2, 3), [0]), ((2, 2), [0, 2]), ((2,), [0, 1]), ((0, 0), [])])
+@pytest.mark.parametrize(
+    ("shape", "trained"), [((2, 3), [0]), ((2, 2), [0, 2]), ((2,), [0, 1]), ((0, 0), [])]
+)
 def test_scores_that_do_not_fit_their_phases_are_refused(shape, trained):
     with pytest.raises(ValueError, match="phase by context"):
         metrics.forgetting(np.zeros(shape), trained)
