@@ -39,8 +39,10 @@ from memagent.evaluation.comparison import Judged
 from memagent.evaluation.figures import contexts_figure, memory_figure, png, stream_figure
 from memagent.evaluation.players import PredictPlayer
 from memagent.evaluation.protocol import Context, play_contexts
-from memagent.evaluation.recording import Recording, record
+from memagent.evaluation.recording import AFTER, BEFORE, Recording, record
 from memagent.evaluation.references import References
+from memagent.evaluation.video import WIDTH as FILM_WIDTH
+from memagent.evaluation.video import write_video
 from memagent.presets import preset_settings
 from memagent.progress import phase_changes
 from memagent.results import (
@@ -102,6 +104,9 @@ class Options:
     """Judge MemorySAC by its best actions, else by actions sampled as in training. None: as config.json says."""
     time_limit: int | None = None
     """Steps after which an episode is cut where the environment has no time limit. None: as config.json says."""
+    video: bool = False
+    """Also write a video of a change of the context that nobody tells the agent of: video.mp4, where imageio-ffmpeg is
+    installed (pip install 'memagent[video]'), else video.gif."""
     device: str | None = None
     """Where the agent acts: "cpu", "cuda", or "auto" for a GPU where there is one. None: as config.json says."""
     group_by: tuple[str, ...] | None = None
@@ -171,7 +176,8 @@ def with_options(config: RunConfig, options: Options) -> RunConfig:
         evaluation = replace(config.evaluation, **{name: given[name] for name in own})
     except ValueError as error:
         raise RunError(str(error)) from error
-    return replace(config, evaluation=evaluation, device=given.get("device", config.device))
+    video = config.video or options.video
+    return replace(config, evaluation=evaluation, device=given.get("device", config.device), video=video)
 
 
 def evaluate(agent: MemoryAlgorithm, config: RunConfig, run_dir: Path, out: Path) -> dict[str, Any]:
@@ -226,6 +232,8 @@ def evaluate(agent: MemoryAlgorithm, config: RunConfig, run_dir: Path, out: Path
     )
     for remark in remarks:
         print(remark)
+    if config.video:
+        film(agent, config, out)
     show(evaluation, f"{config.env}, memory {config.memory.kind}, {run_dir}")
     return evaluation
 
@@ -294,10 +302,25 @@ def training_conditions(config: RunConfig, episodes: Mapping[str, np.ndarray]) -
     return found
 
 
-def record_change(agent: MemoryAlgorithm, config: RunConfig) -> Recording:
+def film(agent: MemoryAlgorithm, config: RunConfig, out: Path) -> None:
+    """Write a video of the change that the page's player shows, or say why there is none."""
+    seen = record_change(agent, config, frames=BEFORE + AFTER, width=FILM_WIDTH)
+    try:
+        path = write_video(out, seen)
+    except OSError as error:
+        raise RunError(f"The video cannot be written into {out}: {error}.") from error
+    except ValueError as error:
+        print(error)
+        return
+    without = "; `pip install 'memagent[video]'` brings what an MP4 needs" if path.suffix == ".gif" else ""
+    print(f"A video of a change is in {path}{without}.")
+
+
+def record_change(agent: MemoryAlgorithm, config: RunConfig, **pictures: int) -> Recording:
     """A change of the condition that nobody tells the agent of, within an episode where the environment can.
 
     Of PLAYER_DRAWS environments the one is shown whose parameters change most at their first change, each by its size.
+    `pictures` are `record`'s frames and width.
     """
     seed = config.evaluation.seed
     if config.env in envs.CATALOGUE:
@@ -308,7 +331,9 @@ def record_change(agent: MemoryAlgorithm, config: RunConfig) -> Recording:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of what draws, or cannot
         env, render = rendered(config, seed)
-        return record(env, player, partial(inside, player), threshold=threshold_of(player), render=render)
+        return record(
+            env, player, partial(inside, player), threshold=threshold_of(player), render=render, **pictures
+        )
 
 
 def size_of_change(config: RunConfig, seed: int) -> float:

@@ -10,6 +10,7 @@ error.txt     where an error ended the training, its traceback
 phase_scores.json, best_model.zip  scores while it trained, and the best agent, see memagent.phase_evaluation
 tracking.json  which W&B run this is, see memagent.tracking
 output.txt    of one of several seeds, what its training printed, see memagent.seeds
+video.mp4, video.gif  a change of the context, see memagent.evaluation.video
 evaluation.json, report.html, figures/, wandb/
 """
 
@@ -56,7 +57,7 @@ RunState = Literal["training", "trained", "interrupted", "failed", "finished"]
 RUN_FILES = (
     *("config.json", "status.json", "model.zip", "checkpoints", "episodes.csv", "progress.csv"),
     *("evaluation.json", "report.html", "figures", "tracking.json", "error.txt", "output.txt", "wandb"),
-    *("phase_scores.json", "best_model.zip"),
+    *("phase_scores.json", "best_model.zip", "video.mp4", "video.gif"),
 )
 MAX_CONFIG = 1024**2
 MAX_CONTEXTS = 10_000
@@ -175,6 +176,8 @@ class RunConfig:
     """The longest time between two checkpoints, for slow environments. None: however long."""
     keep: int = 2
     """How many of the newest checkpoints stay; beside them the one with the best recent return."""
+    video: bool = False
+    """Once the agent has learned, also write a video of a change of the context, and of how it recovers."""
     eval_share: float = 0.1
     """Score the agent while it trains, on the contexts that the first environment has seen, whenever one of its phases
     ends, and keep the best agent: environment steps for that, at most, for each step of training. 0: never."""

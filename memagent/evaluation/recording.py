@@ -38,6 +38,7 @@ class Recording:
     observations: NDArray  # [T, O]
     actions: NDArray  # [T] or [T, A]
     rewards: NDArray  # [T]
+    returns: NDArray  # [T], of the episode so far
     ends: NDArray[np.bool_]  # [T], the step was its episode's last
     conditions: list[
         Mapping[str, float]
@@ -48,6 +49,7 @@ class Recording:
     evidence: NDArray | None = None  # [T]
     threshold: float | None = None  # of the evidence: above it a change is noticed
     memory: Mapping[str, NDArray] = field(default_factory=dict)  # [T, N] by name
+    first: int = 0  # steps that were played before the first row
     frames: Mapping[int, bytes] = field(
         default_factory=dict
     )  # JPEG files by row; empty where nothing is to be seen
@@ -61,6 +63,7 @@ class Row:
     inside: Inside
     action: NDArray
     reward: float
+    gained: float
     ends: bool
     condition: Mapping[str, float]
     phase: int
@@ -77,6 +80,8 @@ def record(
     before: int = BEFORE,
     after: int = AFTER,
     limit: int = 1_500,
+    frames: int = FRAMES,
+    width: int = WIDTH,
 ) -> Recording:
     """Play one environment until `after` steps after the first change that comes after `before` steps, and keep those.
 
@@ -92,10 +97,12 @@ def record(
         before: steps kept before the change, where there are so many.
         after: steps kept after it.
         limit: steps played at most.
+        frames: pictures kept at most.
+        width: pixels of a picture at most.
     """
     rows: list[Row] = []
-    stride = max(1, -(-(before + after) // FRAMES))
-    end, change = limit, None
+    stride = max(1, -(-(before + after) // frames))
+    end, change, gained = limit, None, 0.0
     obs: Any = env.reset()
     while len(rows) < end:
         frame = render() if len(rows) % stride == 0 else None
@@ -104,28 +111,32 @@ def record(
         obs, reward, done, infos = env.step(action)
         player.observe(action, reward, done, infos)
         told = infos[0]
+        gained += float(reward[0])
         rows.append(
             Row(
                 observation=seen,
                 inside=believed,
                 action=np.copy(action[0]),
                 reward=float(reward[0]),
+                gained=gained,
                 ends=bool(done[0]),
                 condition=dict(told.get("context", {})),
                 phase=int(told.get("phase", 0)),
-                frame=None if frame is None else jpeg(frame),
+                frame=None if frame is None else jpeg(frame, width),
             )
         )
+        gained = 0.0 if done[0] else gained
         if "phase" not in told:
             end = before + after  # there is no change to wait for
         elif change is None and len(rows) > max(before, 1) and rows[-1].phase != rows[-2].phase:
             change = len(rows) - 1
             end = change + after
     env.close()
-    return _arrays(rows[-(before + after) :], threshold)
+    first = max(0, len(rows) - before - after)
+    return _arrays(rows[first:], threshold, first)
 
 
-def _arrays(rows: list[Row], threshold: float | None) -> Recording:
+def _arrays(rows: list[Row], threshold: float | None, first: int) -> Recording:
     """The rows as arrays; what is in some of them alone is left out."""
     insides = [row.inside for row in rows]
     contexts = [i.context for i in insides if i.context is not None]
@@ -134,6 +145,7 @@ def _arrays(rows: list[Row], threshold: float | None) -> Recording:
         observations=np.stack([row.observation.ravel() for row in rows]),
         actions=np.stack([row.action for row in rows]),
         rewards=np.array([row.reward for row in rows]),
+        returns=np.array([row.gained for row in rows]),
         ends=np.array([row.ends for row in rows]),
         conditions=[row.condition for row in rows],
         changes=[t for t in range(1, len(rows)) if rows[t].phase != rows[t - 1].phase],
@@ -142,6 +154,7 @@ def _arrays(rows: list[Row], threshold: float | None) -> Recording:
         evidence=np.array(evidence) if len(evidence) == len(rows) else None,
         threshold=threshold,
         memory={name: np.stack([i.memory[name] for i in insides]) for name in insides[0].memory},
+        first=first,
         frames={t: row.frame for t, row in enumerate(rows) if row.frame is not None},
     )
 

@@ -17,6 +17,8 @@ def made_up(frames: bool = True, **others) -> Recording:
         "observations": np.stack([t, -t], 1).astype(np.float64),
         "actions": t % 2,
         "rewards": np.ones(STEPS),
+        "returns": (t - np.where(t >= 30, 30, np.where(t >= 10, 10, 0)) + 1.0),
+        "first": 100,
         "ends": ends,
         "conditions": [{"force": 10.0 if step < CHANGE else -10.0} for step in t],
         "changes": [CHANGE],

@@ -46,6 +46,8 @@ def test_the_steps_around_the_first_change_after_a_while_are_kept():
     assert found.actions.tolist() == [t % 3 for t in range(12, 26)]
     assert found.rewards.tolist() == list(range(13, 27))
     assert np.flatnonzero(found.ends).tolist() == [13 - 12, 20 - 12]
+    # Episodes of 7 steps: the one at the first row began at step 7, whose reward is 8.
+    assert (found.first, found.returns[:3].tolist()) == (12, [8 + 9 + 10 + 11 + 12 + 13, 63 + 14, 15])
     assert found.changes == [8, 12]
     assert [c["force"] for c in found.conditions] == [10.0] * 8 + [20.0] * 4 + [30.0] * 2
     assert len(one.told) == 26
