@@ -61,6 +61,7 @@ from memagent.runs import (
 from memagent.seeds import begin, complete, how_to_go_on, refuse_other, seed_dirs
 from memagent.stopping import StopOnSignal, plain_errors, stop_with_input
 from memagent.tracking import Tracker, TrackingCallback, TrackingError, start_run
+from memagent.tracking_results import labels_of, track_results
 
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 
@@ -71,7 +72,7 @@ def main(config: RunConfig) -> None:
     env = make_env(config, config.num_envs, config.seed)
     agent = make_agent(config, env)
     with begun_run(config) as run_dir:
-        tracker = start_run(run_dir, settings_of(config), config.wandb)
+        tracker = start_run(run_dir, settings_of(config), config.wandb, labels=labels_of(config))
     with alone(run_dir), tracker:
         run(agent, config, run_dir, tracker)
 
@@ -98,7 +99,8 @@ def resume(run_dir: Path, *, trust: bool = False) -> None:
             if not envs.is_whole(env):
                 print(f"{config.env} does not save its state: its environments begin new episodes.")
         logged = last_step(run_dir / "progress.csv")
-        with start_run(run_dir, settings_of(config), config.wandb, logged=logged) as tracker:
+        labels = labels_of(config)
+        with start_run(run_dir, settings_of(config), config.wandb, logged=logged, labels=labels) as tracker:
             run(agent, config, run_dir, tracker, extra or NOTHING)
 
 
@@ -147,16 +149,7 @@ def run(
     if agent.num_timesteps < config.total_timesteps:
         learn(agent, config, run_dir, tracker, extra)
     evaluation = evaluate(agent, config, run_dir, run_dir)
-    scores = {
-        f"eval/{split}/{kind}": score
-        for split, of_split in evaluation["summary"].items()
-        for kind, score in of_split.items()
-        if score is not None
-    }
-    tracker.summarise(scores)
-    for path in sorted((run_dir / "figures").glob("*.png")):
-        tracker.log_figure(f"figures/{path.stem}", path, agent.num_timesteps)
-    tracker.log_model(run_dir / "model.zip", run_dir / "config.json", metadata=scores)
+    track_results(tracker, run_dir, evaluation, agent.num_timesteps)
     save_status(run_dir, "finished", agent.num_timesteps)
     print(f"Everything is in {run_dir}; open {run_dir / 'report.html'}.")
 

@@ -3,11 +3,14 @@
     with start_run(run_dir, config) as tracker:
         agent.learn(total_timesteps, callback=TrackingCallback(tracker))
         tracker.log_figure("figures/stream", run_dir / "figures" / "stream.png", agent.num_timesteps)
-        tracker.log_model(run_dir / "model.zip", run_dir / "config.json")
+        tracker.log_files("model", [run_dir / "model.zip", run_dir / "config.json"], ["latest"])
 
 Everything lies under the run folder's `wandb/`, is charted over `global_step` (environment steps), and is finished
 however the block ends. A run is its own, whatever other runs the process has. Offline, the default unless WANDB_MODE
 says otherwise, needs no account and opens no connection; `wandb sync` uploads the run later.
+
+Once a run has started, nothing that W&B does ends a training: where its process is dead or the disk is full, a sentence
+says so, once, and the run is not tracked from there on.
 
 A folder whose training goes on has one W&B run all the same: tracking.json keeps its id, and the step up to which it
 has rows. What is trained a second time, since the last checkpoint, is not logged again.
@@ -15,7 +18,9 @@ has rows. What is trained a second time, since the last checkpoint, is not logge
 
 import json
 import os
-from collections.abc import Mapping
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self, get_args
@@ -30,6 +35,22 @@ from stable_baselines3.common.logger import Figure, FormatUnsupportedError, HPar
 from memagent.files import write_text
 
 TrackingMode = Literal["offline", "online", "disabled"]
+
+
+LONGEST_TAG = 64
+"""Characters of a tag that W&B takes."""
+
+
+@dataclass(frozen=True)
+class Labels:
+    """What W&B's table of runs is sorted by."""
+
+    name: str | None = None
+    """None: the folder's."""
+    group: str | None = None
+    """Runs that differ in the seed alone have the same."""
+    job_type: str = "train"
+    tags: Sequence[str] = ()
 
 
 class TrackingError(RuntimeError):
@@ -50,37 +71,71 @@ class Tracker:
         self.step_name = step_name
         self.logged = logged
         self.finished = False
-        run.define_metric(step_name)
-        run.define_metric("*", step_metric=step_name)
+        self.lost = False
+        self._tell(lambda: (run.define_metric(step_name), run.define_metric("*", step_metric=step_name)))
+
+    def _tell(self, call: Callable[[], Any]) -> None:
+        """Call W&B; where that fails, of whatever, say so and call it no more."""
+        if self.lost:
+            return
+        try:
+            call()
+        except Exception as error:  # of W&B, of its process, of the disk
+            self.lost = True
+            said = f"W&B failed ({type(error).__name__}: {error}); the run is not tracked from here on."
+            print(said, file=sys.stderr)  # noqa: T201
 
     def log(self, values: Mapping[str, Any], step: int) -> None:
         """Write one row of the history: numbers, strings or W&B's own media, as of environment step `step`."""
-        self.run.log({**values, self.step_name: step})
+        self._tell(lambda: self.run.log({**values, self.step_name: step}))
 
     def log_figure(self, key: str, figure: MatplotlibFigure | Path, step: int) -> None:
         """Write a picture, drawn (a matplotlib figure) or already on disk (a path), as of environment step `step`."""
-        self.log({key: wandb.Image(figure)}, step)
+        self._tell(lambda: self.log({key: wandb.Image(figure)}, step))
 
-    def log_model(self, *paths: Path, metadata: Mapping[str, Any] | None = None) -> None:
-        """Keep a model file, and what belongs to it, as the artifact `model`: referred to in place, not copied."""
-        artifact = wandb.Artifact("model", type="model", metadata=dict(metadata or {}))
-        for path in paths:
-            artifact.add_file(str(path), policy="immutable")
-        self.run.log_artifact(artifact)
+    def log_video(self, key: str, path: Path, step: int) -> None:
+        """Write a video that is on disk, MP4 or GIF, as of environment step `step`."""
+        self._tell(lambda: self.log({key: wandb.Video(str(path))}, step))
+
+    def log_table(self, key: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], step: int) -> None:
+        """Write a table, as of environment step `step`; None is an empty cell."""
+
+        def log() -> None:
+            table = wandb.Table(list(columns), [list(row) for row in rows], allow_mixed_types=True)
+            self.log({key: table}, step)
+
+        self._tell(log)
+
+    def log_files(
+        self,
+        kind: str,
+        paths: Sequence[Path],
+        aliases: Sequence[str] = ("latest",),
+        metadata: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Keep files as a version of the artifact `kind`, with these aliases: referred to in place, not copied."""
+
+        def log() -> None:
+            artifact = wandb.Artifact(kind, type=kind, metadata=dict(metadata or {}))
+            for path in paths:
+                artifact.add_file(str(path), policy="immutable")
+            self.run.log_artifact(artifact, aliases=list(aliases))
+
+        self._tell(log)
 
     def update_config(self, values: Mapping[str, Any]) -> None:
         """Add to the run's configuration what was known only after it had started."""
-        self.run.config.update(dict(values), allow_val_change=True)
+        self._tell(lambda: self.run.config.update(dict(values), allow_val_change=True))
 
     def summarise(self, values: Mapping[str, Any]) -> None:
         """Set results of the whole run, such as its evaluation, shown beside it in a table of runs."""
-        self.run.summary.update(dict(values))
+        self._tell(lambda: self.run.summary.update(dict(values)))
 
     def finish(self, exit_code: int = 0) -> None:
         """Write out and close the run, once; a non-zero exit code marks it as failed."""
         if not self.finished:
             self.finished = True
-            self.run.finish(exit_code=exit_code)
+            self._tell(lambda: self.run.finish(exit_code=exit_code))
 
     def __enter__(self) -> Self:
         return self
@@ -98,6 +153,7 @@ def start_run(
     project: str | None = None,
     name: str | None = None,
     logged: int = -1,
+    labels: Labels | None = None,
 ) -> Tracker:
     """Start a W&B run whose files lie in `run_dir/wandb`, beside any others that the process has, or go on with the
     one that the folder has.
@@ -108,9 +164,10 @@ def start_run(
         mode: "offline" writes files only, "online" also uploads them, "disabled" does neither. None: as the environment
             variable WANDB_MODE says, else "offline".
         project, name: where the run is listed. None: as WANDB_PROJECT and WANDB_NAME say, else "memagent" and the
-            folder's name.
+            labels' name or the folder's.
         logged: the step up to which the folder's run has the logger's rows already; less than it was told before
             counts for nothing.
+        labels: what the run is sorted by; WANDB_RUN_GROUP, WANDB_TAGS and WANDB_JOB_TYPE go before.
 
     Raises:
         TrackingError: the mode is none of the three, or W&B could not start the run, for instance online without an
@@ -127,22 +184,29 @@ def start_run(
     run_dir.mkdir(parents=True, exist_ok=True)
     identity, logged_before = _identity(run_dir)
     goes_on = bool(identity) and mode == "online"  # offline it is the id alone that says so
+    labels = labels or Labels()
+    tags = os.environ.get("WANDB_TAGS")
     try:
         run = wandb.init(
             id=identity,
             resume="allow" if goes_on else None,
             project=project or os.environ.get("WANDB_PROJECT") or "memagent",
-            name=name or os.environ.get("WANDB_NAME") or run_dir.resolve().name,
+            name=name or os.environ.get("WANDB_NAME") or labels.name or run_dir.resolve().name,
+            group=os.environ.get("WANDB_RUN_GROUP") or labels.group,
+            job_type=os.environ.get("WANDB_JOB_TYPE") or labels.job_type,
+            tags=tags.split(",") if tags else [tag[:LONGEST_TAG] for tag in labels.tags],
             dir=run_dir.resolve(),  # W&B's background process may have another working directory
             config=dict(config),
             mode=mode,
             reinit="create_new",  # else W&B hands out the run that the process has already
             settings=wandb.Settings(console="off", quiet=True, silent=mode != "online"),
         )
-    except wandb.Error as error:
+    except (wandb.Error, OSError) as error:
+        hint = "log in once with `wandb login`, or track offline and upload later with `wandb sync`."
+        if mode != "online":
+            hint = "make room where it writes, or train without W&B by --wandb disabled."
         raise TrackingError(
-            f"W&B could not start the run {mode} ({str(error).splitlines()[0]}); "
-            "log in once with `wandb login`, or track offline and upload later with `wandb sync`."
+            f"W&B could not start the run {mode} ({str(error).splitlines()[0]}); {hint}"
         ) from error
     logged = max(logged, logged_before)
     if mode != "disabled":

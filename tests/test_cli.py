@@ -163,9 +163,38 @@ def test_wandb_has_the_run(trained: tuple[Path, str, str]) -> None:
     assert steps == sorted(steps)
     assert steps[-1] >= 800
     assert tracked_config(records)["memory"]["memory_size"] == 6
-    (artifact,) = of_kind(records, "artifact")
-    assert artifact.name == "model"
-    assert {content.path for content in artifact.manifest.contents} == {"model.zip", "config.json"}
+    artifacts = of_kind(records, "artifact")
+    held = {
+        (artifact.name, *artifact.aliases): {content.path for content in artifact.manifest.contents}
+        for artifact in artifacts
+        if artifact.type in ("model", "report", "config")
+    }
+    assert held == {
+        ("model", "best"): {"best_model.zip", "config.json"},
+        ("model", "latest"): {"model.zip", "config.json"},
+        ("report", "latest"): {"report.html", "evaluation.json", "phase_scores.json"},
+        ("config", "latest"): {"config.json"},
+    }
+    (named,) = of_kind(records, "run")
+    assert (named.display_name, named.run_group, named.job_type) == (
+        "CartPole-v0-dnc-seed3",
+        "CartPole-v0-dnc",
+        "train",
+    )
+    assert sorted(named.tags) == ["Drift/CartPole-v0", "adapted", "memory dnc", "seed 3"]
+    assert {key.partition("/")[0] for key in keys} <= {
+        *("rollout", "train", "memory", "replay", "adapt", "eval", "time", "figures"),
+        *("global_step", "_step", "_timestamp", "_runtime"),
+    }
+    assert {
+        "eval/mean_reward",
+        "eval/forgetting",
+        "eval/contexts_table.path",
+        "eval/phase_matrix.path",
+    } <= keys
+    (files,) = (run_dir / "wandb").glob("offline-run-*/files")
+    (table,) = [row["eval/contexts_table.path"] for row in rows if "eval/contexts_table.path" in row]
+    assert len(json.loads((files / table).read_text())["data"]) == 8
     scores = json.loads((run_dir / "evaluation.json").read_text())["summary"]
     assert {f"{split}/{kind}" for split in scores for kind in scores[split]} == {
         key.removeprefix("eval/") for key in summary(records) if key.startswith("eval/")

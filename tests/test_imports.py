@@ -97,6 +97,7 @@ MAY_IMPORT = {
         "memagent.seeds",
     },
     "memagent.tracking": {"memagent.files"},
+    "memagent.tracking_results": {"memagent.results", "memagent.runs", "memagent.tracking"},
     "memagent.progress": {"memagent.agents", "memagent.memory", "memagent.tables"},
     "memagent.phase_evaluation": {"memagent.evaluation", "memagent.files", "memagent.randomness"},
     "memagent.presets": {

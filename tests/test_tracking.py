@@ -27,7 +27,7 @@ from stable_baselines3.common.logger import (
     configure,
 )
 
-from memagent.tracking import Tracker, TrackingCallback, TrackingError, WandbWriter, start_run
+from memagent.tracking import Labels, Tracker, TrackingCallback, TrackingError, WandbWriter, start_run
 
 
 def test_every_row_of_sb3s_logger_is_in_the_offline_run(tmp_path: Path) -> None:
@@ -91,13 +91,98 @@ def test_the_model_is_an_artifact_that_stays_in_the_run_folder(tmp_path: Path) -
     for name, content in files.items():
         (tmp_path / name).write_bytes(content)
     with start_run(tmp_path, {}) as tracker:
-        tracker.log_model(tmp_path / "model.zip", tmp_path / "config.json", metadata={"return": 500})
+        paths = [tmp_path / name for name in files]
+        tracker.log_files("model", paths, ["latest", "best"], {"return": 500})
     (artifact,) = of_kind(read_records(tmp_path), "artifact")
     assert (artifact.name, artifact.type, artifact.finalize) == ("model", "model", True)
+    assert list(artifact.aliases) == ["latest", "best"]
     assert json.loads(artifact.metadata) == {"return": 500}
     kept = {content.path: content for content in artifact.manifest.contents}
     assert {name: content.size for name, content in kept.items()} == {n: len(c) for n, c in files.items()}
     assert {Path(content.local_path) for content in kept.values()} == {tmp_path / name for name in files}
+
+
+def test_tables_and_videos_are_files_of_the_run(tmp_path: Path) -> None:
+    (tmp_path / "video.gif").write_bytes(b"GIF89a")
+    with start_run(tmp_path, {}) as tracker:
+        tracker.log_table(
+            "eval/scores", ["context", "adapted", "return"], [[0, True, 1.5], [1, None, None]], 7
+        )
+        tracker.log_video("video/change", tmp_path / "video.gif", 8)
+    table, video = history(read_records(tmp_path))
+    (files,) = (tmp_path / "wandb").glob("offline-run-*/files")
+    assert (table["global_step"], video["global_step"]) == (7, 8)
+    assert (table["eval/scores._type"], table["eval/scores.nrows"]) == ("table-file", 2)
+    held = json.loads((files / table["eval/scores.path"]).read_text())
+    assert (held["columns"], held["data"]) == (
+        ["context", "adapted", "return"],
+        [[0, True, 1.5], [1, None, None]],
+    )
+    assert (files / video["video/change.path"]).read_bytes() == b"GIF89a"
+
+
+def test_a_run_is_found_by_its_name_group_job_and_tags(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    labels = Labels("CartPole-dnc-seed0", "CartPole-dnc", "train", ["dnc", "x" * 80])
+    start_run(tmp_path / "a", {}, labels=labels).finish()
+    for name, value in {
+        "WANDB_RUN_GROUP": "night",
+        "WANDB_JOB_TYPE": "sweep",
+        "WANDB_TAGS": "mine,ours",
+    }.items():
+        monkeypatch.setenv(name, value)
+    start_run(tmp_path / "b", {}, labels=labels).finish()
+    ours, theirs = (of_kind(read_records(tmp_path / name), "run")[0] for name in ("a", "b"))
+    assert (ours.display_name, ours.run_group, ours.job_type) == (
+        "CartPole-dnc-seed0",
+        "CartPole-dnc",
+        "train",
+    )
+    assert sorted(ours.tags) == ["dnc", "x" * 64]
+    assert (theirs.run_group, theirs.job_type, sorted(theirs.tags)) == ("night", "sweep", ["mine", "ours"])
+
+
+DEAD = """
+import os, pathlib, signal, subprocess, sys
+from memagent.tracking import start_run
+tracker = start_run(pathlib.Path(sys.argv[1]), {})
+told = subprocess.run(["ps", "-eo", "pid,ppid,args"], capture_output=True, text=True).stdout.splitlines()
+(core,) = [line.split()[0] for line in told if f" {os.getpid()} " in line and "wandb-core" in line]
+os.kill(int(core), signal.SIGKILL)
+for step in range(20):
+    tracker.log({"loss": 1.0}, step)
+tracker.summarise({"return": 1.0})
+tracker.finish()
+print("trained")
+"""
+
+
+@pytest.mark.skipif(shutil.which("ps") is None, reason="needs to find W&B's process")
+def test_a_training_outlives_the_process_of_wandb(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", DEAD, str(tmp_path)], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, "trained\n"), done.stderr
+    assert done.stderr.count("the run is not tracked from here on.") == 1
+
+
+def test_a_full_disk_is_said_once_and_stops_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with start_run(tmp_path, {}) as tracker, monkeypatch.context() as patch:
+        patch.setattr(type(tracker.run), "log", full)
+        agent = PPO("MlpPolicy", "CartPole-v1", n_steps=64, batch_size=32, n_epochs=1)
+        agent.learn(192, callback=TrackingCallback(tracker))
+    said = capsys.readouterr().err
+    assert said.count("W&B failed") == 1 and "No space left on device" in said
+    assert len(said.splitlines()) == 1
+    monkeypatch.setattr(wandb, "init", full)
+    with pytest.raises(TrackingError, match=r"No space left on device\); make room where it writes"):
+        start_run(tmp_path / "b", {})
 
 
 def test_runs_of_a_process_are_each_their_own(tmp_path: Path) -> None:
@@ -191,7 +276,8 @@ def test_disabled_leaves_nothing(tmp_path: Path) -> None:
     with start_run(tmp_path, {"seed": 3}, mode="disabled") as tracker:
         tracker.log({"loss": 1.0}, 5)
         tracker.log_figure("figure", figure, 5)
-        tracker.log_model(tmp_path / "model.zip")
+        tracker.log_files("model", [tmp_path / "model.zip"])
+        tracker.log_table("scores", ["context", "return"], [["a", 1.0]], 5)
         tracker.update_config({"device": "cpu"})
         tracker.summarise({"return": 500})
     plt.close(figure)

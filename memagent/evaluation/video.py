@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from itertools import chain
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeAlias
 
 from PIL import Image, ImageDraw, ImageFont
 
@@ -24,6 +24,7 @@ LINE = 22  # pixels from one line of text to the next
 MARGIN = 12
 COLUMNS = 62  # characters in a line
 FPS = 25
+Font: TypeAlias = ImageFont.FreeTypeFont | ImageFont.ImageFont
 SHOWN_FOR = 40  # steps for which it is said that something has happened
 
 
@@ -122,7 +123,7 @@ def _draw_surprise(
     evidence: float,
     threshold: float | None,
     top: int,
-    font: ImageFont.FreeTypeFont,
+    font: Font,
 ) -> None:
     """A bar of the evidence of a change, and its threshold at two thirds of the way."""
     draw.text((MARGIN, top), f"evidence of a change: {evidence:.1f} nats", INK, font)
