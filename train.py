@@ -5,6 +5,10 @@ python train.py --resume runs/my-run    goes on with a run that was stopped or k
 python train.py --seeds 0 1 2 3 4 --jobs 2    trains five agents of these seeds, two at a time, each in a process of its
     own, and prints the scores of all; --run-dir is the folder for all then. Without --jobs as many train at a time as
     there are cores. `--resume FOLDER` goes on with those that are not finished.
+python train.py --env Drift/Pendulum-v0 --tune 50 --run-dir runs/search    searches for settings in 50 trainings, with
+    Optuna; the same command in another terminal joins in. The best settings are in runs/search/best.json.
+python train.py --env Drift/Pendulum-v0 --preset runs/search/best.json    trains with the settings of a file; what is
+    given as flags goes before.
 """
 
 import os
@@ -25,6 +29,7 @@ import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -32,6 +37,7 @@ from typing import Any
 import torch
 import tyro
 from rich.console import Console
+from stable_baselines3.common.logger import Logger
 
 import envs
 from evaluate import evaluate, make_env, make_held_env, make_player
@@ -53,6 +59,7 @@ from memagent.runs import (
     begun_run,
     load_config,
     make_agent,
+    named_dir,
     preset_config,
     save_agent,
     save_status,
@@ -62,6 +69,7 @@ from memagent.seeds import begin, complete, how_to_go_on, refuse_other, seed_dir
 from memagent.stopping import StopOnSignal, plain_errors, stop_with_input
 from memagent.tracking import Tracker, TrackingCallback, TrackingError, start_run
 from memagent.tracking_results import labels_of, track_results
+from memagent.tuning import Pruning, StoppedError, merged, read_preset, tune
 
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 
@@ -69,6 +77,10 @@ NOTHING: Mapping[str, Any] = MappingProxyType({})
 def main(config: RunConfig) -> None:
     """Config → environments → agent → learn → evaluate."""
     torch.set_num_threads(config.threads)
+    if "tensorboard" in config.log_formats and find_spec("tensorboard") is None:
+        raise RunError(
+            "--log-formats tensorboard needs a package that is not there: pip install 'memagent[tensorboard]'."
+        )
     env = make_env(config, config.num_envs, config.seed)
     agent = make_agent(config, env)
     with begun_run(config) as run_dir:
@@ -133,6 +145,50 @@ def resume_seeds(parent: Path, jobs: int | None, *, trust: bool = False) -> None
         raise SystemExit(1)
 
 
+def search(config: RunConfig, trials: int) -> None:
+    """Search for settings: train with some at a time, scored while they learn, and write the best as a preset.
+
+    Raises:
+        RunError: agents are not to be scored, or there can be no such search.
+        SystemExit: with 130 or 143 after a signal.
+    """
+    if not config.eval_share or trials < 1:
+        raise RunError(
+            "--tune takes 1 trial or more, and an --eval-share above 0: trials are compared by scores."
+        )
+    folder = config.run_dir or named_dir(config, "search")
+    torch.set_num_threads(config.threads)
+    with StopOnSignal() as stop:
+        try:
+            tune(config, folder, trials, partial(train_trial, stop=stop))
+        except StoppedError:
+            print(f"Stopped; the same command with --run-dir {folder} goes on.", file=sys.stderr)
+            raise SystemExit(128 + (stop.received or 0)) from None
+    print(f"The best settings are in {folder / 'best.json'}: train with `--preset {folder / 'best.json'}`.")
+
+
+def train_trial(config: RunConfig, folder: Path, trial: Any, stop: StopOnSignal) -> float | None:
+    """One training of a search: its evaluated return at the end, None where it was pruned.
+
+    Raises:
+        StoppedError: a signal came.
+    """
+    env = make_env(config, config.num_envs, config.seed)
+    try:
+        agent = make_agent(config, env)
+        agent.set_logger(Logger(None, []))
+        scoring = make_scoring(agent, config, folder, NOTHING)
+        assert scoring is not None
+        pruning = Pruning(trial, scoring)
+        agent.learn(config.total_timesteps, [scoring, pruning, stop])
+    finally:
+        env.close()
+    if stop.received is not None:
+        raise StoppedError
+    scores = scoring.scores
+    return None if pruning.pruned else scores.mean(scores.evaluations[-1])
+
+
 def run(
     agent: MemoryAlgorithm,
     config: RunConfig,
@@ -170,7 +226,8 @@ def learn(
     failure: Exception | None = None
     with StopOnSignal() as stop:
         try:
-            with Records(run_dir, config.total_timesteps, agent.num_timesteps, extra) as records:
+            steps, formats = config.total_timesteps, config.log_formats
+            with Records(run_dir, steps, agent.num_timesteps, extra, formats) as records:
                 agent.set_logger(records.logger)
                 scoring = make_scoring(agent, config, run_dir, extra)
                 checkpoints = make_checkpoints(agent, config, run_dir, records, scoring)
@@ -267,6 +324,8 @@ def start(arguments: Sequence[str]) -> None:
     parser.add_argument("--trust", action="store_true")
     parser.add_argument("--seeds", type=int, nargs="+")
     parser.add_argument("--jobs", type=int)
+    parser.add_argument("--tune", type=int)
+    parser.add_argument("--preset", type=Path)
     parser.add_argument("--stop-with-input", action="store_true")  # of the processes that train_seeds starts
     given, rest = parser.parse_known_args(arguments)
     if given.stop_with_input:
@@ -278,19 +337,26 @@ def start(arguments: Sequence[str]) -> None:
         raise RunError(
             "--jobs was given without --seeds; it says how many of several trainings run at a time."
         )
+    if given.tune is not None and (given.seeds or given.resume):
+        raise RunError(
+            "--tune trains with one seed, and the same command goes on; leave --seeds and --resume out."
+        )
     if several:
         if given.seeds:  # the command that began them, again
-            refuse_other(given.resume, parse(rest), given.seeds, trust=given.trust)
+            refuse_other(given.resume, parse(rest, given.preset), given.seeds, trust=given.trust)
             rest = []
         refuse_settings(rest)
         resume_seeds(given.resume, given.jobs, trust=given.trust)
     elif given.resume is not None:
-        refuse_settings([*rest, *(["--seeds"] if given.seeds else [])])
+        refuse_settings([*rest, *(f"--{name}" for name in ("seeds", "preset") if getattr(given, name))])
         resume(given.resume, trust=given.trust)
     elif given.seeds:
-        train_seeds(parse(rest), given.seeds, given.jobs, trust=True)  # it is the person's own command line
+        config = parse(rest, given.preset)
+        train_seeds(config, given.seeds, given.jobs, trust=True)  # it is the person's own command line
+    elif given.tune is not None:
+        search(parse(rest, given.preset), given.tune)
     else:
-        main(parse(arguments))
+        main(parse(rest, given.preset))
 
 
 def refuse_settings(given: Sequence[str]) -> None:
@@ -299,11 +365,11 @@ def refuse_settings(given: Sequence[str]) -> None:
         raise RunError(f"--resume takes no other settings than the run's own; leave {' '.join(given)} out.")
 
 
-def parse(arguments: Sequence[str]) -> RunConfig:
-    """The command line; what it leaves out has the environment's defaults.
+def parse(arguments: Sequence[str], preset: Path | None = None) -> RunConfig:
+    """The command line; what it leaves out has the values of a preset's file, and then the environment's defaults.
 
     Raises:
-        RunError: the environment cannot be made.
+        RunError: the environment cannot be made, or the file holds no preset.
     """
     flags = [as_flag(argument) for argument in arguments]
     asked, _ = tyro.cli(Asked, args=flags, return_unknown_args=True, add_help=False)
@@ -312,7 +378,10 @@ def parse(arguments: Sequence[str]) -> RunConfig:
         one = make_env(RunConfig(**vars(asked)), num_envs=1, seed=0)
         actions = one.action_space
         one.close()
-    default = preset_config(asked.env, preset_settings(asked.env, actions))
+    settings = preset_settings(asked.env, actions)
+    if preset is not None:
+        settings = merged(settings, read_preset(preset))
+    default = preset_config(asked.env, settings)
     return tyro.cli(RunConfig, args=flags, default=default, description=__doc__)
 
 

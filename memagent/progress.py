@@ -1,7 +1,8 @@
 """What a person sees of training while it runs, and what is kept of it: a progress bar, one line per episode."""
 
+import json
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from numbers import Integral, Real
 from pathlib import Path
 from types import TracebackType
@@ -9,7 +10,7 @@ from typing import Any, Self
 
 import numpy as np
 from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.logger import KVWriter, Logger
+from stable_baselines3.common.logger import KVWriter, Logger, TensorBoardOutputFormat
 from tqdm.auto import tqdm
 
 from memagent.agents.acting import told_number, told_phases
@@ -105,12 +106,22 @@ class Records:
         total_timesteps: environment steps that the bar counts to.
         steps: environment steps that were done before.
         state: what `get_state` gave then; without it the files begin anew.
+        formats: what the logger also writes, "json" (progress.json, a line per row) and "tensorboard" (a folder of that
+            name): files that only grow, to which nothing is added before the step that progress.csv had come to.
 
     Raises:
         ValueError: the files have lost rows since.
     """
 
-    def __init__(self, folder: Path, total_timesteps: int, steps: int, state: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        total_timesteps: int,
+        steps: int,
+        state: Mapping[str, Any],
+        formats: Sequence[str] = (),
+    ) -> None:
+        logged = last_step(folder / "progress.csv")
         rows = state.get("rows", {"episodes": 0, "progress": 0})
         self._progress = Table(folder / "progress.csv", rows=rows["progress"])
         try:
@@ -120,7 +131,8 @@ class Records:
         except ValueError:
             self._progress.close()
             raise
-        self.logger = Logger(str(folder), [RowWriter(self._progress)])
+        more: list[KVWriter] = [Later(MORE[name](folder), logged) for name in formats if name in MORE]
+        self.logger = Logger(str(folder), [RowWriter(self._progress), *more])
         for key, (value, count, excluded) in state.get("undumped", {}).items():
             self.logger.name_to_value[key] = value
             self.logger.name_to_count[key] = count
@@ -144,7 +156,50 @@ class Records:
 
     def __exit__(self, *_: object) -> None:
         self.episodes.close()
-        self._progress.close()
+        self.logger.close()
+
+
+class Later(KVWriter):
+    """Hands on the rows after a step, those that an earlier process has not written."""
+
+    def __init__(self, writer: KVWriter, logged: int) -> None:
+        self.writer, self.logged = writer, logged
+
+    def write(
+        self, key_values: dict[str, Any], key_excluded: dict[str, tuple[str, ...]], step: int = 0
+    ) -> None:
+        if step > self.logged:
+            self.writer.write(key_values, key_excluded, step)
+
+    def close(self) -> None:
+        self.writer.close()
+
+
+class LineWriter(KVWriter):
+    """Appends each dump of SB3's logger as a line of JSON, as SB3's own writer does, which begins its file anew."""
+
+    def __init__(self, folder: Path) -> None:
+        self._file = (folder / "progress.json").open("a", buffering=1, encoding="utf-8")
+
+    def write(
+        self, key_values: dict[str, Any], key_excluded: dict[str, tuple[str, ...]], step: int = 0
+    ) -> None:
+        row = {
+            key: _plain(value)
+            for key, value in sorted(key_values.items())
+            if _is_plain(value) and "json" not in key_excluded.get(key, ())
+        }
+        self._file.write(json.dumps(row) + "\n")
+
+    def close(self) -> None:
+        self._file.close()
+
+
+MORE: Mapping[str, Callable[[Path], KVWriter]] = {
+    "json": LineWriter,
+    "tensorboard": lambda folder: TensorBoardOutputFormat(str(folder / "tensorboard")),
+}
+"""What the logger can write beside progress.csv."""
 
 
 class RowWriter(KVWriter):

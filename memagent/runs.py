@@ -1,7 +1,7 @@
 """Run folders: the configuration a run was started with, the agent it made, and both read back without pickle.
 
 config.json   every setting, nested as in RunConfig
-progress.csv  what SB3's logger wrote
+progress.csv  what SB3's logger wrote; also progress.json, tensorboard/
 episodes.csv  one line per training episode, see memagent.progress
 model.zip     the agent, as MemoryAlgorithm.save writes it
 checkpoints/  what a training that was stopped or killed goes on from, see memagent.checkpoints
@@ -52,12 +52,13 @@ ALGORITHMS: dict[str, tuple[type[MemoryAlgorithm], str]] = {
     "sac": (MemorySAC, "entropy"),
 }
 
+LogFormat = Literal["csv", "json", "tensorboard"]
 RunState = Literal["training", "trained", "interrupted", "failed", "finished"]
 # What is read and written in a run folder.
 RUN_FILES = (
     *("config.json", "status.json", "model.zip", "checkpoints", "episodes.csv", "progress.csv"),
     *("evaluation.json", "report.html", "figures", "tracking.json", "error.txt", "output.txt", "wandb"),
-    *("phase_scores.json", "best_model.zip", "video.mp4", "video.gif"),
+    *("phase_scores.json", "best_model.zip", "video.mp4", "video.gif", "progress.json", "tensorboard"),
 )
 MAX_CONFIG = 1024**2
 MAX_CONTEXTS = 10_000
@@ -176,6 +177,9 @@ class RunConfig:
     """The longest time between two checkpoints, for slow environments. None: however long."""
     keep: int = 2
     """How many of the newest checkpoints stay; beside them the one with the best recent return."""
+    log_formats: tuple[LogFormat, ...] = ("csv",)
+    """What SB3's logger writes into the run's folder: progress.csv, which is always there, progress.json, and files for
+    TensorBoard (needs the package tensorboard)."""
     video: bool = False
     """Once the agent has learned, also write a video of a change of the context, and of how it recovers."""
     eval_share: float = 0.1

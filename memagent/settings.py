@@ -39,6 +39,10 @@ def value_of(name: str, kind: Any, value: Any) -> Any:
     """
     if is_dataclass(kind):
         return build(kind, value)  # type: ignore[arg-type]  # a class, not an instance
+    if get_origin(kind) is tuple:  # of any number of one type, a list in JSON
+        if isinstance(value, list | tuple):
+            return tuple(value_of(name, get_args(kind)[0], part) for part in value)
+        raise ValueError(f"{name} is {reprlib.repr(value)}; give a list.")
     for allowed in get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,):
         if _is_of(allowed, value):
             return allowed(value) if allowed in (float, Path) else value

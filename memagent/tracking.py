@@ -74,16 +74,17 @@ class Tracker:
         self.lost = False
         self._tell(lambda: (run.define_metric(step_name), run.define_metric("*", step_metric=step_name)))
 
-    def _tell(self, call: Callable[[], Any]) -> None:
-        """Call W&B; where that fails, of whatever, say so and call it no more."""
-        if self.lost:
+    def _tell(self, call: Callable[[], Any], *, last: bool = False) -> None:
+        """Call W&B; where that fails, of whatever, say so once, and call it no more but for the `last` time."""
+        if self.lost and not last:
             return
         try:
             call()
         except Exception as error:  # of W&B, of its process, of the disk
+            if not self.lost:
+                said = f"W&B failed ({type(error).__name__}: {error}); the run is not tracked from here on."
+                print(said, file=sys.stderr)  # noqa: T201
             self.lost = True
-            said = f"W&B failed ({type(error).__name__}: {error}); the run is not tracked from here on."
-            print(said, file=sys.stderr)  # noqa: T201
 
     def log(self, values: Mapping[str, Any], step: int) -> None:
         """Write one row of the history: numbers, strings or W&B's own media, as of environment step `step`."""
@@ -135,7 +136,7 @@ class Tracker:
         """Write out and close the run, once; a non-zero exit code marks it as failed."""
         if not self.finished:
             self.finished = True
-            self._tell(lambda: self.run.finish(exit_code=exit_code))
+            self._tell(lambda: self.run.finish(exit_code=exit_code), last=True)
 
     def __enter__(self) -> Self:
         return self

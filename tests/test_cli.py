@@ -170,7 +170,7 @@ def test_wandb_has_the_run(trained: tuple[Path, str, str]) -> None:
         if artifact.type in ("model", "report", "config")
     }
     assert held == {
-        ("model", "best"): {"best_model.zip", "config.json"},
+        ("model", "latest", "best"): {"best_model.zip", "config.json"},
         ("model", "latest"): {"model.zip", "config.json"},
         ("report", "latest"): {"report.html", "evaluation.json", "phase_scores.json"},
         ("config", "latest"): {"config.json"},

@@ -117,6 +117,14 @@ MAY_IMPORT = {
         "memagent.files",
         "memagent.settings",
     },
+    "memagent.tuning": {
+        "memagent.archive",
+        "memagent.evaluation",
+        "memagent.files",
+        "memagent.phase_evaluation",
+        "memagent.runs",
+        "memagent.settings",
+    },
     "memagent.sb3_models": {"memagent.agents", "memagent.archive", "memagent.runs"},
     "memagent.results": {
         "memagent.agents",

@@ -1,5 +1,6 @@
 """The progress bar and the file of training episodes."""
 
+import json
 from pathlib import Path
 
 import gymnasium as gym
@@ -13,7 +14,14 @@ from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 from memagent.memory import DNCState, GRUState, LSTMState, MemoryConfig, NoState, build_memory
-from memagent.progress import TrainingLog, memory_statistics, phase_changes, read_episodes
+from memagent.progress import (
+    Records,
+    TrainingLog,
+    last_step,
+    memory_statistics,
+    phase_changes,
+    read_episodes,
+)
 
 
 class Counting(gym.Env):
@@ -116,3 +124,30 @@ def test_memory_statistics_say_how_full_and_how_sharp() -> None:
     assert memory_statistics(lstm) == pytest.approx({"hidden_norm": 2.5})
     assert memory_statistics(GRUState(lstm.h)) == pytest.approx({"hidden_norm": 2.5})
     assert memory_statistics(NoState()) == {}
+
+
+def test_json_and_tensorboard_go_on_behind_the_rows_of_an_earlier_process(tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard")
+    formats = ("csv", "json", "tensorboard")
+
+    def write(steps: range, state: dict) -> dict:
+        with Records(tmp_path, 100, steps.start, state, formats) as records:
+            for step in steps:
+                records.logger.record("time/total_timesteps", step)
+                records.logger.record("loss", step / 2)
+                records.logger.record("hidden", 1.0, exclude="json")
+                records.logger.dump(step)
+                if step == 3:
+                    state = records.get_state()
+        return state
+
+    state = write(range(1, 6), {})  # killed behind the checkpoint at step 3
+    write(range(4, 9), state)
+    rows = [json.loads(line) for line in (tmp_path / "progress.json").read_text().splitlines()]
+    assert rows == [{"time/total_timesteps": step, "loss": step / 2} for step in range(1, 9)]
+    assert last_step(tmp_path / "progress.csv") == 8
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    found = EventAccumulator(str(tmp_path / "tensorboard"))
+    found.Reload()
+    assert [event.step for event in found.Scalars("loss")] == list(range(1, 9))

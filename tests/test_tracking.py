@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import shutil
 import socketserver
 import subprocess
@@ -160,9 +161,9 @@ print("trained")
 
 @pytest.mark.skipif(shutil.which("ps") is None, reason="needs to find W&B's process")
 def test_a_training_outlives_the_process_of_wandb(tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", DEAD, str(tmp_path)], capture_output=True, text=True, check=False
-    )
+    alone = {name: value for name, value in os.environ.items() if not name.startswith("WANDB_SERVICE")}
+    command = [sys.executable, "-c", DEAD, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=alone)
     assert (done.returncode, done.stdout) == (0, "trained\n"), done.stderr
     assert done.stderr.count("the run is not tracked from here on.") == 1
 
