@@ -69,8 +69,8 @@ def third_party_imports(*folders: str) -> set[str]:
 def test_what_the_code_imports_is_a_dependency() -> None:
     distributions = packages_distributions()
     needed = {canonicalize_name(distributions[root][0]) for root in third_party_imports("memagent", "envs")}
-    # imported inside functions only: of the MuJoCo environments, and of a memory on CUDA
-    optional = {"mujoco", "mujoco-core", "triton"}
+    # imported inside functions only: of the MuJoCo environments, a memory on CUDA, videos and searches
+    optional = {"mujoco", "mujoco-core", "triton", "imageio-ffmpeg", "optuna"}
     assert needed - optional <= names(PROJECT["dependencies"])
 
 
