@@ -106,6 +106,8 @@ def test_a_command_is_one_that_there_is(page: str, words: list[str], monkeypatch
     monkeypatch.setattr(train, "main", called.append)
     monkeypatch.setattr(train, "resume", lambda run_dir, **_: called.append(run_dir))
     monkeypatch.setattr(train, "train_seeds", lambda config, *_, **__: called.append(config))
+    monkeypatch.setattr(train, "search", lambda config, _: called.append(config))
+    monkeypatch.setattr(train, "read_preset", lambda _: {})
     script, *arguments = words
     if arguments == ["--help"]:
         arguments = []
