@@ -137,6 +137,8 @@ def main(options: Options) -> None:
     if len(paths) == 1 and options.group_by is None and options.threshold is None:
         judge(paths[0], configs[0], options.out or paths[0], trust=options.trust)
         return
+    if options.video:
+        raise RunError("--video takes one run folder; several are compared.")
     for path, config in zip(paths, configs, strict=True):
         if not (path / "evaluation.json").is_file():
             judge(path, config, path, trust=options.trust)
@@ -251,6 +253,8 @@ def judge_model(options: Options) -> dict[str, Any]:
         )
     if options.run_dirs:
         raise RunError("A model and run folders were given; judge one after the other.")
+    if options.video:
+        raise RunError("--video takes a run folder: it shows what an agent of ours believes.")
     config = RunConfig(env=given.env, env_kwargs=given.env_kwargs, wrapper=given.wrapper)
     config = with_options(config, options)
     torch.set_num_threads(config.threads)
