@@ -164,7 +164,8 @@ def search(config: RunConfig, trials: int) -> None:
         except StoppedError:
             print(f"Stopped; the same command with --run-dir {folder} goes on.", file=sys.stderr)
             raise SystemExit(128 + (stop.received or 0)) from None
-    print(f"The best settings are in {folder / 'best.json'}: train with `--preset {folder / 'best.json'}`.")
+    if (best := folder / "best.json").is_file():
+        print(f"The best settings are in {best}: train with `--preset {best}`.")
 
 
 def train_trial(config: RunConfig, folder: Path, trial: Any, stop: StopOnSignal) -> float | None:

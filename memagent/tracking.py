@@ -171,8 +171,8 @@ def start_run(
         labels: what the run is sorted by; WANDB_RUN_GROUP, WANDB_TAGS and WANDB_JOB_TYPE go before.
 
     Raises:
-        TrackingError: the mode is none of the three, or W&B could not start the run, for instance online without an
-            account.
+        TrackingError: the mode is none of the three, or W&B was asked to track online and does not know the account.
+            Without a network the run is tracked offline, and where that cannot be either, not at all: a sentence says so.
     """
     mode = mode or os.environ.get("WANDB_MODE") or "offline"  # type: ignore[assignment]  # checked in the next line
     if mode not in get_args(TrackingMode):
@@ -203,12 +203,18 @@ def start_run(
             settings=wandb.Settings(console="off", quiet=True, silent=mode != "online"),
         )
     except (wandb.Error, OSError) as error:
-        hint = "log in once with `wandb login`, or track offline and upload later with `wandb sync`."
-        if mode != "online":
-            hint = "make room where it writes, or train without W&B by --wandb disabled."
-        raise TrackingError(
-            f"W&B could not start the run {mode} ({str(error).splitlines()[0]}); {hint}"
-        ) from error
+        why = f"W&B could not start the run {mode} ({str(error).splitlines()[0]})"
+        if mode == "online" and not isinstance(error, wandb.errors.CommError):
+            raise TrackingError(
+                f"{why}; log in once with `wandb login`, or track offline and upload later with `wandb sync`."
+            ) from error
+        less: TrackingMode = "offline" if mode == "online" else "disabled"
+        then = {
+            "offline": "it is tracked offline: upload it later with `wandb sync`",
+            "disabled": "it is not tracked",
+        }
+        print(f"{why}; {then[less]}.", file=sys.stderr)  # noqa: T201
+        return start_run(run_dir, config, less, project, name, logged, labels)
     logged = max(logged, logged_before)
     if mode != "disabled":
         write_text(run_dir / "tracking.json", json.dumps({"run": run.id, "logged": logged}) + "\n")

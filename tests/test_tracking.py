@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -182,9 +183,36 @@ def test_a_full_disk_is_said_once_and_stops_nothing(
     said = capsys.readouterr().err
     assert said.count("W&B failed") == 1 and "No space left on device" in said
     assert len(said.splitlines()) == 1
-    monkeypatch.setattr(wandb, "init", full)
-    with pytest.raises(TrackingError, match=r"No space left on device\); make room where it writes"):
-        start_run(tmp_path / "b", {})
+
+
+def test_without_a_network_or_room_a_training_is_tracked_as_far_as_it_can_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    init = wandb.init
+
+    def failing(**settings: Any) -> wandb.Run:
+        if settings["mode"] == "online":
+            raise wandb.errors.CommError("The server cannot be reached.\nRetrying.")
+        if settings["mode"] == "offline" and len(calls) > 2:
+            raise OSError(28, "No space left on device")
+        return init(**settings)
+
+    calls: list[str] = []
+    monkeypatch.setattr(
+        wandb, "init", lambda **settings: calls.append(settings["mode"]) or failing(**settings)
+    )
+    start_run(tmp_path / "a", {}, "online").finish()
+    assert len(of_kind(read_records(tmp_path / "a"), "run")) == 1
+    with start_run(tmp_path / "b", {}, "online") as tracker:
+        tracker.log({"loss": 1.0}, 1)
+    assert calls == ["online", "offline", "online", "offline", "disabled"]
+    said = capsys.readouterr().err.splitlines()
+    online = "W&B could not start the run online (The server cannot be reached.)"
+    assert said == [
+        f"{online}; it is tracked offline: upload it later with `wandb sync`.",
+        said[0],
+        "W&B could not start the run offline ([Errno 28] No space left on device); it is not tracked.",
+    ]
 
 
 def test_runs_of_a_process_are_each_their_own(tmp_path: Path) -> None:
