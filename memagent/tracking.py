@@ -172,7 +172,7 @@ def start_run(
 
     Raises:
         TrackingError: the mode is none of the three, or W&B was asked to track online and does not know the account.
-            Without a network the run is tracked offline, and where that cannot be either, not at all: a sentence says so.
+            Without a network the run is tracked offline, and where that fails too not at all; a sentence says so.
     """
     mode = mode or os.environ.get("WANDB_MODE") or "offline"  # type: ignore[assignment]  # checked in the next line
     if mode not in get_args(TrackingMode):
