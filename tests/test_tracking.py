@@ -97,7 +97,7 @@ def test_the_model_is_an_artifact_that_stays_in_the_run_folder(tmp_path: Path) -
         tracker.log_files("model", paths, ["latest", "best"], {"return": 500})
     (artifact,) = of_kind(read_records(tmp_path), "artifact")
     assert (artifact.name, artifact.type, artifact.finalize) == ("model", "model", True)
-    assert list(artifact.aliases) == ["latest", "best"]
+    assert sorted(artifact.aliases) == ["best", "latest"]
     assert json.loads(artifact.metadata) == {"return": 500}
     kept = {content.path: content for content in artifact.manifest.contents}
     assert {name: content.size for name, content in kept.items()} == {n: len(c) for n, c in files.items()}
