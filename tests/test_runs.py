@@ -92,6 +92,9 @@ def test_every_setting_survives_the_file(tmp_path: Path) -> None:
         exploration=ExplorationConfig(final=0.3),
         entropy=EntropyConfig(target=-3.0),
         evaluation=EvaluationConfig(contexts=2, seed=9),
+        log_formats=("json", "csv"),
+        video=True,
+        eval_share=0.5,
     )
     default = settings_of(RunConfig())
     assert all(value != default[name] for name, value in settings_of(config).items())
