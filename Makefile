@@ -71,7 +71,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@rm -f $@
 	@$(if $(filter good,$(VENV_STATE)),,rm -rf .venv && $(PYTHON) -m venv .venv)
 	@echo "setting up .venv, which takes a minute or two"
-	@$(BIN)/python -m pip install --quiet --quiet --constraint constraints.txt --editable '.[mujoco,box2d,dev]'
+	@$(BIN)/python -m pip install --quiet --quiet --constraint constraints.txt --editable '.[mujoco,box2d,ray,dev]'
 	@# for tests of other libraries' environments; alone, since it asks for an older MuJoCo than ours, which it runs with
 	@$(BIN)/python -m pip install --quiet --quiet --constraint constraints.txt --no-deps ns-gym
 	@echo "$(CURDIR)" > $@

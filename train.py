@@ -9,6 +9,9 @@ python train.py --env Drift/Pendulum-v0 --tune 50 --run-dir runs/search    searc
     Optuna; the same command in another terminal joins in. The best settings are in runs/search/best.json.
 python train.py --env Drift/Pendulum-v0 --preset runs/search/best.json    trains with the settings of a file; what is
     given as flags goes before.
+python train.py --seeds 0 1 2 3 4 --ray auto    trains them on the machines of a Ray cluster: "auto" for the one that
+    this machine is part of, HOST:PORT for another, "local" for one of this machine alone
+python train.py --actors 4 --ray local    one training, whose environments four processes step, there or elsewhere
 """
 
 import os
@@ -45,8 +48,12 @@ from memagent.agents import MemoryAlgorithm
 from memagent.agents.finite import NonFiniteError
 from memagent.archive import ArchiveError, reason
 from memagent.checkpoints import Checkpoints, saved
+from memagent.distributed.actor import Environments
+from memagent.distributed.collecting import collecting, env_state, is_whole, joined, learner_env
+from memagent.distributed.trials import launching
 from memagent.evaluation.seed_scores import seed_table
 from memagent.files import write_text
+from memagent.jobs import Launch
 from memagent.phase_evaluation import PhaseEvaluation
 from memagent.presets import preset_settings
 from memagent.progress import Records, last_step
@@ -71,44 +78,47 @@ from memagent.tracking import Tracker, TrackingCallback, TrackingError, start_ru
 from memagent.tracking_results import labels_of, track_results
 from memagent.tuning import Pruning, StoppedError, merged, read_preset, tune
 
+ENVIRONMENTS = Environments(make_env, envs.get_state, envs.set_state, envs.is_whole)
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
-def main(config: RunConfig) -> None:
+def main(config: RunConfig, ray: str | None = None) -> None:
     """Config → environments → agent → learn → evaluate."""
     torch.set_num_threads(config.threads)
     if "tensorboard" in config.log_formats and find_spec("tensorboard") is None:
         raise RunError(
             "--log-formats tensorboard needs a package that is not there: pip install 'memagent[tensorboard]'."
         )
-    env = make_env(config, config.num_envs, config.seed)
+    env = learner_env(config, ENVIRONMENTS)
     agent = make_agent(config, env)
-    with begun_run(config) as run_dir:
-        tracker = start_run(run_dir, settings_of(config), config.wandb, labels=labels_of(config))
-    with alone(run_dir), tracker:
-        run(agent, config, run_dir, tracker)
+    with joined(config, ray):
+        with begun_run(config) as run_dir:
+            tracker = start_run(run_dir, settings_of(config), config.wandb, labels=labels_of(config))
+        with alone(run_dir), tracker:
+            run(agent, config, run_dir, tracker)
 
 
-def resume(run_dir: Path, *, trust: bool = False) -> None:
+def resume(run_dir: Path, ray: str | None = None, *, trust: bool = False) -> None:
     """Go on with a run where its newest whole checkpoint was written.
 
     Raises:
         RunError: there is no such run, it is finished, or its checkpoints are of no use.
     """
     config = load_config(run_dir, trust=trust)
-    with alone(run_dir):
+    with alone(run_dir), joined(config, ray):
         torch.set_num_threads(config.threads)
-        env = make_env(config, config.num_envs, config.seed)
+        env = learner_env(config, ENVIRONMENTS)
         agent, extra, said = last_whole(run_dir, config, env)
         print(said)
         if extra is not None:
             try:
-                envs.set_state(env, extra["env"])
+                if not config.actors:  # which get theirs when they begin
+                    envs.set_state(env, extra["env"])
             except (ValueError, KeyError, TypeError) as error:
                 raise RunError(
                     f"{config.env} is in no state that {run_dir} names: {reason(error)}"
                 ) from error
-            if not envs.is_whole(env):
+            if not is_whole(agent, ENVIRONMENTS):
                 print(f"{config.env} does not save its state: its environments begin new episodes.")
         logged = last_step(run_dir / "progress.csv")
         labels = labels_of(config)
@@ -116,7 +126,9 @@ def resume(run_dir: Path, *, trust: bool = False) -> None:
             run(agent, config, run_dir, tracker, extra or NOTHING)
 
 
-def train_seeds(config: RunConfig, seeds: Sequence[int], jobs: int | None, *, trust: bool = False) -> None:
+def train_seeds(
+    config: RunConfig, seeds: Sequence[int], jobs: int | None, ray: str | None = None, *, trust: bool = False
+) -> None:
     """Train and judge an agent of each seed, in a process of its own.
 
     Raises:
@@ -126,16 +138,25 @@ def train_seeds(config: RunConfig, seeds: Sequence[int], jobs: int | None, *, tr
     env = make_env(config, config.num_envs, config.seed)
     make_agent(config, env)  # what is wrong with it is said once
     env.close()
-    resume_seeds(begin(config, seeds), jobs, trust=trust)
+    with launching(ray, config) as launch:
+        resume_seeds(begin(config, seeds), jobs, launch, trust=trust)
 
 
-def resume_seeds(parent: Path, jobs: int | None, *, trust: bool = False) -> None:
+def resume_seeds(
+    parent: Path, jobs: int | None, launch: Launch | None = None, *, trust: bool = False
+) -> None:
     """Train and judge what is not finished of a folder with several seeds, and print the scores of all.
+
+    Args:
+        parent: the folder.
+        jobs: how many at a time; see `complete`.
+        launch: starts them on other machines; None: on this one.
+        trust: see `load_config`.
 
     Raises:
         SystemExit: with 1 where some failed, with 130 or 143 after a signal.
     """
-    failed = complete(parent, Path(__file__), jobs, trust=trust)
+    failed = complete(parent, Path(__file__), jobs, trust=trust, launch=launch)
     files = [file for path in seed_dirs(parent) if (file := path / "evaluation.json").is_file()]
     of_seeds = {file.parent.name: json.loads(file.read_bytes())["contexts"] for file in files}
     if of_seeds:
@@ -204,7 +225,8 @@ def run(
         extra: what a checkpoint of it held beside the agent; nothing where the training begins.
     """
     if agent.num_timesteps < config.total_timesteps:
-        learn(agent, config, run_dir, tracker, extra)
+        with collecting(agent, config, ENVIRONMENTS, extra.get("env")):
+            learn(agent, config, run_dir, tracker, extra)
     evaluation = evaluate(agent, config, run_dir, run_dir)
     track_results(tracker, run_dir, evaluation, agent.num_timesteps)
     save_status(run_dir, "finished", agent.num_timesteps)
@@ -269,13 +291,12 @@ def make_checkpoints(
     scoring: PhaseEvaluation | None,
 ) -> Checkpoints:
     """Checkpoints that hold beside the agent the environments' state, and how far the run's files have come."""
-    env = agent.get_env()
 
     def extra() -> dict[str, Any]:
         scores = {} if scoring is None else {"phase_evaluation": scoring.get_state()}
-        return {"env": envs.get_state(env), **records.get_state(), **scores}
+        return {"env": env_state(agent, ENVIRONMENTS), **records.get_state(), **scores}
 
-    folder, whole = run_dir / "checkpoints", envs.is_whole(env)
+    folder, whole = run_dir / "checkpoints", is_whole(agent, ENVIRONMENTS)
     every, minutes = config.save_every, config.save_minutes
     return Checkpoints(folder, every, config.keep, extra, minutes=minutes, mid_episode=whole)
 
@@ -327,6 +348,7 @@ def start(arguments: Sequence[str]) -> None:
     parser.add_argument("--jobs", type=int)
     parser.add_argument("--tune", type=int)
     parser.add_argument("--preset", type=Path)
+    parser.add_argument("--ray")
     parser.add_argument("--stop-with-input", action="store_true")  # of the processes that train_seeds starts
     given, rest = parser.parse_known_args(arguments)
     if given.stop_with_input:
@@ -347,17 +369,38 @@ def start(arguments: Sequence[str]) -> None:
             refuse_other(given.resume, parse(rest, given.preset), given.seeds, trust=given.trust)
             rest = []
         refuse_settings(rest)
-        resume_seeds(given.resume, given.jobs, trust=given.trust)
+        with launching(given.ray, load_config(seed_dirs(given.resume)[0], trust=given.trust)) as launch:
+            resume_seeds(given.resume, given.jobs, launch, trust=given.trust)
     elif given.resume is not None:
         refuse_settings([*rest, *(f"--{name}" for name in ("seeds", "preset") if getattr(given, name))])
-        resume(given.resume, trust=given.trust)
+        resume(given.resume, given.ray, trust=given.trust)
     elif given.seeds:
         config = parse(rest, given.preset)
-        train_seeds(config, given.seeds, given.jobs, trust=True)  # it is the person's own command line
-    elif given.tune is not None:
-        search(parse(rest, given.preset), given.tune)
+        train_seeds(
+            config, given.seeds, given.jobs, given.ray, trust=True
+        )  # it is the person's own command line
     else:
-        main(parse(rest, given.preset))
+        begin_one(parse(rest, given.preset), given.tune, given.ray)
+
+
+def begin_one(config: RunConfig, tune: int | None, ray: str | None) -> None:
+    """Begin a run, or a search of `tune` runs.
+
+    Raises:
+        RunError: it cannot be done.
+    """
+    if ray is not None and not config.actors:
+        raise RunError(
+            "--ray was given without --actors or --seeds; it says on what machines actors or several trainings run."
+        )
+    if tune is None:
+        main(config, ray)
+    elif config.actors:
+        raise RunError(
+            "--tune and --actors were given; a search's trainings have none, so leave one of them out."
+        )
+    else:
+        search(config, tune)
 
 
 def refuse_settings(given: Sequence[str]) -> None:

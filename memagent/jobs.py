@@ -2,6 +2,7 @@
 
 A command's standard input stays open while it is wanted and says nothing. It ends when the command is to stop: because
 a person stopped this process, or because this process is gone, however it went (`memagent.stopping.stop_with_input`).
+What starts the processes is a function, so that they may be on other machines (`memagent.distributed.trials`).
 """
 
 import os
@@ -10,10 +11,10 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO
+from typing import IO, Protocol
 
 from tqdm.auto import tqdm
 
@@ -26,6 +27,50 @@ SECONDS_PER_LINE = 60.0
 SECONDS_PER_LOOK = 0.2
 
 
+class Process(Protocol):
+    """A command that runs."""
+
+    def poll(self) -> int | None:
+        """The exit code, negative where a signal ended it; None while it runs."""
+
+    def close_input(self) -> None:
+        """End its input, which tells it to stop where it has not."""
+
+    def kill(self) -> None:
+        """End it at once, where it has not ended."""
+
+
+Launch = Callable[[Sequence[str], Path, Mapping[str, str]], Process]
+"""Starts a command: its words, the file for its output, behind what is there, and variables to add to the process's."""
+
+
+class LocalProcess:
+    """A process of this machine, out of reach of the terminal's Ctrl-C; a `Launch`."""
+
+    def __init__(self, command: Sequence[str], output: Path, variables: Mapping[str, str]) -> None:
+        with output.open("ab") as file:
+            self._process = subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                env=os.environ | variables,
+                start_new_session=True,
+            )
+
+    def poll(self) -> int | None:
+        return self._process.poll()
+
+    def close_input(self) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+
+    def kill(self) -> None:
+        self.close_input()
+        self._process.kill()
+        self._process.wait()
+
+
 @dataclass
 class Job:
     """A command with a name, and the file for all that it prints, behind what is there already."""
@@ -33,34 +78,25 @@ class Job:
     name: str
     command: Sequence[str]
     output: Path
-    process: subprocess.Popen[bytes] | None = field(default=None, init=False)
+    process: Process | None = field(default=None, init=False)
     begin: int = field(default=0, init=False)
     """Bytes of the output that were there before."""
 
-    def start(self, environment: Mapping[str, str]) -> None:
-        """Start the process, out of reach of the terminal's Ctrl-C."""
-        with self.output.open("ab") as output:
-            self.begin = output.tell()
-            self.process = subprocess.Popen(
-                self.command,
-                stdin=subprocess.PIPE,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                env=environment,
-                start_new_session=True,
-            )
+    def start(self, launch: Launch, variables: Mapping[str, str]) -> None:
+        """Start the process."""
+        self.output.touch()
+        self.begin = self.output.stat().st_size
+        self.process = launch(self.command, self.output, variables)
 
     def close_input(self) -> None:
-        """End the process's input, which tells it to stop where it has not."""
-        if self.process is not None and self.process.stdin is not None:
-            self.process.stdin.close()
+        """Tell the process to stop."""
+        if self.process is not None:
+            self.process.close_input()
 
     def kill(self) -> None:
-        """End the process at once, and what it has started."""
+        """End the process at once."""
         if self.process is not None:
-            self.close_input()
             self.process.kill()
-            self.process.wait()
 
     def said(self, last: int | None = None) -> list[str]:
         """The lines that it has printed but for its bars; the `last` ones, or all."""
@@ -123,11 +159,19 @@ class Display:
             bar.close()
 
 
-def run(jobs: Sequence[Job], at_once: int, environment: Mapping[str, str]) -> dict[str, int]:
+def run(
+    jobs: Sequence[Job], at_once: int, environment: Mapping[str, str], launch: Launch = LocalProcess
+) -> dict[str, int]:
     """Run all jobs, `at_once` at a time; one that fails keeps none from going on.
 
     Ctrl-C and SIGTERM, as `memagent.stopping.plain_errors` raises them, tell all jobs to stop and wait for them; a
     second one kills them.
+
+    Args:
+        jobs: what to run.
+        at_once: how many at a time.
+        environment: variables that are added to those of each process.
+        launch: starts the processes.
 
     Returns:
         The exit codes by name.
@@ -141,7 +185,7 @@ def run(jobs: Sequence[Job], at_once: int, environment: Mapping[str, str]) -> di
             while waiting and len(running) < at_once:
                 job = waiting.popleft()
                 running.append(job)
-                job.start(variables)
+                job.start(launch, variables)
                 display.say(
                     f"{job.name}: begun, {len(waiting)} are waiting; what it prints is in {job.output}"
                 )

@@ -74,7 +74,8 @@ class TrainingLog(BaseCallback):
             phase = float(told_phases(infos).mean())
             self.logger.record("rollout/phase", phase)
             shown["phase"] = f"{phase:.1f}"
-        if (acting := getattr(self.model, "acting", None)) is not None:
+        acting = getattr(self.model, "acting", None)
+        if acting is not None and getattr(self.model, "collector", None) is None:
             for name, value in memory_statistics(acting.state).items():
                 self.logger.record(f"memory/{name}", value)
         self._bar.set_postfix(shown, refresh=False)  # the speed is tqdm's own

@@ -40,6 +40,7 @@ from memagent.agents import (
 from memagent.agents.loading import is_pickled
 from memagent.archive import ArchiveError, reason, shortened
 from memagent.checkpoints import saved
+from memagent.distributed.config import DistributedConfig
 from memagent.files import write_text
 from memagent.memory import MemoryConfig
 from memagent.meta import MetaConfig
@@ -193,6 +194,10 @@ class RunConfig:
     threads: int = 1
     """Threads of PyTorch and of the memory's kernels. The networks are small: more threads wait for each other more
     than they compute, many times so where other programs run; two runs side by side use two cores better."""
+    actors: int = 0
+    """Ray actors that act in the environments, `num_envs` divided among them, while this process learns. 0: this
+    process does both, and the same seed is the same run."""
+    distributed: DistributedConfig = field(default_factory=DistributedConfig)
     memory: MemoryConfig = field(default_factory=MemoryConfig)
     replay: ReplayConfig = field(default_factory=ReplayConfig)
     meta: MetaConfig = field(default_factory=MetaConfig)
@@ -214,6 +219,10 @@ class RunConfig:
             )
         if not self.eval_share >= 0.0:
             raise ValueError(f"eval_share is {self.eval_share}; give 0 or more.")
+        if self.actors < 0 or (self.actors and self.num_envs % self.actors):
+            raise ValueError(
+                f"actors is {self.actors}, and num_envs is {self.num_envs}; give 0, or a number that divides num_envs."
+            )
         checked_wrappers(self.wrapper)
 
 

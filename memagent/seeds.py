@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from memagent.jobs import Job, run
+from memagent.jobs import Job, Launch, LocalProcess, run
 from memagent.runs import RunConfig, RunError, load_config, load_status, named_dir, save_config, settings_of
 
 OUTPUT = "output.txt"
@@ -77,14 +77,22 @@ def refuse_other(parent: Path, config: RunConfig, seeds: Sequence[int], *, trust
             )
 
 
-def complete(parent: Path, script: Path, jobs: int | None = None, *, trust: bool = False) -> list[str]:
+def complete(
+    parent: Path,
+    script: Path,
+    jobs: int | None = None,
+    *,
+    trust: bool = False,
+    launch: Launch | None = None,
+) -> list[str]:
     """Train and judge what is not finished in a folder that `begin` made, each seed in a process of its own.
 
     Args:
         parent: the folder.
         script: train.py.
-        jobs: how many at a time; by default as many as the processor has cores for.
+        jobs: how many at a time; by default as many as the processor has cores for, or all where `launch` is given.
         trust: passed on to each of them, see `load_config`.
+        launch: starts them somewhere else; None: on this machine.
 
     Returns:
         The names of those that failed, which the others did not wait for; what they said has been printed.
@@ -98,13 +106,13 @@ def complete(parent: Path, script: Path, jobs: int | None = None, *, trust: bool
     states = [load_status(path) for path in paths]
     todo = [path for path, state in zip(paths, states, strict=True) if state != "finished"]
     threads = configs[0].threads
-    at_once = _at_once(jobs, len(todo), threads)
+    at_once = _at_once(jobs, len(todo), threads, elsewhere=launch is not None)
     if todo:
         print(f"{len(todo)} of {len(paths)} seeds to train in {parent}, {at_once} at a time.", flush=True)  # noqa: T201
     own = [sys.executable, str(script), "--stop-with-input", *(["--trust"] if trust else []), "--resume"]
     wanted = [Job(path.name.replace("-", " "), [*own, str(path)], path / OUTPUT) for path in todo]
     try:
-        codes = run(wanted, at_once, os.environ | _variables(threads, parent))
+        codes = run(wanted, at_once, _variables(threads, parent), launch or LocalProcess)
     except (KeyboardInterrupt, SystemExit):
         print(f"All have stopped; {how_to_go_on(parent)}.", file=sys.stderr)  # noqa: T201
         raise
@@ -116,10 +124,12 @@ def how_to_go_on(parent: Path) -> str:
     return f"go on with `python train.py --resume {parent}`"
 
 
-def _at_once(jobs: int | None, wanted: int, threads: int) -> int:
+def _at_once(jobs: int | None, wanted: int, threads: int, *, elsewhere: bool) -> int:
     """How many trainings run at a time."""
     if jobs is not None and jobs < 1:
         raise RunError(f"--jobs is {jobs}; give 1 or more.")
+    if elsewhere:
+        return max(1, min(jobs or wanted, wanted))
     if jobs is None:
         jobs = max(1, _cores() // threads)
     elif jobs * threads > _cores():

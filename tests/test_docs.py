@@ -103,8 +103,8 @@ def test_a_command_is_one_that_there_is(page: str, words: list[str], monkeypatch
         return make_env(config, *args, **kwargs) if config.env.startswith("Drift/") else one
 
     monkeypatch.setattr(train, "make_env", made)  # of packages that are not here
-    monkeypatch.setattr(train, "main", called.append)
-    monkeypatch.setattr(train, "resume", lambda run_dir, **_: called.append(run_dir))
+    monkeypatch.setattr(train, "main", lambda config, *_: called.append(config))
+    monkeypatch.setattr(train, "resume", lambda run_dir, *_, **__: called.append(run_dir))
     monkeypatch.setattr(train, "train_seeds", lambda config, *_, **__: called.append(config))
     monkeypatch.setattr(train, "search", lambda config, _: called.append(config))
     monkeypatch.setattr(train, "read_preset", lambda _: {})

@@ -88,6 +88,14 @@ MAY_IMPORT = {
     "memagent.stopping": set(),
     "memagent.jobs": set(),
     "memagent.seeds": {"memagent.jobs", "memagent.runs"},
+    "memagent.distributed": {
+        "memagent.agents",
+        "memagent.files",
+        "memagent.jobs",
+        "memagent.progress",
+        "memagent.replay",
+        "memagent.runs",
+    },
     "memagent.comparing": {
         "memagent.archive",
         "memagent.evaluation",
@@ -116,6 +124,7 @@ MAY_IMPORT = {
         "memagent.checkpoints",
         "memagent.files",
         "memagent.settings",
+        "memagent.distributed",
     },
     "memagent.tuning": {
         "memagent.archive",

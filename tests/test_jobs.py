@@ -77,7 +77,7 @@ def test_ctrl_c_ends_all_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     interrupt_when(monkeypatch, [tmp_path / "a-begun", tmp_path / "b-begun"])
     with pytest.raises(KeyboardInterrupt):
         jobs.run([*made, job(tmp_path, "never", "")], 2, os.environ)
-    assert [one.process.returncode for one in made if one.process is not None] == [0, 0]
+    assert [one.process.poll() for one in made if one.process is not None] == [0, 0]
     assert (tmp_path / "a-saved").exists() and (tmp_path / "b-saved").exists()
     assert not (tmp_path / "never.txt").exists()
 
@@ -87,7 +87,7 @@ def test_a_second_ctrl_c_kills_what_does_not_stop(tmp_path: Path, monkeypatch: p
     interrupt_when(monkeypatch, [tmp_path / "begun"], times=2)
     with pytest.raises(KeyboardInterrupt):
         jobs.run([deaf], 1, os.environ)
-    assert deaf.process is not None and deaf.process.returncode == -signal.SIGKILL
+    assert deaf.process is not None and deaf.process.poll() == -signal.SIGKILL
 
 
 def interrupt_when(monkeypatch: pytest.MonkeyPatch, files: Sequence[Path], times: int = 1) -> None:

@@ -37,10 +37,10 @@ def installed(requirement: str) -> bool:
 
 
 def installed_closure() -> set[str]:
-    """All distributions that memagent needs with all its extras, as installed here; `make docs` alone installs docs."""
+    """All distributions that memagent needs with all its extras, as installed here; docs and ray may not be."""
     found: set[tuple[str, frozenset[str]]] = set()
-    documents = PROJECT["optional-dependencies"]["docs"]
-    todo = [Requirement(r) for r in REQUIREMENTS if r not in documents or installed(r)]
+    apart = [r for extra in ("docs", "ray") for r in PROJECT["optional-dependencies"][extra]]
+    todo = [Requirement(r) for r in REQUIREMENTS if r not in apart or installed(r)]
     while todo:
         requirement = todo.pop()
         name, extras = canonicalize_name(requirement.name), frozenset(requirement.extras)
@@ -68,10 +68,10 @@ def third_party_imports(*folders: str) -> set[str]:
 
 def test_what_the_code_imports_is_a_dependency() -> None:
     distributions = packages_distributions()
-    needed = {canonicalize_name(distributions[root][0]) for root in third_party_imports("memagent", "envs")}
-    # imported inside functions only: of the MuJoCo environments, a memory on CUDA, videos and searches
-    optional = {"mujoco", "mujoco-core", "triton", "imageio-ffmpeg", "optuna"}
-    assert needed - optional <= names(PROJECT["dependencies"])
+    # imported where they are used only: MuJoCo, a memory on CUDA, videos, searches, trainings over machines
+    optional = {"mujoco", "triton", "imageio_ffmpeg", "optuna", "ray"}
+    roots = third_party_imports("memagent", "envs") - optional
+    assert {canonicalize_name(distributions[root][0]) for root in roots} <= names(PROJECT["dependencies"])
 
 
 def test_every_dependency_is_used() -> None:

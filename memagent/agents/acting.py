@@ -68,6 +68,18 @@ class Acting:
             return torch.zeros(self.num_envs, policy.context_dim, dtype=torch.float32, device=policy.device)
         return torch.from_numpy(self.belief.context).to(policy.device)
 
+    def figures(self) -> dict[str, float]:
+        """What is believed of the environments, by its name in the log, each a mean over them, but for the changes."""
+        if (belief := self.belief) is None:
+            return {}
+        moved = np.linalg.norm(belief.context - belief.last_context, axis=-1)[belief.phase > 0]
+        return {
+            "adapt/changes": int(belief.phase.sum()),  # known so far, noticed or told
+            "adapt/steps_since_change": float(belief.age.mean()),
+            "adapt/evidence_of_change": float(belief.score.mean()),
+            "adapt/context_moved": float(moved.mean()) if moved.size else 0.0,
+        }
+
     def state_dict(self) -> dict[str, np.ndarray]:
         """What is carried from one step to the next, as arrays [E, ...] by name: as it is after `observe`."""
         held = {f"memory_{name}": part.cpu().numpy() for name, part in self.state._asdict().items()}

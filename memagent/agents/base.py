@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from operator import index
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Self, Unpack
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, Unpack
 
 import gymnasium as gym
 import numpy as np
@@ -38,6 +38,19 @@ from memagent.sb3_names import no_attribute, ways
 
 LONGEST_STRETCH = 512
 """Steps after which a believed phase begins another stretch of the replay."""
+
+
+class Collector(Protocol):
+    """Collects experience for an agent elsewhere than in the agent's own environments."""
+
+    def collect(self, callback: BaseCallback, log_interval: int | None) -> RolloutReturn:
+        """Store steps in the agent's replay, and count each as `count_step` does, after the callback has seen it."""
+
+    def figures(self) -> dict[str, float]:
+        """As `Acting.figures`."""
+
+    def get_state(self) -> dict[str, Any]:
+        """The environments' state for a checkpoint, as JSON's types; the agent gets what belongs to it."""
 
 
 class MemoryAlgorithm(SavedLearner, ABC):
@@ -68,6 +81,8 @@ class MemoryAlgorithm(SavedLearner, ABC):
         "learner": ("learner", LearnerConfig),
     }
     words: ClassVar[frozenset[str]] = frozenset(Words.__annotations__)  # SB3's, that the constructor takes
+    collector: Collector | None = None
+    """Where experience comes from; None: from the agent's own environments."""
     # SB3's names for what `learner` holds.
     learning_rate = LearnerSetting()
     learning_starts = LearnerSetting()
@@ -410,6 +425,8 @@ class MemoryAlgorithm(SavedLearner, ABC):
 
         An error or an interrupt leaves the environments in the middle of a step: the next `learn` resets them.
         """
+        if self.collector is not None:
+            return self._collect_from(self.collector, callback, kwargs.get("log_interval"))
         left = train_freq._replace(frequency=train_freq.frequency - self.steps_since_update)
         try:
             rollout = super().collect_rollouts(env, callback, left, *args, **kwargs)
@@ -432,27 +449,42 @@ class MemoryAlgorithm(SavedLearner, ABC):
 
     def _finish_step(self, step: Mapping[str, Any]) -> None:
         """What SB3 does after a step at which no callback stops, with its own names."""
-        self._update_info_buffer(step["infos"], step["dones"])
         self._store_transition(
             *(
                 step[name]
                 for name in ("replay_buffer", "buffer_actions", "new_obs", "rewards", "dones", "infos")
             )
         )
+        self.count_step(step["infos"], step["dones"], step["log_interval"])
+
+    def count_step(self, infos: list[dict[str, Any]], dones: np.ndarray, log_interval: int | None) -> None:
+        """Take a step that is stored into the statistics, and write the log where it is due, as SB3 does."""
+        self._update_info_buffer(infos, dones)
         self._update_current_progress_remaining(self.num_timesteps, self._total_timesteps)
-        for _ in range(step["dones"].sum()):
+        for _ in range(dones.sum()):
             self._episode_num += 1
-            if step["log_interval"] is not None and self._episode_num % step["log_interval"] == 0:
+            if log_interval is not None and self._episode_num % log_interval == 0:
                 self.dump_logs()
 
+    def _collect_from(
+        self, collector: Collector, callback: BaseCallback, log_interval: int | None
+    ) -> RolloutReturn:
+        """As `collect_rollouts`, of steps that were done elsewhere."""
+        every, since = self.learner.steps_per_update, self.num_timesteps
+        rollout = collector.collect(callback, log_interval)
+        self.gradient_steps = int(self.num_timesteps // every - since // every)
+        if (
+            not rollout.continue_training
+            and self.num_timesteps > self.learning_starts
+            and self.gradient_steps
+        ):
+            self.train(self.gradient_steps, self.batch_size)
+        return rollout
+
     def dump_logs(self) -> None:
-        """Write the log, with what is believed of the environments, each a mean over them, but for the changes."""
-        if (belief := self.acting.belief) is not None:
-            moved = np.linalg.norm(belief.context - belief.last_context, axis=-1)[belief.phase > 0]
-            self.logger.record("adapt/changes", int(belief.phase.sum()))  # known so far, noticed or told
-            self.logger.record("adapt/steps_since_change", float(belief.age.mean()))
-            self.logger.record("adapt/evidence_of_change", float(belief.score.mean()))
-            self.logger.record("adapt/context_moved", float(moved.mean()) if moved.size else 0.0)
+        """Write the log, with what is believed of the environments."""
+        for name, value in (self.collector or self.acting).figures().items():
+            self.logger.record(name, value)
         super().dump_logs()
 
     def _sample_action(self, learning_starts: int, action_noise: Any = None, n_envs: int = 1) -> Any:

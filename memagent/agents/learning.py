@@ -221,6 +221,16 @@ class SequenceLearner(OffPolicyAlgorithm, ABC):
             logs["inner_rate"] = policy.context_model.meta.rates()["context"].mean()
         return {name: value.detach() for name, value in logs.items()}
 
+    @torch.no_grad()
+    def first_priorities(self, features: Tensor, x: Windows) -> np.ndarray:
+        """Priorities [B] of windows that no update has drawn, by the features [rows + n, B, D] that acting had of them.
+
+        Of the windows `x` [rows + n, B] actions, rewards and ends are looked at.
+        """
+        rows = self._head_rows(features, x)
+        _, td = self.head_losses(rows)
+        return sequence_priorities(td, rows.mask, self.replay_config.eta).cpu().numpy()
+
     def _windows(self, batch: SequenceBatch) -> Windows:
         """The windows as the agent sees them."""
         seen = batch._replace(obs=self._seen(batch.obs), reward=self._seen_reward(batch.reward))

@@ -42,9 +42,15 @@ class WindowPriorities:
         self._measured[places] = False
         self._generation[places] += 1
 
-    def admit(self, places: Places) -> None:
-        """Let the windows at `places` [K] be drawn from now on, with the entry priority."""
+    def admit(self, places: Places, priorities: NDArray[np.float64] | None = None) -> None:
+        """Let the windows at `places` [K] be drawn from now on, with the entry priority.
+
+        `priorities` [K], without alpha, were measured before; NaN where none was.
+        """
         self._tree.set(places, np.full(places.size, self._entry))
+        if priorities is not None:
+            (known,) = np.nonzero(~np.isnan(priorities))
+            self.update(places[known], self._generation[places[known]], priorities[known])
 
     def draw(self, count: int, beta: float) -> tuple[Places, NDArray[np.int64], NDArray[np.float32]]:
         """Places, generations and importance weights [count] of windows, one per equal part of the total.

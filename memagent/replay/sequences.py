@@ -169,13 +169,15 @@ class PrioritizedSequenceBuffer:
         phase: ArrayLike,
         episode: ArrayLike,
         state: State | Callable[[NDArray[np.int64]], State] = (),
+        priority: ArrayLike | None = None,
     ) -> None:
         """Append one row to the streams of the environments `envs` [K].
 
         Values are [K, *shape], or one number for all. `state` is the memory's from before this observation:
         parts [K, …], or a function from the numbers [k] of the environments that open a window (`needs_state`)
         to their parts [k, …]. `phase` is a whole number that tells an environment's phase from the one before: where it
-        changes, a stretch begins.
+        changes, a stretch begins. `priority` [K] is that of the windows that these rows complete, without alpha, where
+        acting has measured one; NaN or None: they have the largest that was measured.
         Raises ValueError, before anything is written, where environments or shapes do not fit.
         """
         values = {
@@ -197,7 +199,8 @@ class PrioritizedSequenceBuffer:
         first = row - self.config.window + 1  # of the windows that this row completes
         completes = (first >= self._streams.origin[who]) & (first % self.config.stride == 0)
         if completes.any():
-            self._priorities.admit(self._streams.slot(who[completes], first[completes]))
+            measured = None if priority is None else np.asarray(priority, np.float64)[completes]
+            self._priorities.admit(self._streams.slot(who[completes], first[completes]), measured)
 
     def _opening_state(self, envs: NDArray[np.int64], opens: NDArray[np.bool_], state: Any) -> State:
         """The parts [k, …] of the k environments among `envs` that open a window."""
@@ -208,10 +211,15 @@ class PrioritizedSequenceBuffer:
         self._streams.check_state(envs.size, state)
         return [np.asarray(part)[opens] for part in state]
 
-    def seam(self) -> None:
-        """Let no window or run reach from the rows so far into those to come; call it where streams do not go on."""
-        self._streams.seam()
-        self._stretches.seam()
+    def seam(self, envs: ArrayLike | None = None) -> None:
+        """Let no window or run reach from the rows so far into those to come; call it where streams do not go on.
+
+        Args:
+            envs: whose streams, [K]; None: all.
+        """
+        who = np.arange(self.num_envs) if envs is None else np.asarray(envs, dtype=np.int64)
+        self._streams.seam(who)
+        self._stretches.seam(who)
 
     def sample(self, batch_size: int, beta: float | None = None) -> SequenceBatch:
         """Draw windows, one from each of `batch_size` equal parts of the total priority.

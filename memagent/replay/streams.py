@@ -187,13 +187,13 @@ class RowStreams:
         """The first start of each stream since its last seam whose rows are all held, [E]."""
         return -(-self.oldest_row() // self.stride) * self.stride
 
-    def seam(self) -> None:
-        """End all streams: the next row of each is a start, and the first of a new stretch."""
+    def seam(self, envs: NDArray[np.int64]) -> None:
+        """End the streams `envs` [K]: the next row of each is a start, and the first of a new stretch."""
         starts = -(-self.next_row // self.stride) * self.stride
-        for env in range(self.num_envs):
+        for env in envs:
             skipped = np.arange(self.next_row[env], starts[env]) % self.rows
             self._is_transition[env * self.rows + skipped] = False
-        self.next_row, self.origin = starts, starts.copy()
+        self.next_row[envs] = self.origin[envs] = starts[envs]
 
     def state_dict(self) -> dict[str, NDArray]:
         """All arrays, rows and slots only as far as they were ever filled: [E, rows or slots, …].

@@ -45,9 +45,9 @@ class StretchTables:
         self._goes_on[envs] = True
         return number
 
-    def seam(self) -> None:
-        """Let the next row of every stream begin a stretch."""
-        self._goes_on[:] = False
+    def seam(self, envs: Numbers) -> None:
+        """Let the next row of the streams `envs` [K] begin a stretch."""
+        self._goes_on[envs] = False
 
     def find(self, envs: Numbers, numbers: Numbers) -> tuple[Numbers, Numbers]:
         """First row [K] and end [K] of the stretches `numbers` [K] of `envs` [K]; 0 and 0 where the tables have none.
