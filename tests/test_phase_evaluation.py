@@ -119,24 +119,37 @@ def test_no_more_contexts_are_followed_than_can_be_afforded(
     assert scoring.scores.transfer()["forgetting"] == 0.0
 
 
-def test_the_logger_gets_rows_of_their_own_at_the_evaluations_steps(tmp_path: Path) -> None:
-    train.main(replace(BASE, eval_share=1.0, total_timesteps=600, run_dir=tmp_path / "run"))
-    scores = read_phase_scores(tmp_path / "run" / "phase_scores.json")
-    with (tmp_path / "run" / "progress.csv").open() as file:
+def learn(**settings: Any) -> None:
+    """A training by train.py that is not judged at its end."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(train, "evaluate", lambda *given: {})
+        patch.setattr(train, "track_results", lambda *given: None)
+        train.main(replace(BASE, **settings))
+
+
+@pytest.fixture(scope="module")
+def scored_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("scored") / "run"
+    learn(eval_share=1.0, total_timesteps=600, run_dir=folder)
+    return folder
+
+
+def test_the_logger_gets_rows_of_their_own_at_the_evaluations_steps(scored_run: Path) -> None:
+    scores = read_phase_scores(scored_run / "phase_scores.json")
+    with (scored_run / "progress.csv").open() as file:
         rows = [row for row in csv.DictReader(file) if row["eval/mean_reward"]]
     assert [int(row["time/total_timesteps"]) for row in rows] == [e.step for e in scores.evaluations]
     assert [float(row["eval/mean_reward"]) for row in rows] == [scores.mean(e) for e in scores.evaluations]
     assert float(rows[-1]["eval/forgetting"]) == scores.transfer()["forgetting"]
     assert not any(row["rollout/ep_rew_mean"] for row in rows)
-    table = json.loads((tmp_path / "run" / "phase_scores.json").read_text())
+    table = json.loads((scored_run / "phase_scores.json").read_text())
     assert table["curve"][-1] == [scores.evaluations[-1].step, scores.mean(scores.evaluations[-1])]
 
 
 def test_a_training_that_is_scored_is_the_one_that_is_not(tmp_path: Path) -> None:
     """Weights, replay, clocks, beliefs and generators, to the bit."""
     for share in (0.0, 1.0):
-        settings = {"eval_share": share, "total_timesteps": 1_000, "save_every": 300}
-        train.main(replace(BASE, **settings, run_dir=tmp_path / f"{share}"))
+        learn(eval_share=share, total_timesteps=1_000, save_every=300, run_dir=tmp_path / f"{share}")
     unscored, scored = tmp_path / "0.0", tmp_path / "1.0"
     assert len(read_phase_scores(scored / "phase_scores.json").evaluations) > 2
     assert not (unscored / "phase_scores.json").exists() and not (unscored / "best_model.zip").exists()
@@ -151,10 +164,9 @@ def test_a_training_that_is_scored_is_the_one_that_is_not(tmp_path: Path) -> Non
     assert states[0]["extra"]["env"] == states[1]["extra"]["env"]
 
 
-def test_the_best_agent_is_kept(tmp_path: Path) -> None:
-    train.main(replace(BASE, eval_share=1.0, total_timesteps=600, run_dir=tmp_path / "run"))
-    scores = read_phase_scores(tmp_path / "run" / "phase_scores.json")
-    best = MemoryDQN.load(tmp_path / "run" / "best_model.zip")
+def test_the_best_agent_is_kept(scored_run: Path) -> None:
+    scores = read_phase_scores(scored_run / "phase_scores.json")
+    best = MemoryDQN.load(scored_run / "best_model.zip")
     assert best.num_timesteps == scores.evaluations[scores.best].step
 
 

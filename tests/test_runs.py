@@ -23,6 +23,7 @@ from memagent.agents import (
     MemoryDQN,
     MemorySAC,
 )
+from memagent.distributed.config import DistributedConfig
 from memagent.memory import MemoryConfig
 from memagent.meta import MetaConfig
 from memagent.replay import ReplayConfig
@@ -95,6 +96,8 @@ def test_every_setting_survives_the_file(tmp_path: Path) -> None:
         log_formats=("json", "csv"),
         video=True,
         eval_share=0.5,
+        actors=3,
+        distributed=DistributedConfig(stretch=5),
     )
     default = settings_of(RunConfig())
     assert all(value != default[name] for name, value in settings_of(config).items())

@@ -46,7 +46,7 @@ class At(Corridor):
 def train(tmp_path: Path, happen: Callable[[], object], every: int | None = None) -> MemoryAlgorithm:
     """The agent after the training, or after what ended it; it had one environment."""
     agent = build(DummyVecEnv([lambda: At(happen)]), kind="none")
-    config = RunConfig(total_timesteps=400, save_every=every, num_envs=1)
+    config = RunConfig(total_timesteps=400, save_every=every, num_envs=1, eval_share=0.0)
     with start_run(tmp_path, {}, "disabled") as tracker:
         learn(agent, config, tmp_path, tracker)
     return agent
