@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 import torch
-from builders import Corridor, build
+from agents.builders import Corridor, build
 from gymnasium import spaces
 from stable_baselines3.common.vec_env import DummyVecEnv
 from torch.fx.experimental import _config as fx_config

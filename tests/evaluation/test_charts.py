@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from recordings import CHANGE, NOTICED, SLOTS, STEPS, made_up
+from evaluation.recordings import CHANGE, NOTICED, SLOTS, STEPS, made_up
 
 from memagent.evaluation.adaptation_charts import context_charts, model_chart
 from memagent.evaluation.charting import DARK

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from browser import CHROMIUM, Tab, chromium
-from recordings import CHANGE, NOTICED, STEPS, made_up
-from test_charts import EPISODES, records
+from evaluation.recordings import CHANGE, NOTICED, STEPS, made_up
+from evaluation.test_charts import EPISODES, records
 
 from memagent.evaluation import report
 from memagent.evaluation.adaptation_charts import context_charts, model_chart

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from evaluation.recordings import CHANGE, NOTICED, made_up
 from PIL import Image
-from recordings import CHANGE, NOTICED, made_up
 
 import evaluate
 from memagent.evaluation import video

@@ -4,7 +4,18 @@ import os
 
 import pytest
 import torch
-from kernel_cases import OPTIONS, TOLERANCE, Case, R, Result, W, difference, make_case, results_of, unroll
+from kernels.kernel_cases import (
+    OPTIONS,
+    TOLERANCE,
+    Case,
+    R,
+    Result,
+    W,
+    difference,
+    make_case,
+    results_of,
+    unroll,
+)
 
 from memagent.memory import DNC, DNCState, MemoryConfig
 from memagent.memory.controller import choose_backend

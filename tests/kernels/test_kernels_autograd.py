@@ -2,7 +2,7 @@ import gc
 
 import pytest
 import torch
-from kernel_cases import B, T, make_case
+from kernels.kernel_cases import B, T, make_case
 
 from memagent.memory import DNC, MemoryConfig
 from memagent.memory.fused.unroll import fused_unroll, workspaces

@@ -1,6 +1,6 @@
 import pytest
 import torch
-from kernel_cases import OPTIONS, STATES, TOLERANCE, Case, R, W, difference, make_case, unroll
+from kernels.kernel_cases import OPTIONS, STATES, TOLERANCE, Case, R, W, difference, make_case, unroll
 
 from memagent.memory.fused.kernels import SEGMENT
 from memagent.memory.fused.unroll import fused_unroll

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from kernel_cases import make_case, unroll
+from kernels.kernel_cases import make_case, unroll
 from numba.core.registry import CPUDispatcher
 
 from memagent.memory.fused import kernels

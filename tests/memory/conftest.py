@@ -1,5 +1,5 @@
 import pytest
-from dnc_cases import OPTIONS, small_config
+from memory.dnc_cases import OPTIONS, small_config
 
 from memagent.memory import MemoryConfig
 

@@ -3,7 +3,7 @@ import re
 
 import pytest
 import torch
-from dnc_cases import IN, B, H, N, R, W, build_dnc, generic_state, random_start, small_config
+from memory.dnc_cases import IN, B, H, N, R, W, build_dnc, generic_state, random_start, small_config
 from torch.func import functional_call, grad, vmap
 
 from memagent.memory import DNCState, GRUState, LSTMState, MemoryConfig, NoState, build_memory, reset_state

@@ -2,7 +2,7 @@ import math
 
 import pytest
 import torch
-from dnc_cases import B, N, R, W
+from memory.dnc_cases import B, N, R, W
 from torch.func import grad, vmap
 
 from memagent.memory import addressing

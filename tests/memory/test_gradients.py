@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from dnc_cases import build_dnc, generic_state, small_config
+from memory.dnc_cases import build_dnc, generic_state, small_config
 from torch.autograd import gradcheck, gradgradcheck
 
 from memagent.memory import DNCState, bank

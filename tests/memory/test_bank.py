@@ -1,6 +1,6 @@
 import pytest
 import torch
-from dnc_cases import B, N, R, W, generic_state, small_config
+from memory.dnc_cases import B, N, R, W, generic_state, small_config
 
 from memagent.memory import MemoryConfig, bank
 

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import torch
-from dnc_cases import IN, build_dnc, generic_state, random_start
+from memory.dnc_cases import IN, build_dnc, generic_state, random_start
 
 from memagent.memory import DNCState
 
