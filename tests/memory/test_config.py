@@ -6,20 +6,6 @@ import tyro
 from memagent.memory import DNC, GRUMemory, LSTMMemory, MemoryConfig, NoMemory, build_memory
 
 
-def test_the_defaults_are_the_ones_that_learn():
-    config = MemoryConfig()
-    assert (config.memory_size, config.memory_dim, config.num_read_heads, config.hidden_size) == (
-        128,
-        64,
-        4,
-        128,
-    )
-    assert config.kind == "dnc" and config.backend == "auto" and config.temporal_links and config.layer_norm
-    assert config.strength_bias == 5.0
-    assert config.read_gain == 0.1
-    assert not (config.masking or config.deallocation or config.link_sharpness)
-
-
 @pytest.mark.parametrize(
     ("fields", "sentence"),
     [
