@@ -29,10 +29,10 @@ train: $(STAMP)  ## train an agent on drifting CartPole, then evaluate it (see T
 	$(BIN)/python train.py $(TRAIN_DEFAULTS) $(TRAIN_ARGS)
 
 test: check  ## check, then run the tests
-	$(BIN)/python -m pytest -n 2 $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n 2 --dist worksteal $(PYTEST_ARGS)
 
 quick: $(STAMP)  ## the tests but those that are marked slow
-	$(BIN)/python -m pytest -n 2 -m 'not slow' $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m 'not slow' $(PYTEST_ARGS)
 
 check: $(STAMP)  ## layout, lint and types, changing nothing
 	$(BIN)/python -m ruff format --check .

@@ -16,6 +16,42 @@ os.environ["WANDB_MODE"] = "offline"
 import pytest
 from hypothesis import settings
 
+SLOW = {
+    "agents/test_adaptation.py",
+    "agents/test_combinations.py",
+    "agents/test_devices.py",
+    "agents/test_dqn.py",
+    "agents/test_protocol.py",
+    "agents/test_sac.py",
+    "agents/test_saving.py",
+    "environments/test_foreign.py",
+    "environments/test_random_drifts.py",
+    "environments/test_vector.py",
+    "evaluation/test_page_in_browser.py",
+    "evaluation/test_training_goes_on.py",
+    "kernels/test_compilation.py",
+    "kernels/test_gpu_parity.py",
+    "kernels/test_kernels_threads.py",
+    "test_cli.py",
+    "test_examples.py",
+    "test_extractor.py",
+    "test_meta.py",
+    "test_phase_evaluation.py",
+    "test_ray.py",
+    "test_resuming.py",
+    "test_seeds.py",
+    "test_tracking.py",
+    "test_tuning.py",
+}
+"""Files that train agents or begin processes: `make quick` leaves them out."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.relative_to(Path(__file__).parent).as_posix() in SLOW:
+            item.add_marker(pytest.mark.slow)
+
+
 # A shared machine is slow at times: no test asserts a time, neither does hypothesis.
 settings.register_profile("memagent", deadline=None, print_blob=True)
 settings.load_profile("memagent")

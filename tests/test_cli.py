@@ -267,7 +267,6 @@ def test_continuous_actions_leave_the_same_folder(
 
     assert judged("again") == before
     sampled = judged("sampled", "--deterministic", "False")
-    assert judged("sampled", "--deterministic", "False") == sampled
     assert not sampled["settings"]["deterministic"]
     assert sampled["summary"] != before["summary"]
 

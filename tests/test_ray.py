@@ -67,11 +67,11 @@ def check_rows(agent: MemoryAlgorithm) -> None:
 def test_no_row_is_lost_or_doubled_where_actors_are_killed(cluster: None) -> None:
     settings = DistributedConfig(stretch=8, publish_every=2, max_weight_age=4)
     config = replace(CONFIG, distributed=settings, learner=replace(CONFIG.learner, steps_per_update=8))
-    agent, watch = learner(config), Watch({200: 0, 400: 1})
+    agent, watch = learner(config), Watch({200: 0, 300: 1})
     with collecting(agent, config, ENVIRONMENTS, None):
-        agent.learn(800, watch)
+        agent.learn(480, watch)
         replaced = agent.collector.replaced
-    assert agent.num_timesteps >= 800 and replaced == 2
+    assert agent.num_timesteps >= 480 and replaced == 2
     check_rows(agent)
     every, starts = config.learner.steps_per_update, config.learner.learning_starts
     assert abs(agent._n_updates - (agent.num_timesteps - starts) / every) <= 8

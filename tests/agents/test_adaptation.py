@@ -273,7 +273,6 @@ def trained(enabled: bool) -> MemoryAlgorithm:
 
 
 @UNFLAGGED
-@pytest.mark.slow
 def test_an_agent_with_a_context_masters_a_plant_whose_pushes_reverse_and_without_one_does_not() -> None:
     """Leaving the point is worth -12, the straight way to the goal -1.5, if no noise hid the point. Two phases."""
 

@@ -17,7 +17,6 @@ from memagent.memory import MemoryConfig
 UNFLAGGED = pytest.mark.filterwarnings("ignore:The environment has no TransitionObservation")
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "recalls"), [("dnc", True), ("lstm", True), ("none", False)])
 def test_recall_is_learned_with_memory_and_not_without(kind: str, recalls: bool) -> None:
     """Chance is 0.5, the best 1.0."""

@@ -59,7 +59,6 @@ class Cue(gym.Env):
         return np.zeros(1, np.float32), pay, self.steps == 6, False, {}
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "recalls"), [("dnc", True), ("gru", True), ("none", False)])
 def test_a_cue_is_followed_with_memory_and_not_without(kind: str, recalls: bool) -> None:
     def make(seed: int) -> DummyVecEnv:

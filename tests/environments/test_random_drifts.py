@@ -169,7 +169,6 @@ def live(env, first, last):
     return json.dumps(record)
 
 
-@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*not within the observation space")
 @settings(max_examples=500, suppress_health_check=list(HealthCheck))
 @given(drifts(), drifts(), st.integers(0, 2**32), st.integers(0, STEPS - 5))
