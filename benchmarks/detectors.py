@@ -14,7 +14,7 @@ import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -228,13 +228,9 @@ def bayesian(values: Values, threshold: float, newest: int = PAUSE) -> Iterator[
     yield from _apart(np.flatnonzero(_young(values.tobytes(), newest) > threshold))
 
 
-_SEEN: dict[tuple[bytes, int], Values] = {}
-
-
+@cache
 def _young(data: bytes, newest: int) -> Values:
     """The probability at each step [T] that the run is younger than `newest` steps, kept for every threshold."""
-    if (data, newest) in _SEEN:
-        return _SEEN[data, newest]
     values = np.frombuffer(data)
     first = values[:LATE]
     mean, strength, shape, rate = (np.array([x]) for x in (first.mean(), 1.0, 1.0, max(first.var(), 1e-6)))
@@ -253,7 +249,6 @@ def _young(data: bytes, newest: int) -> Values:
         strength, shape = (np.concatenate([s[:1], s + g]) for s, g in ((strength, 1.0), (shape, 0.5)))
         rate = np.concatenate([rate[:1], rate + apart])
         odds[t] = 0.0 if t < 2 * newest else float(np.exp(logs[:newest]).sum())
-    _SEEN[data, newest] = odds
     return odds
 
 

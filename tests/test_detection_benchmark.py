@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks import detection, detectors
 from benchmarks.detection import HORIZON, Stream, noticed, score
-from benchmarks.detection_tables import SIGNALS, summarise, tables
+from benchmarks.detection_tables import SIGNALS, resumed, summarise, tables
 
 T = 1_000
 SIGN, GOAL = "Drift/CartPole-v0", "Drift/PointGoal-v0"
@@ -110,6 +110,14 @@ def test_a_rule_has_the_least_cautious_threshold_that_raises_one_false_alarm_in_
         "missed": 0.0,
         "median_delay": 2.0,
     }
+
+
+def test_an_old_context_is_kept_where_its_first_episode_has_nearly_the_best_of_before() -> None:
+    one = {"resumed": [[0.96, 1.0], [0.94, 1.0]], "visits": [[0.5, 0.9, 0.7], [0.5, 0.6, 0.8]]}
+    two = {"resumed": [[1.2, 1.0], [0.5, 1.0]], "visits": [[0.4, 0.4, 0.4]]}
+    found = resumed([one, two])
+    assert (found["returns"], found["kept"], found["first"], found["best"]) == (4, 0.5, 0.9, 1.0)
+    assert found["forgetting"] == 0.0  # 0.2, -0.2 and 0
 
 
 def test_a_rule_that_never_is_rare_enough_finds_nothing() -> None:
