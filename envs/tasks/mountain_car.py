@@ -51,7 +51,8 @@ def _start(state: np.ndarray, e: int, drawn: np.ndarray, first: int) -> None:
     state[e, 0] = -0.6 + (-0.4 - -0.6) * drawn[e, first]
 
 
-def _observe(state: np.ndarray, e: int, out: np.ndarray) -> None:
+def observe_car(state: np.ndarray, e: int, out: np.ndarray) -> None:
+    """Place and speed."""
     out[0], out[1] = state[e, 0], state[e, 1]
 
 
@@ -82,7 +83,7 @@ TASK = Task(
     dynamics=BatchedDynamics(
         _move,
         _start,
-        _observe,
+        observe_car,
         columns=lambda e: (*car_columns(e), e.force, e.gravity),
         reads=1,
         write=set_state_of(size=2),

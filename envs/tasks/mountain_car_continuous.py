@@ -11,7 +11,7 @@ import numpy as np
 
 from envs.plants import BatchedDynamics, Plant, attribute
 from envs.plants.dynamics import set_state_of, state_of
-from envs.tasks.mountain_car import CAR, car_columns
+from envs.tasks.mountain_car import CAR, car_columns, observe_car
 from envs.tasks.task import SIGNS, Entry, Task, always, between
 
 PLANT = Plant(
@@ -51,10 +51,6 @@ def _start(state: np.ndarray, e: int, drawn: np.ndarray, first: int) -> None:
     state[e, 2] = 1.0
 
 
-def _observe(state: np.ndarray, e: int, out: np.ndarray) -> None:
-    out[0], out[1] = state[e, 0], state[e, 1]
-
-
 TASK = Task(
     env="gymnasium.envs.classic_control:Continuous_MountainCarEnv",
     plant=PLANT,
@@ -80,7 +76,7 @@ TASK = Task(
     dynamics=BatchedDynamics(
         _move,
         _start,
-        _observe,
+        observe_car,
         columns=lambda e: (*car_columns(e), e.power, 0.0025),
         reads=1,
         read=lambda e: [*state_of(e), float(e.state.dtype == np.float64)],
