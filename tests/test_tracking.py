@@ -149,7 +149,7 @@ DEAD = """
 import os, pathlib, signal, subprocess, sys
 from memagent.tracking import start_run
 tracker = start_run(pathlib.Path(sys.argv[1]), {})
-told = subprocess.run(["ps", "-eo", "pid,ppid,args"], capture_output=True, text=True).stdout.splitlines()
+told = subprocess.run(["ps", "-eo", "pid,ppid,comm"], capture_output=True, text=True).stdout.splitlines()
 found = [line.split(None, 2) for line in told]
 (core,) = [pid for pid, parent, command in found if parent == str(os.getpid()) and "wandb-core" in command]
 os.kill(int(core), signal.SIGKILL)
