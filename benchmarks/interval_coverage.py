@@ -1,10 +1,10 @@
 """How often an interval over runs holds the true mean, where the runs of a seed are good or bad on all contexts alike.
 
-    python -m benchmarks.coverage
+    python -m benchmarks.interval_coverage
 
 draws scores of R runs on 8 contexts, half of whose variance is of the run, and counts how often the 95 % interval of
 their mean holds the true one: with whole runs drawn anew, and with runs drawn anew within each context. Writes
-benchmarks/results/coverage.json.
+benchmarks/results/interval_coverage.json.
 """
 
 import json
@@ -17,7 +17,7 @@ import tyro
 from benchmarks.tables import markdown
 from memagent.evaluation.intervals import Over, interval
 
-RESULTS = Path(__file__).parent / "results" / "coverage.json"
+RESULTS = Path(__file__).parent / "results" / "interval_coverage.json"
 RUNS = (3, 5, 10)
 CONTEXTS = 8
 WAYS: tuple[Over, ...] = ("whole runs", "runs")
@@ -46,7 +46,7 @@ def main(options: Options) -> None:
         for over in WAYS:
             shares[over][runs] = round(held[over] / options.draws, 3)
     data = {
-        "command": "python -m benchmarks.coverage",
+        "command": "python -m benchmarks.interval_coverage",
         "draws": options.draws,
         "contexts": CONTEXTS,
         "held": shares,
