@@ -74,7 +74,7 @@ def test_difficulty_is_given_on_the_command_line_and_judged_as_trained() -> None
     assert {len(context.context) for context in choose_contexts(config)} == {4}
     pairs = parse(["--env", "Memory/Pairs-v0", "--env-kwargs", "num_pairs=9", "--memory.kind", "gru"])
     (inner,) = make_env(pairs, 1, 0).envs
-    assert inner.unwrapped.num_pairs == 9 and pairs.memory.kind == "gru"
+    assert inner.unwrapped.difficulty == 9 and pairs.memory.kind == "gru"
     assert [context.context for context in choose_contexts(pairs)] == [{}]
 
 

@@ -35,7 +35,7 @@ from envs.tasks.task import ProbeEntry
 
 
 class PairsEnv(Probe):
-    """Pairs, silence, questions. The return is the number of right answers, at most `num_pairs`."""
+    """Pairs, silence, questions. The return is the number of right answers, at most `num_pairs`, the difficulty."""
 
     get_state, set_state = Probe.get_state, Probe.set_state  # envs.saving asks a class for its own
 
@@ -49,16 +49,23 @@ class PairsEnv(Probe):
         """
         if not 1 <= key_bits <= 16:
             raise ValueError(f"key_bits={key_bits}, expected a key's bits: give 1 to 16.")
-        if not 2 <= num_pairs <= 2**key_bits:
+        self.key_bits = key_bits
+        super().__init__(num_pairs, num_values, np.repeat([-1.0, 0.0], [key_bits, num_values + 1]))
+
+    def check(self, difficulty: int) -> None:
+        most = 2**self.key_bits
+        if not 2 <= difficulty <= most:
             raise ValueError(
-                f"num_pairs={num_pairs}, expected 2 to {2**key_bits} pairs, one for each key of {key_bits} bits: give "
+                f"num_pairs={difficulty}, expected 2 to {most} pairs, one for each key of {self.key_bits} bits: give "
                 "fewer pairs or more key_bits."
             )
-        self.num_pairs, self.key_bits = num_pairs, key_bits
-        super().__init__(num_values, num_pairs, np.repeat([-1.0, 0.0], [key_bits, num_values + 1]))
 
-    def write(self) -> Script:
-        k, bits, rng = self.num_pairs, self.key_bits, self.np_random
+    @property
+    def asked(self) -> int:
+        return self.difficulty
+
+    def write(self, difficulty: int) -> Script:
+        k, bits, rng = difficulty, self.key_bits, self.np_random
         numbers, values = rng.choice(2**bits, k, replace=False), rng.integers(self.num_values, size=k)
         keys = 2 * (numbers[:, None] >> np.arange(bits) & 1) - 1
         order, every = rng.permutation(k), np.arange(k)

@@ -43,16 +43,21 @@ class RepeatEnv(Probe):
             num_values: symbols, and actions; at least 2.
             num_questions: q, at least 1.
         """
-        for name, given in (("back", back), ("num_questions", num_questions)):
-            if given < 1:
-                raise ValueError(
-                    f"{name}={given}, expected a number of symbols or questions: give 1 or more."
-                )
-        self.back, self.num_questions = back, num_questions
-        super().__init__(num_values, num_questions, np.zeros(num_values + 1))
+        if num_questions < 1:
+            raise ValueError(f"num_questions={num_questions}, expected questions: give 1 or more.")
+        self.num_questions = num_questions
+        super().__init__(back, num_values, np.zeros(num_values + 1))
 
-    def write(self) -> Script:
-        n, q = self.back, self.num_questions
+    def check(self, difficulty: int) -> None:
+        if difficulty < 1:
+            raise ValueError(f"back={difficulty}, expected a number of symbols: give 1 or more.")
+
+    @property
+    def asked(self) -> int:
+        return self.num_questions
+
+    def write(self, difficulty: int) -> Script:
+        n, q = difficulty, self.num_questions
         symbols = self.np_random.integers(self.num_values, size=n + q)
         asks = np.arange(n + 2 * q) - n  # 0, 2, … show a symbol, 1, 3, … ask
         asks = (asks > 0) & (asks % 2 == 1)

@@ -47,7 +47,7 @@ class KnowsSymbols:
     """Writes every symbol down and counts back."""
 
     def __init__(self, env):
-        self.back, self.symbols = env.back, []
+        self.back, self.symbols = env.difficulty, []
 
     def __call__(self, observation):
         if observation[-1]:
@@ -143,6 +143,33 @@ def test_who_speaks_before_a_question_earns_nothing_with_that_one_alone():
         s = seen[[0, 1, 3], :2].argmax(1).tolist()
         env.reset(seed=seed)
         assert actions_of(env, [1, 0, s[0], 1, s[1], 0, s[2]]) == [0, 0, 1, 0, 0, 0, 1]
+
+
+@pytest.mark.parametrize(("kind", "player"), [(PairsEnv, KnowsPairs), (RepeatEnv, KnowsSymbols)])
+def test_a_difficulty_is_that_of_the_next_episode_and_saved(kind, player):
+    env, twin = kind(5), kind(2)
+    env.reset(seed=0)
+    length = len(env.script.answers)
+    env.step(0)
+    env.set_difficulty(3)
+    twin.set_state(env.get_state())
+    left = [twin.step(0)[0].tolist() for _ in range(length - 1)]
+    assert [env.step(0)[0].tolist() for _ in range(length - 1)] == left
+    for one in (env, twin):
+        one.reset()
+        assert len(one.script.answers) == len(kind(3).write(3).answers) < length
+        with pytest.raises(ValueError, match="expected"):
+            one.set_difficulty(0)
+
+
+def test_the_last_step_tells_the_share_of_right_answers():
+    env = RepeatEnv(2, num_questions=4)
+    player, (observation, _), over = KnowsSymbols(env), env.reset(seed=3), False
+    while not over:
+        right = player(observation)
+        wrong = observation[-1] and env.time > 6  # the last two of the questions
+        observation, _, over, _, info = env.step((right + 1) % 4 if wrong else right)
+        assert info == ({"share_right": 0.5} if over else {})
 
 
 def small(name, **kwargs):
@@ -252,7 +279,7 @@ def test_the_size_of_what_is_seen_does_not_hang_on_the_difficulty():
     assert len({gym.make("Memory/Pairs-v0", num_pairs=k).observation_space.shape for k in (2, 8, 64)}) == 1
     assert len({gym.make("Memory/Repeat-v0", back=n).observation_space.shape for n in (1, 8, 64)}) == 1
     vec = envs.make_vec("Memory/Pairs-v0", 2, seed=0, num_pairs=64)
-    assert [env.unwrapped.num_pairs for env in vec.envs] == [64, 64]
+    assert [env.unwrapped.difficulty for env in vec.envs] == [64, 64]
 
 
 @pytest.mark.parametrize(
@@ -266,7 +293,7 @@ def test_the_size_of_what_is_seen_does_not_hang_on_the_difficulty():
         (PairsEnv, {"num_pairs": 5, "key_bits": 2}, "num_pairs=5, expected 2 to 4 pairs"),
         (PairsEnv, {"key_bits": 0}, "key_bits=0, expected a key's bits: give 1 to 16"),
         (PairsEnv, {"num_values": 1}, "num_values=1, expected values to tell apart: give 2 or more"),
-        (RepeatEnv, {"back": 0}, "back=0, expected a number of symbols or questions: give 1 or more"),
+        (RepeatEnv, {"back": 0}, "back=0, expected a number of symbols: give 1 or more"),
         (RepeatEnv, {"num_questions": 0}, "num_questions=0, expected"),
         (RepeatEnv, {"num_values": 1}, "num_values=1, expected"),
     ],

@@ -1,0 +1,270 @@
+"""Does an external memory pay where many things have to be kept and one of them is asked for?
+
+    python -m benchmarks.probes
+
+trains agents with every memory on the memory probes, two runs at a time on one core each, and keeps the results in
+benchmarks/results/probes.json, probes.md (tables) and probes.png (score against difficulty). Runs that are there
+already are not repeated; `--again` does so. One run: `--tasks Memory/Pairs-v0 --kinds dnc --seeds 1`.
+
+A training begins with the easiest episodes. Whenever an agent answers ENOUGH of the last EPISODES_SEEN episodes'
+questions, the hardest ones become a quarter harder, up to the probe's limit; its environments have all difficulties up
+to that one. Then it is judged, greedily, at every difficulty: also at those that it never came to. All have the preset
+of the task, the same environment steps and as many updates. LSTM and GRU have so many units that their parameters are
+as many as the DNC's to within 2 %. The score is the share of right answers; without a memory it is at best one by the
+number of values, which is 4.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.vec_env import VecEnv
+
+import envs
+from benchmarks.runs import Key, Run, command_line, complete, load, machine, write
+from benchmarks.tables import markdown
+from memagent.agents import MemoryAlgorithm
+from memagent.evaluation.figures import png
+from memagent.evaluation.intervals import interval
+from memagent.memory import MemoryConfig
+from memagent.memory.config import MemoryKind
+from memagent.presets import preset_settings
+from memagent.runs import RunConfig, make_agent, preset_config
+
+RESULTS = Path(__file__).parent / "results" / "probes.json"
+ENOUGH, EPISODES_SEEN = 0.85, 200
+JUDGED_EPISODES, JUDGED_SEED = 256, 1_000
+UNITS: dict[MemoryKind, int] = {"none": 128, "gru": 240, "lstm": 208, "dnc": 128}
+
+
+@dataclass(frozen=True)
+class Probe:
+    """How a probe is asked: what makes it difficult, the difficulties that are judged, and where a training begins."""
+
+    difficulty: str
+    judged: tuple[int, ...]
+    easiest: int
+    steps: int
+    """Environment steps of a training."""
+
+
+PROBES = {
+    "Memory/Pairs-v0": Probe("pairs", (2, 4, 8, 16, 32, 64), 2, 100_000),
+    "Memory/Repeat-v0": Probe("symbols ago", (1, 2, 4, 8, 16, 32, 64), 1, 100_000),
+}
+
+
+class Harder(BaseCallback):
+    """Makes the hardest episodes harder, whenever the agent can do those that there are."""
+
+    def __init__(self, easiest: int, hardest: int) -> None:
+        super().__init__()
+        self.easiest, self.hardest, self.reached = easiest, hardest, easiest
+        self.shares: list[float] = []
+        self.reached_at = {easiest: 0}
+        """The environment step at which each difficulty came."""
+
+    def _on_training_start(self) -> None:
+        spread(self.training_env, self.easiest, self.reached)
+
+    def _on_step(self) -> bool:
+        self.shares += [info["share_right"] for info in self.locals["infos"] if "share_right" in info]
+        able = len(self.shares) >= EPISODES_SEEN and np.mean(self.shares[-EPISODES_SEEN:]) >= ENOUGH
+        if able and self.reached < self.hardest:
+            self.reached = min(self.hardest, self.reached + max(1, self.reached // 4))
+            self.reached_at[self.reached] = self.num_timesteps
+            self.shares.clear()
+            spread(self.training_env, self.easiest, self.reached)
+        return True
+
+
+def spread(env: VecEnv, easiest: int, hardest: int) -> None:
+    """Give the environments difficulties from the easiest to the hardest, in equal steps."""
+    for i, difficulty in enumerate(np.linspace(easiest, hardest, env.num_envs).round()):
+        env.env_method("set_difficulty", int(difficulty), indices=[i])
+
+
+@dataclass(frozen=True)
+class Options:
+    """Train and judge what is missing, then write summary, tables and picture."""
+
+    seeds: int = 5
+    """Seeds 0, 1, … of every agent."""
+    workers: int = 2
+    """Runs at a time, on one core each."""
+    tasks: tuple[str, ...] = tuple(PROBES)
+    """Probes to run."""
+    kinds: tuple[MemoryKind, ...] = tuple(UNITS)
+    """Memories to run."""
+    again: bool = False
+    """Repeat those that are in the results already."""
+
+
+def main(options: Options) -> None:
+    """Run what is missing, then summarise."""
+    if unknown := set(options.tasks) - set(PROBES):
+        raise SystemExit(f"There is no {', '.join(sorted(unknown))}; there are {', '.join(PROBES)}.")
+    runs: dict[Key, Run] = {(r["task"], r["kind"], r["seed"]): r for r in load(RESULTS)["runs"]}
+    wanted: list[Key] = [
+        (task, kind, seed)
+        for seed in range(options.seeds)  # one seed of everything before the next
+        for task in options.tasks
+        for kind in options.kinds
+    ]
+    complete("benchmarks.probes", wanted, runs, options.workers, save, options.again)
+    print(tables(load(RESULTS)))
+
+
+def config_of(task: str, kind: MemoryKind, seed: int = 0) -> RunConfig:
+    """The preset of a probe, and as many parameters for every memory."""
+    return replace(
+        preset_config(task, preset_settings(task)),
+        seed=seed,
+        device="cpu",
+        total_timesteps=PROBES[task].steps,
+        memory=MemoryConfig(kind=kind, hidden_size=UNITS[kind]),
+    )
+
+
+def run(task: str, kind: MemoryKind, seed: int) -> Run:
+    """Train one agent and judge it."""
+    config, probe = config_of(task, kind, seed), PROBES[task]
+    agent = make_agent(config, envs.make_vec(task, config.num_envs, seed))
+    harder = Harder(probe.easiest, max(probe.judged))
+    began, began_cpu = time.perf_counter(), time.process_time()
+    agent.learn(config.total_timesteps, harder)
+    return {
+        "task": task,
+        "kind": kind,
+        "seed": seed,
+        "steps": agent.num_timesteps,
+        "updates": agent._n_updates,
+        "train_seconds": round(time.perf_counter() - began, 1),
+        "train_cpu_seconds": round(time.process_time() - began_cpu, 1),
+        "parameters": sum(p.numel() for p in agent.policy.parameters()),
+        "reached_at": harder.reached_at,
+        "scores": {difficulty: share_right(agent, task, difficulty) for difficulty in probe.judged},
+    }
+
+
+def share_right(agent: MemoryAlgorithm, task: str, difficulty: int) -> float:
+    """The share of right answers in new episodes of one difficulty."""
+    env = envs.make_vec(task, 16, JUDGED_SEED)
+    spread(env, difficulty, difficulty)
+    player, obs = agent.make_acting(16), env.reset()
+    shares: list[float] = []
+    while len(shares) < JUDGED_EPISODES:
+        assert isinstance(obs, np.ndarray)
+        action = player.act(obs)
+        obs, reward, done, infos = env.step(action)
+        player.observe(action, reward, done, infos)
+        shares += [info["share_right"] for info in infos if "share_right" in info]
+    return round(float(np.mean(shares)), 4)
+
+
+def summarise(runs: Sequence[Run]) -> dict[str, Any]:
+    """By task, difficulty and memory: the mean share of right answers and its interval over seeds."""
+    summary: dict[str, Any] = {}
+    for (task, kind), group in groupby(runs, key=lambda r: (r["task"], r["kind"])):
+        mine = list(group)
+        for difficulty in map(str, PROBES[task].judged):
+            scores = [r["scores"][difficulty] for r in mine]
+            mean, low, high = (round(x, 4) for x in interval([[s] for s in scores]))
+            ends = {} if len(mine) < 2 else {"low": low, "high": high}
+            summary.setdefault(task, {}).setdefault(difficulty, {})[kind] = {
+                "mean": mean,
+                **ends,
+                "seeds": scores,
+            }
+    return summary
+
+
+def costs(runs: Sequence[Run]) -> dict[str, Any]:
+    """By task and memory: parameters, and seconds of processor time of a training."""
+    return {
+        task: {
+            kind: {
+                "parameters": mine[0]["parameters"],
+                "train_cpu_seconds": round(float(np.mean([r["train_cpu_seconds"] for r in mine]))),
+                "reached": [max(map(int, r["reached_at"])) for r in mine],
+            }
+            for kind in UNITS
+            if (mine := [r for r in runs if (r["task"], r["kind"]) == (task, kind)])
+        }
+        for task in dict.fromkeys(r["task"] for r in runs)
+    }
+
+
+def tables(data: dict[str, Any]) -> str:
+    """Shares of right answers with their intervals, and below them what the training came to and cost."""
+    parts = []
+    for task, of in data["summary"].items():
+        its = data["costs"][task]
+        kinds = list(its)
+        rows = [[difficulty, *(shown(found[kind]) for kind in kinds)] for difficulty, found in of.items()]
+        rows += [
+            ["reached in training", *(" ".join(map(str, its[kind]["reached"])) for kind in kinds)],
+            ["parameters", *(f"{its[kind]['parameters']:,}" for kind in kinds)],
+            ["processor time, s", *(str(its[kind]["train_cpu_seconds"]) for kind in kinds)],
+        ]
+        parts.append(f"## {task}\n\n" + markdown([PROBES[task].difficulty, *kinds], rows))
+    return "\n\n".join(parts) + "\n"
+
+
+def shown(found: dict[str, Any]) -> str:
+    """A share with its interval."""
+    ends = f" [{found['low']:.2f}, {found['high']:.2f}]" if "low" in found else ""
+    return f"{found['mean']:.2f}{ends}"
+
+
+def picture(summary: dict[str, Any]) -> Figure:
+    """The share of right answers against difficulty, one panel for each probe: means and intervals."""
+    drawn = Figure(figsize=(5.2 * len(summary), 4.2), layout="constrained")
+    panels = drawn.subplots(1, len(summary), squeeze=False)[0]
+    for axes, (task, of) in zip(panels, summary.items(), strict=True):
+        difficulties = [int(d) for d in of]
+        for i, kind in enumerate(UNITS):
+            found = [kinds[kind] for kinds in of.values() if kind in kinds]
+            if not found:
+                continue
+            axes.plot(difficulties, [f["mean"] for f in found], color=f"C{i}", marker="o", label=kind)
+            if "low" in found[0]:
+                low, high = ([f[end] for f in found] for end in ("low", "high"))
+                axes.fill_between(difficulties, low, high, color=f"C{i}", alpha=0.2, linewidth=0)
+        axes.set_xscale("log", base=2)
+        axes.set_xticks(difficulties, list(of))
+        axes.set(title=task, xlabel=PROBES[task].difficulty, ylabel="share of right answers", ylim=(0, 1.03))
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(alpha=0.25)
+        axes.legend(frameon=False)
+    return drawn
+
+
+def save(runs: list[Run]) -> None:
+    """Write results, tables and picture."""
+    places = {name: i for i, name in enumerate([*PROBES, *UNITS])}
+    runs = sorted(runs, key=lambda r: (places[r["task"]], places[r["kind"]], r["seed"]))
+    summary = summarise(runs)
+    data = {
+        "command": "python -m benchmarks.probes",
+        "machine": machine(),
+        "settings": {
+            task: {k: v for k, v in asdict(config_of(task, "dnc")).items() if k != "run_dir"}
+            for task in PROBES
+        },
+        "summary": summary,
+        "costs": costs(runs),
+    }
+    write(RESULTS, data, runs)
+    RESULTS.with_suffix(".md").write_text(tables(data))
+    RESULTS.with_suffix(".png").write_bytes(png(picture(summary)))
+
+
+if __name__ == "__main__":
+    command_line(main, run, Options, __doc__)
