@@ -3,7 +3,8 @@
     python -m benchmarks.probes
 
 trains agents with every memory on the memory probes, two runs at a time on one core each, and keeps the results in
-benchmarks/results/probes.json, probes.md (tables) and probes.png (score against difficulty). Runs that are there
+benchmarks/results/probes.json, probes.md (tables) and probes.png (score against difficulty); probes_pairs.png and
+probes_repeat.png show what the memory of a trained DNC does in an episode of difficulty SHOWN. Runs that are there
 already are not repeated; `--again` does so. One run: `--tasks Memory/Pairs-v0 --kinds dnc --seeds 1`.
 
 A training begins with the easiest episodes. Whenever an agent answers ENOUGH of the last EPISODES_SEEN episodes'
@@ -30,16 +31,19 @@ import envs
 from benchmarks.runs import Key, Run, command_line, complete, load, machine, write
 from benchmarks.tables import markdown
 from memagent.agents import MemoryAlgorithm
-from memagent.evaluation.figures import png
+from memagent.evaluation.figures import memory_figure, png
 from memagent.evaluation.intervals import interval
 from memagent.memory import MemoryConfig
 from memagent.memory.config import MemoryKind
 from memagent.presets import preset_settings
 from memagent.runs import RunConfig, make_agent, preset_config
+from memagent.traces import trace_episode
 
 RESULTS = Path(__file__).parent / "results" / "probes.json"
 ENOUGH, EPISODES_SEEN = 0.85, 200
 JUDGED_EPISODES, JUDGED_SEED = 256, 1_000
+SHOWN = 8
+"""The difficulty of the episode whose memory is drawn."""
 UNITS: dict[MemoryKind, int] = {"none": 128, "gru": 240, "lstm": 208, "dnc": 128}
 
 
@@ -139,6 +143,11 @@ def run(task: str, kind: MemoryKind, seed: int) -> Run:
     harder = Harder(probe.easiest, max(probe.judged))
     began, began_cpu = time.perf_counter(), time.process_time()
     agent.learn(config.total_timesteps, harder)
+    if kind == "dnc" and seed == 0:
+        env = envs.make_vec(task, 1, JUDGED_SEED)
+        spread(env, SHOWN, SHOWN)
+        name = task.partition("/")[2].partition("-")[0].lower()
+        RESULTS.with_name(f"probes_{name}.png").write_bytes(png(memory_figure(**trace_episode(agent, env))))
     return {
         "task": task,
         "kind": kind,
