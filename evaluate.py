@@ -70,7 +70,8 @@ from memagent.sb3_models import ModelOptions, as_trained, load_model
 from memagent.stopping import plain_errors
 from memagent.traces import inside, play_stream, threshold_of, trace_episode
 
-STREAM_ENVS = 8
+STREAM_ENVS, STREAM_STEPS = 8, 3_000
+"""The stream of the figures of the context: as long as the training, up to so many steps of so many environments."""
 PLAYER_PHASE = 300  # steps to the change that the episode player shows: the middle of an episode of many ids
 PLAYER_DRAWS = 8
 
@@ -211,7 +212,8 @@ def evaluate(agent: MemoryAlgorithm, config: RunConfig, run_dir: Path, out: Path
     evaluation = evaluation_of(records, asdict(settings), references_of(config))
     stream = None
     if config.adapt.enabled and config.env in envs.CATALOGUE:
-        stream = play_stream(agent, make_env(config, STREAM_ENVS, settings.seed))
+        steps = min(STREAM_STEPS, max(100, config.total_timesteps // STREAM_ENVS))
+        stream = play_stream(agent, make_env(config, STREAM_ENVS, settings.seed), steps)
     conditions = {} if episodes is None else training_conditions(config, episodes)
     figures = {"contexts": png(contexts_figure(records))}
     if config.adapt.enabled:

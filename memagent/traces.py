@@ -17,7 +17,7 @@ from memagent.memory import DNC, DNCState
 STREAM = ("obs", "action", "reward", "done", "context", "context_id", "steps_since_change")
 
 
-def play_stream(agent: MemoryAlgorithm, env: VecEnv, steps: int = 3_000) -> dict[str, np.ndarray]:
+def play_stream(agent: MemoryAlgorithm, env: VecEnv, steps: int) -> dict[str, np.ndarray]:
     """What `steps` steps of E drifting environments showed, and the contexts that the agent was told, [T, E, ...]."""
     player, obs = agent.make_acting(env.num_envs, adapt=True), env.reset()
     seen: dict[str, list[Any]] = {name: [] for name in STREAM}

@@ -21,6 +21,7 @@ from memagent.runs import EvaluationConfig, RunConfig, make_agent
 
 EVALUATION = EvaluationConfig(contexts=2, episodes=1, warmup_episodes=1)
 CONFIG = RunConfig(
+    total_timesteps=510,
     num_envs=2,
     phase_steps=60,
     memory=MemoryConfig(kind="gru", hidden_size=16),
@@ -35,10 +36,8 @@ CONFIGS = [CONFIG, PENDULUM]
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda config: config.env)
 def test_judging_leaves_our_training_as_it_was(
-    tmp_path: Path, config: RunConfig, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, config: RunConfig
 ) -> None:
-    monkeypatch.setattr("evaluate.play_stream.__defaults__", (100,))  # steps of the stream for the figures
-
     def train(judged: bool) -> list[dict[str, bytes]]:
         """The files of checkpoints, which hold all state, before judging, after it and at the end."""
         agent = make_agent(config, make_env(config, config.num_envs, config.seed))
