@@ -17,6 +17,7 @@ import pytest
 from hypothesis import settings
 
 SLOW = {
+    "agents/test_acting.py",
     "agents/test_adaptation.py",
     "agents/test_combinations.py",
     "agents/test_devices.py",
@@ -24,6 +25,9 @@ SLOW = {
     "agents/test_protocol.py",
     "agents/test_sac.py",
     "agents/test_saving.py",
+    "agents/test_settings.py",
+    "agents/test_stopping.py",
+    "environments/batched/test_batched.py",
     "environments/test_foreign.py",
     "environments/test_random_drifts.py",
     "environments/test_vector.py",
@@ -32,18 +36,29 @@ SLOW = {
     "kernels/test_compilation.py",
     "kernels/test_gpu_parity.py",
     "kernels/test_kernels_threads.py",
+    "kernels/test_lanes.py",
+    "memory/test_gradients.py",
+    "test_belief.py",
+    "test_benchmarks.py",
+    "test_checkpoints.py",
     "test_cli.py",
+    "test_comparing.py",
+    "test_compiling.py",
+    "test_docs.py",
     "test_examples.py",
     "test_extractor.py",
+    "test_jobs.py",
     "test_meta.py",
     "test_phase_evaluation.py",
     "test_ray.py",
     "test_resuming.py",
+    "test_sb3_models.py",
     "test_seeds.py",
+    "test_signals.py",
     "test_tracking.py",
     "test_tuning.py",
 }
-"""Files that train agents or begin processes: `make quick` leaves them out."""
+"""Files that take more than seconds, as they train agents, begin processes or compile: `make quick` leaves them out."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

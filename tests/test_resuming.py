@@ -24,7 +24,7 @@ from memagent.replay import ReplayConfig
 from memagent.runs import RunConfig, RunError
 from memagent.stopping import StopOnSignal
 
-STEPS, STOP, KILL, EVERY = 2_000, 1_000, 1_300, 990
+STEPS, STOP, KILL, EVERY = 1_200, 600, 780, 590
 CLOCK = ("time/fps", "time/time_elapsed", "time/evaluation_share")
 BASE = RunConfig(
     total_timesteps=STEPS,
@@ -45,19 +45,19 @@ CASES = {
     "sac, phases detected": replace(
         BASE,
         env="Drift/PointWind-v0",
-        total_timesteps=800,
-        save_every=290,
+        total_timesteps=480,
+        save_every=190,
         adapt=replace(BASE.adapt, phase_signal="detect"),
     ),
     "environments apart, memory refreshed and for life": replace(
         BASE,
         env="Memory/Recall-v0",
         phase_steps=None,
-        total_timesteps=800,
-        save_every=290,
+        total_timesteps=480,
+        save_every=190,
         memory=MemoryConfig(kind="lstm", hidden_size=16),
         learner=replace(
-            BASE.learner, memory_scope="lifetime", refresh_every=5, learning_starts=500, exploration_steps=3.0
+            BASE.learner, memory_scope="lifetime", refresh_every=5, learning_starts=300, exploration_steps=3.0
         ),
     ),
 }
@@ -121,7 +121,7 @@ def test_straight_and_resumed_end_in_the_same_files(case: str, tmp_path: Path, q
     straight = replace(config, run_dir=tmp_path / "straight")
     train.main(straight)
     share = config.total_timesteps / STEPS
-    for how, at in (("stopped", int(share * STOP)), ("killed", int(share * KILL))):
+    for how, at in (("stopped", round(share * STOP)), ("killed", round(share * KILL))):
         folder = stopped(replace(config, run_dir=tmp_path / how), at, kills=how == "killed")
         assert json.loads((folder / "status.json").read_text())["state"] != "trained"
         train.resume(folder)

@@ -35,9 +35,7 @@ CONFIGS = [CONFIG, PENDULUM]
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda config: config.env)
-def test_judging_leaves_our_training_as_it_was(
-    tmp_path: Path, config: RunConfig
-) -> None:
+def test_judging_leaves_our_training_as_it_was(tmp_path: Path, config: RunConfig) -> None:
     def train(judged: bool) -> list[dict[str, bytes]]:
         """The files of checkpoints, which hold all state, before judging, after it and at the end."""
         agent = make_agent(config, make_env(config, config.num_envs, config.seed))
