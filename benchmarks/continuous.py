@@ -24,7 +24,7 @@ from stable_baselines3.common.vec_env import VecEnv
 
 import envs
 from benchmarks.continuous_tables import SAMPLED, summarise, tables
-from benchmarks.rivals import RIVALS
+from benchmarks.rivals import RIVALS, training
 from benchmarks.runs import (
     Curve,
     Key,
@@ -142,9 +142,7 @@ def run(task: str, name: str, seed: int) -> Run:
         agent = make_agent(config, envs.make_vec(task, config.num_envs, seed, **ours.options))
         trained = train(agent, config.total_timesteps)
     elif rival:
-        apart = int(np.random.SeedSequence(seed).generate_state(1)[0])  # SB3 gives environment i seed + i
-        stream = rival.sees(envs.make_vec(task, rival.num_envs, seed))
-        agent = rival.make(stream, apart)  # type: ignore[assignment]  # ours or theirs
+        agent = training(rival, task, seed)  # type: ignore[assignment]  # ours or theirs
         trained = train(agent, STEPS.get(task, PLAIN_STEPS))
 
     def make_env(num_envs: int, **options: Any) -> VecEnv:

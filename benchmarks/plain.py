@@ -20,6 +20,7 @@ from stable_baselines3 import DQN, SAC
 from stable_baselines3.common.base_class import BaseAlgorithm
 
 import envs
+from benchmarks.rivals import DQN_SETTINGS, SAC_SETTINGS
 from benchmarks.runs import Key, Run, command_line, complete, load, machine, refuse_unknown, write
 from benchmarks.tables import markdown, plain
 from evaluate import make_env
@@ -61,24 +62,8 @@ class Task:
 
 
 TASKS = {
-    "CartPole-v1": Task(
-        20_000,
-        DQN,
-        {
-            "learning_rate": 2.3e-3,
-            "batch_size": 64,
-            "buffer_size": 100_000,
-            "learning_starts": 1_000,
-            "gamma": 0.99,
-            "target_update_interval": 10,
-            "train_freq": 256,
-            "gradient_steps": 128,
-            "exploration_fraction": 0.16,
-            "exploration_final_eps": 0.04,
-            "policy_kwargs": {"net_arch": [256, 256]},
-        },
-    ),
-    "Pendulum-v1": Task(20_000, SAC, {"learning_rate": 1e-3}),
+    "CartPole-v1": Task(20_000, DQN, DQN_SETTINGS),
+    "Pendulum-v1": Task(20_000, SAC, SAC_SETTINGS),
     "Acrobot-v1": Task(20_000, DQN, TUNED_DQN),
     "MountainCarContinuous-v0": Task(
         20_000,

@@ -1,22 +1,69 @@
-"""Agents that others wrote: SB3's SAC, sb3-contrib's RecurrentPPO.
+"""Agents that others wrote: SB3's SAC and DQN, sb3-contrib's RecurrentPPO.
 
-Their settings are those of RL Baselines3 Zoo for the pendulum: `hyperparams/sac.yml`, Pendulum-v1, and
-`hyperparams/ppo_lstm.yml`, PendulumNoVel-v1; what those leave out is the library's default. They run in as many
-environments as there, and see the last transition as every agent of ours does.
+    python -m benchmarks.rivals
+
+trains and judges them on Drift/CartPole-v0 as benchmarks.adaptation does ours, and keeps the results in
+benchmarks/results/rivals.json; on the continuous tasks benchmarks.continuous does so. Runs that are there already are
+not repeated; `--again` does so.
+
+Their settings are those of RL Baselines3 Zoo: `hyperparams/sac.yml`, Pendulum-v1; `hyperparams/dqn.yml`, CartPole-v1;
+`hyperparams/ppo_lstm.yml`, PendulumNoVel-v1 and CartPoleNoVel-v1. What those leave out is the library's default. They
+run in as many environments as there, and see the last transition as every agent of ours does.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 from sb3_contrib import RecurrentPPO
-from stable_baselines3 import SAC
+from stable_baselines3 import DQN, SAC
 from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.utils import LinearSchedule
 from stable_baselines3.common.vec_env import VecEnv, VecFrameStack
 
+import envs
+from benchmarks.runs import (
+    Curve,
+    Key,
+    Run,
+    command_line,
+    complete,
+    judge,
+    load,
+    machine,
+    rounded,
+    scores,
+    write,
+)
+from evaluate import choose_contexts
+from memagent.evaluation.intervals import interval
+from memagent.evaluation.players import PredictPlayer
+from memagent.runs import EvaluationConfig, RunConfig
+
+RESULTS = Path(__file__).parent / "results" / "rivals.json"
+TASK, STEPS = "Drift/CartPole-v0", 60_000
+EVALUATION = EvaluationConfig(contexts=16, episodes=5, warmup_episodes=2, seed=1_000)
+
 SAC_SETTINGS = {"learning_rate": 1e-3}
+DQN_SETTINGS: dict[str, Any] = {
+    "learning_rate": 2.3e-3,
+    "batch_size": 64,
+    "buffer_size": 100_000,
+    "learning_starts": 1_000,
+    "gamma": 0.99,
+    "target_update_interval": 10,
+    "train_freq": 256,
+    "gradient_steps": 128,
+    "exploration_fraction": 0.16,
+    "exploration_final_eps": 0.04,
+    "policy_kwargs": {"net_arch": [256, 256]},
+}
 PPO_SETTINGS = {
     "gae_lambda": 0.95,
     "gamma": 0.9,
@@ -27,6 +74,20 @@ PPO_SETTINGS = {
     "use_sde": True,
     "sde_sample_freq": 4,
 }
+CARTPOLE_PPO_SETTINGS = {
+    "batch_size": 256,
+    "gae_lambda": 0.8,
+    "gamma": 0.98,
+    "n_epochs": 20,
+    "ent_coef": 0.0,
+    "learning_rate": LinearSchedule(1e-3, 0.0, 1.0),
+    "clip_range": LinearSchedule(0.2, 0.0, 1.0),
+}
+
+
+def dqn(env: VecEnv, seed: int) -> DQN:
+    """SB3's DQN."""
+    return DQN("MlpPolicy", env, seed=seed, device="cpu", **DQN_SETTINGS)
 
 
 def sac(env: VecEnv, seed: int) -> SAC:
@@ -34,10 +95,10 @@ def sac(env: VecEnv, seed: int) -> SAC:
     return SAC("MlpPolicy", env, seed=seed, device="cpu", **SAC_SETTINGS)  # type: ignore[arg-type]
 
 
-def recurrent_ppo(env: VecEnv, seed: int) -> RecurrentPPO:
-    """PPO with an LSTM, its rollouts 4,096 steps in all: 1,024 in each of the Zoo's four environments."""
-    steps = 4_096 // env.num_envs
-    return RecurrentPPO("MlpLstmPolicy", env, n_steps=steps, seed=seed, device="cpu", **PPO_SETTINGS)  # type: ignore[arg-type]
+def recurrent_ppo(env: VecEnv, seed: int, rollout: int, settings: Mapping[str, Any]) -> RecurrentPPO:
+    """PPO with an LSTM, and rollouts of so many steps in all environments together."""
+    steps = rollout // env.num_envs
+    return RecurrentPPO("MlpLstmPolicy", env, n_steps=steps, seed=seed, device="cpu", **settings)
 
 
 @dataclass(frozen=True)
@@ -58,5 +119,87 @@ class Rival:
 RIVALS = {
     "SB3 SAC": Rival(sac, SAC_SETTINGS, num_envs=1),
     "SB3 SAC, 8 frames": Rival(sac, SAC_SETTINGS, num_envs=1, stack=8),
-    "RecurrentPPO": Rival(recurrent_ppo, PPO_SETTINGS, num_envs=4),
+    "RecurrentPPO": Rival(
+        partial(recurrent_ppo, rollout=4_096, settings=PPO_SETTINGS), PPO_SETTINGS, num_envs=4
+    ),
 }
+"""For continuous actions."""
+DISCRETE_RIVALS = {
+    "SB3 DQN": Rival(dqn, DQN_SETTINGS, num_envs=1),
+    "SB3 DQN, 8 frames": Rival(dqn, DQN_SETTINGS, num_envs=1, stack=8),
+    "RecurrentPPO": Rival(
+        partial(recurrent_ppo, rollout=256, settings=CARTPOLE_PPO_SETTINGS), CARTPOLE_PPO_SETTINGS, num_envs=8
+    ),
+}
+
+
+def training(rival: Rival, task: str, seed: int) -> BaseAlgorithm:
+    """A rival that is about to be trained."""
+    apart = int(np.random.SeedSequence(seed).generate_state(1)[0])  # SB3 gives environment i seed + i
+    return rival.make(rival.sees(envs.make_vec(task, rival.num_envs, seed)), apart)
+
+
+@dataclass(frozen=True)
+class Options:
+    """Train and judge what is missing."""
+
+    seeds: int = 3
+    """Seeds 0, 1, … of every agent."""
+    workers: int = 2
+    """Runs at a time, on one core each."""
+    again: bool = False
+    """Repeat those that are in the results already."""
+
+
+def main(options: Options) -> None:
+    """Run what is missing."""
+    runs: dict[Key, Run] = {(r["agent"], r["seed"]): r for r in load(RESULTS)["runs"]}
+    wanted: list[Key] = [(name, seed) for seed in range(options.seeds) for name in DISCRETE_RIVALS]
+    complete("benchmarks.rivals", wanted, runs, options.workers, save, options.again)
+
+
+def run(name: str, seed: int) -> Run:
+    """Train one rival and judge it."""
+    rival = DISCRETE_RIVALS[name]
+    agent, curve = training(rival, TASK, seed), Curve()
+    began, began_cpu = time.perf_counter(), time.process_time()
+    agent.learn(STEPS, curve)
+    return {
+        "task": TASK,
+        "agent": name,
+        "seed": seed,
+        "steps": agent.num_timesteps,
+        "updates": agent._n_updates,
+        "train_seconds": round(time.perf_counter() - began, 1),
+        "train_cpu_seconds": round(time.process_time() - began_cpu, 1),
+        "curve": curve.binned(),
+        "contexts": judge(
+            choose_contexts(RunConfig(env=TASK, evaluation=EVALUATION)),
+            EVALUATION,
+            lambda num_envs: rival.sees(envs.make_vec(TASK, num_envs, EVALUATION.seed)),
+            lambda num_envs, _: PredictPlayer(agent, num_envs),
+            adapts=False,
+        ),
+    }
+
+
+def save(runs: list[Run]) -> None:
+    """Write the results."""
+    order = list(DISCRETE_RIVALS)
+    runs = sorted(runs, key=lambda r: (order.index(r["agent"]), r["seed"]))
+    summary = {
+        name: {
+            split: {
+                "unadapted": rounded(interval(scores([r for r in runs if r["agent"] == name], split, False)))
+            }
+            for split in ("train", "held_out")
+        }
+        | {"seeds": sum(r["agent"] == name for r in runs)}
+        for name in dict.fromkeys(r["agent"] for r in runs)
+    }
+    data = {"command": "python -m benchmarks.rivals", "machine": machine(), "summary": {TASK: summary}}
+    write(RESULTS, data, runs)
+
+
+if __name__ == "__main__":
+    command_line(main, run, Options, __doc__)
