@@ -24,6 +24,7 @@ KINDS = ((False, "unadapted", VERMILION, "o", 0.17), (True, "adapted", BLUE, "D"
 WIDTH = 9.0  # inches
 DOTS = 4000
 LINES_UP_TO = 40
+FEWEST_SLOTS, USED = 8, 0.01  # of a memory's slots those are shown that have been used so much, and some at least
 
 
 def png(figure: Figure, dpi: int = 130) -> bytes:
@@ -203,6 +204,8 @@ def memory_figure(
 ) -> Figure:
     """Heat maps of a memory over one episode: usage, write weights, and the read weights of every head.
 
+    Slots above the last one that was used are left out.
+
     Args:
         usage: [T, N] of the slots, in [0, 1].
         write: [T, N] write weights.
@@ -215,6 +218,8 @@ def memory_figure(
             f"The memory's traces have shapes {usage.shape}, {write.shape} and {read.shape}; give usage [T, N], "
             "write weights [T, N] and read weights [T, R, N] of one episode."
         )
+    used = np.flatnonzero(usage.max(0) > USED)
+    usage, write, read = (x[..., : max([FEWEST_SLOTS, *(used + 1)])] for x in (usage, write, read))
     heads = [(f"read weights, head {r + 1}", read[:, r]) for r in range(read.shape[1])]
     panels = [("usage", usage), ("write weights", write), *heads]
     columns = 1 if len(heads) == 1 else 2

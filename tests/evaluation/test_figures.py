@@ -131,6 +131,14 @@ def test_memory_shows_usage_writes_and_every_read_head(heads):
     assert figures.png(figure).startswith(b"\x89PNG")
 
 
+def test_slots_that_are_never_used_are_not_shown():
+    usage = np.zeros((3, 128))
+    usage[1, 20] = 0.5
+    for used, slots in ((usage, 21), (np.zeros((3, 128)), 8)):
+        figure = figures.memory_figure(used, used, np.zeros((3, 2, 128)))
+        assert {axes.images[0].get_array().shape for axes in figure.axes if axes.images} == {(slots, 3)}
+
+
 def test_memory_refuses_traces_that_do_not_fit():
     with pytest.raises(ValueError, match=r"\[T, R, N\]"):
         figures.memory_figure(np.zeros((7, 5)), np.zeros((7, 5)), np.zeros((7, 5, 2)))
