@@ -33,11 +33,10 @@ _UNSHOWN = "For these a short training does not show it; they are kept for longe
 _SOLVED = "A probe that only memory solves; nothing drifts."
 
 
-_PROBES = (
-    "In probes nothing drifts. Without memory no agent gets beyond chance; the module of each says why, and how much\n"
-    'memory it asks for. Arguments make them harder, as `envs.make_vec("Memory/Pairs-v0", num_pairs=16)`; Pairs and Repeat\n'
-    'become so while an agent learns, from the next episode on, by `env.env_method("set_difficulty", 16)`:'
-)
+_PROBES = """\
+In probes nothing drifts. Without memory no agent gets beyond chance; the module of each says why, and how much memory it
+asks for. Arguments make them harder, as `envs.make_vec("Memory/Pairs-v0", num_pairs=16)`; Pairs and Repeat become so
+while an agent learns, from the next episode on, by `env.env_method("set_difficulty", 16)`:"""
 
 
 def listing() -> str:

@@ -51,7 +51,7 @@ class Probe(gym.Env, ABC):
         self.drawn_from: dict[str, Any] | None = None
 
     def set_difficulty(self, difficulty: int) -> None:
-        """Sets how much there is to keep, from the next episode on; spaces stay, so that an agent may begin with little.
+        """Sets how much there is to keep, from the next episode on. Spaces stay: an agent may begin with little.
 
         Raises:
             ValueError: for a difficulty that there cannot be.

@@ -1,0 +1,112 @@
+"""Writes the README's table of scores from the results that the other benchmarks keep.
+
+    python -m benchmarks.readme
+
+replaces what stands between the marks in README.md: one row for each agent, one column for each task, and below them
+the date, the commit and the machine of the results.
+"""
+
+import json
+import re
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from benchmarks.tables import markdown, shown
+
+ROOT = Path(__file__).parents[1]
+RESULTS = Path(__file__).parent / "results"
+README = ROOT / "README.md"
+MARKED = re.compile(r"(?<=<!-- scores -->\n).*?(?=<!-- /scores -->)", re.DOTALL)
+TASKS = {
+    "CartPole": "Drift/CartPole-v0",
+    "Pendulum": "Drift/Pendulum-v0",
+    "PointWind": "Drift/PointWind-v0",
+    "PointGoal": "Drift/PointGoal-v0",
+}
+OURS = {"dnc": "DNC", "lstm": "LSTM", "none": "no memory"}
+RIVALS = {
+    "DQN or SAC of SB3": ("SB3 DQN", "SB3 SAC"),
+    "… on 8 stacked frames": ("SB3 DQN, 8 frames", "SB3 SAC, 8 frames"),
+    "RecurrentPPO of sb3-contrib": ("RecurrentPPO", "RecurrentPPO"),
+}
+
+
+class Score(NamedTuple):
+    """A mean return with its interval, and the seeds behind it."""
+
+    estimate: float
+    low: float | None
+    high: float | None
+    seeds: int
+
+    def text(self) -> str:
+        score = shown({"estimate": self.estimate, "low": self.low, "high": self.high})
+        return f"{score.replace('-', '−')} ({self.seeds})"
+
+
+def ours(adaptation: Mapping[str, Any], task: str, kind: str, how: str) -> Score | None:
+    """Our agent with a memory, "adapted" or "unadapted", on training contexts."""
+    entry = adaptation["summary"][task][kind]
+    part = entry.get("train", {})
+    if how not in part:
+        return None
+    low, high = part[f"{how}_interval"]
+    return Score(part[how], low, high, entry["seeds"][how])
+
+
+def theirs(results: Mapping[str, Any], task: str, name: str) -> Score | None:
+    """An agent that others wrote."""
+    agents = results["summary"].get(task, {})
+    found = agents.get("agents", agents).get(name)
+    return Score(**found["train"]["unadapted"], seeds=found["seeds"]) if found else None
+
+
+def table() -> str:
+    """The rows of the table: mean returns over 16 contexts of the training ranges."""
+    adaptation, continuous, rivals = (
+        json.loads((RESULTS / f"{name}.json").read_text()) for name in ("adaptation", "continuous", "rivals")
+    )
+    rows: dict[str, list[Score | None]] = {}
+    for how, words in (("adapted", ", adapting"), ("unadapted", "")):
+        for kind, name in OURS.items():
+            rows[name + words] = [ours(adaptation, task, kind, how) for task in TASKS.values()]
+    for name, (discrete, boxed) in RIVALS.items():
+        rows[name] = [
+            theirs(rivals, task, discrete) or theirs(continuous, task, boxed) for task in TASKS.values()
+        ]
+    best = [max(s.estimate for s in column if s) for column in zip(*rows.values(), strict=True)]
+    seeds = sum((r["task"], r["agent"]) == (TASKS["CartPole"], "oracle") for r in adaptation["runs"])
+    told = [
+        theirs(continuous, task, "oracle")
+        or Score(**adaptation["summary"][task]["oracle"]["train"]["unadapted"], seeds=seeds)
+        for task in TASKS.values()
+    ]
+    cells = [
+        [name, *(cell(score, top) for score, top in zip(scores, best, strict=True))]
+        for name, scores in rows.items()
+    ]
+    return markdown(
+        ["", *TASKS], [*cells, ["*no memory, told the context*", *(cell(score) for score in told)]]
+    )
+
+
+def cell(score: Score | None, best: float | None = None) -> str:
+    """A score, in bold if it is the best; nothing where it is missing."""
+    if score is None:
+        return ""
+    return f"**{score.text()}**" if score.estimate == best else score.text()
+
+
+def source() -> str:
+    """Date and commit of the results, and the machine."""
+    command = ["git", "log", "-1", "--format=%cs, commit %h", "--", str(RESULTS)]
+    last = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
+    machine = json.loads((RESULTS / "adaptation.json").read_text())["machine"]
+    return f"Made by `python -m benchmarks.readme`: results of {last}; {machine}."
+
+
+if __name__ == "__main__":
+    text = f"\n{table()}\n\n{source()}\n\n"
+    README.write_text(MARKED.sub(lambda _: text, README.read_text()))
