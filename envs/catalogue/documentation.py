@@ -34,8 +34,8 @@ _SOLVED = "A probe that only memory solves; nothing drifts."
 
 
 _PROBES = """\
-In probes nothing drifts. Without memory no agent gets beyond chance; the module of each says why, and how much memory it
-asks for. Arguments make them harder, as `envs.make_vec("Memory/Pairs-v0", num_pairs=16)`; Pairs and Repeat become so
+In probes nothing drifts. Without memory no agent gets beyond chance; the module of each says why, and how much memory
+it asks for. Arguments make them harder, as `envs.make_vec("Memory/Pairs-v0", num_pairs=16)`; Pairs and Repeat become so
 while an agent learns, from the next episode on, by `env.env_method("set_difficulty", 16)`:"""
 
 
