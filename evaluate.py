@@ -71,7 +71,8 @@ from memagent.stopping import plain_errors
 from memagent.traces import inside, play_stream, threshold_of, trace_episode
 
 STREAM_ENVS, STREAM_STEPS = 8, 3_000
-"""The stream of the figures of the context: as long as the training, up to so many steps of so many environments."""
+"""Environments of the stream that the context is drawn over, and the most steps of each: together the training's, at
+least 100 of each."""
 PLAYER_PHASE = 300  # steps to the change that the episode player shows: the middle of an episode of many ids
 PLAYER_DRAWS = 8
 
@@ -212,7 +213,7 @@ def evaluate(agent: MemoryAlgorithm, config: RunConfig, run_dir: Path, out: Path
     evaluation = evaluation_of(records, asdict(settings), references_of(config))
     stream = None
     if config.adapt.enabled and config.env in envs.CATALOGUE:
-        steps = min(STREAM_STEPS, max(100, config.total_timesteps // STREAM_ENVS))
+        steps = min(STREAM_STEPS, max(100, agent.num_timesteps // STREAM_ENVS))
         stream = play_stream(agent, make_env(config, STREAM_ENVS, settings.seed), steps)
     conditions = {} if episodes is None else training_conditions(config, episodes)
     figures = {"contexts": png(contexts_figure(records))}

@@ -7,15 +7,16 @@ benchmarks/results/probes.json, probes.md (tables) and probes.png (score against
 probes_repeat.png show what the memory of a trained DNC does in an episode of difficulty SHOWN. Runs that are there
 already are not repeated; `--again` does so. One run: `--tasks Memory/Pairs-v0 --kinds dnc --seeds 1`.
 
-A training begins with the easiest episodes. Whenever an agent answers ENOUGH of the last EPISODES_SEEN episodes'
-questions, the hardest ones become a quarter harder, up to the probe's limit; its environments have all difficulties up
-to that one. Then it is judged, greedily, at every difficulty: also at those that it never came to. All have the preset
-of the task, the same environment steps and as many updates. LSTM and GRU have so many units that their parameters are
-as many as the DNC's to within 2 %. The score is the share of right answers; without a memory it is at best one by the
-number of values, which is 4.
+A training begins with the easiest episodes. Whenever ENOUGH answers of the last EPISODES_SEEN episodes are right, easy
+ones included, the hardest episodes become a quarter harder, at least by one, up to the probe's limit; the environments
+have all difficulties up to that one. Then the agent is judged, greedily, at every difficulty, also at those that it
+never came to. All have the preset of the task, the same environment steps and as many updates. LSTM and GRU have so many
+units that their parameters are as many as the DNC's to within 2 %. The score is the share of right answers; without a
+memory it is at most 1 / 4, as there are 4 values.
 """
 
 import time
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import groupby
@@ -65,12 +66,12 @@ PROBES = {
 
 
 class Harder(BaseCallback):
-    """Makes the hardest episodes harder, whenever the agent can do those that there are."""
+    """Makes the hardest episodes harder, whenever ENOUGH answers of the last EPISODES_SEEN episodes are right."""
 
     def __init__(self, easiest: int, hardest: int) -> None:
         super().__init__()
         self.easiest, self.hardest, self.reached = easiest, hardest, easiest
-        self.shares: list[float] = []
+        self.shares: deque[float] = deque(maxlen=EPISODES_SEEN)
         self.reached_at = {easiest: 0}
         """The environment step at which each difficulty came."""
 
@@ -78,8 +79,8 @@ class Harder(BaseCallback):
         spread(self.training_env, self.easiest, self.reached)
 
     def _on_step(self) -> bool:
-        self.shares += [info["share_right"] for info in self.locals["infos"] if "share_right" in info]
-        able = len(self.shares) >= EPISODES_SEEN and np.mean(self.shares[-EPISODES_SEEN:]) >= ENOUGH
+        self.shares.extend(info["share_right"] for info in self.locals["infos"] if "share_right" in info)
+        able = len(self.shares) == EPISODES_SEEN and np.mean(self.shares) >= ENOUGH
         if able and self.reached < self.hardest:
             self.reached = min(self.hardest, self.reached + max(1, self.reached // 4))
             self.reached_at[self.reached] = self.num_timesteps
@@ -143,12 +144,7 @@ def run(task: str, kind: MemoryKind, seed: int) -> Run:
     harder = Harder(probe.easiest, max(probe.judged))
     began, began_cpu = time.perf_counter(), time.process_time()
     agent.learn(config.total_timesteps, harder)
-    if kind == "dnc" and seed == 0:
-        env = envs.make_vec(task, 1, JUDGED_SEED)
-        spread(env, SHOWN, SHOWN)
-        name = task.partition("/")[2].partition("-")[0].lower()
-        RESULTS.with_name(f"probes_{name}.png").write_bytes(png(memory_figure(**trace_episode(agent, env))))
-    return {
+    record: Run = {
         "task": task,
         "kind": kind,
         "seed": seed,
@@ -160,6 +156,12 @@ def run(task: str, kind: MemoryKind, seed: int) -> Run:
         "reached_at": harder.reached_at,
         "scores": {difficulty: share_right(agent, task, difficulty) for difficulty in probe.judged},
     }
+    if kind == "dnc" and seed == 0:
+        env = envs.make_vec(task, 1, JUDGED_SEED)
+        spread(env, SHOWN, SHOWN)
+        name = task.partition("/")[2].partition("-")[0].lower()
+        RESULTS.with_name(f"probes_{name}.png").write_bytes(png(memory_figure(**trace_episode(agent, env))))
+    return record
 
 
 def share_right(agent: MemoryAlgorithm, task: str, difficulty: int) -> float:
@@ -218,7 +220,7 @@ def tables(data: dict[str, Any]) -> str:
         kinds = list(its)
         rows = [[difficulty, *(shown(found[kind]) for kind in kinds)] for difficulty, found in of.items()]
         rows += [
-            ["reached in training", *(" ".join(map(str, its[kind]["reached"])) for kind in kinds)],
+            ["hardest in training", *(" ".join(map(str, its[kind]["reached"])) for kind in kinds)],
             ["parameters", *(f"{its[kind]['parameters']:,}" for kind in kinds)],
             ["processor time, s", *(str(its[kind]["train_cpu_seconds"]) for kind in kinds)],
         ]

@@ -17,6 +17,7 @@ from benchmarks.tables import markdown, shown
 
 ROOT = Path(__file__).parents[1]
 RESULTS = Path(__file__).parent / "results"
+SOURCES = ("adaptation", "continuous", "rivals")
 README = ROOT / "README.md"
 MARKED = re.compile(r"(?<=<!-- scores -->\n).*?(?=<!-- /scores -->)", re.DOTALL)
 TASKS = {
@@ -65,9 +66,7 @@ def theirs(results: Mapping[str, Any], task: str, name: str) -> Score | None:
 
 def table() -> str:
     """The rows of the table: mean returns over 16 contexts of the training ranges."""
-    adaptation, continuous, rivals = (
-        json.loads((RESULTS / f"{name}.json").read_text()) for name in ("adaptation", "continuous", "rivals")
-    )
+    adaptation, continuous, rivals = (json.loads((RESULTS / f"{name}.json").read_text()) for name in SOURCES)
     rows: dict[str, list[Score | None]] = {}
     for how, words in (("adapted", ", adapting"), ("unadapted", "")):
         for kind, name in OURS.items():
@@ -100,8 +99,16 @@ def cell(score: Score | None, best: float | None = None) -> str:
 
 
 def source() -> str:
-    """Date and commit of the results, and the machine."""
-    command = ["git", "log", "-1", "--format=%cs, commit %h", "--", str(RESULTS)]
+    """Date and commit of the results, and the machine.
+
+    Raises:
+        SystemExit: the results are not committed.
+    """
+    paths = [str(RESULTS / f"{name}.json") for name in SOURCES]
+    command = ["git", "status", "--porcelain", "--", *paths]
+    if subprocess.run(command, cwd=ROOT, capture_output=True, check=True).stdout:
+        raise SystemExit("The results are not committed, expected a commit to name: commit them first.")
+    command = ["git", "log", "-1", "--format=%cs, commit %h", "--", *paths]
     last = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
     machine = json.loads((RESULTS / "adaptation.json").read_text())["machine"]
     return f"Made by `python -m benchmarks.readme`: results of {last}; {machine}."

@@ -86,14 +86,8 @@ def ask(tree: Path, what: str, kind: str, threads: int) -> dict[str, float]:
     env = os.environ | dict.fromkeys(names, str(threads)) | {"PYTHONPATH": str(tree), "WANDB_MODE": "offline"}
     with tempfile.TemporaryDirectory() as place:
         probe = Path(__file__).with_name("training_probe.py")
-        command = [
-            sys.executable,
-            "-P",
-            str(probe),
-            what,
-            kind,
-            f"{place}/run",
-        ]  # -P: all modules are the tree's
+        # -P: every module is the tree's
+        command = [sys.executable, "-P", str(probe), what, kind, f"{place}/run"]
         done = subprocess.run(command, env=env, cwd=tree, stdout=subprocess.PIPE, check=True, text=True)
     return json.loads(done.stdout.splitlines()[-1])
 

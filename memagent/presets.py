@@ -86,8 +86,8 @@ def many_questions() -> Settings:
     """For MemoryDQN where every answer is paid at once with 1.
 
     The horizon is short, as nothing but silence pays later. What is shown is drawn at random: its prediction teaches
-    nothing, and costs. Windows hold whole episodes of up to some 20 things to keep. Harder ones are learned by and by,
-    after easy ones (benchmarks/probes.py).
+    nothing, and costs. Windows of 40 rows hold whole episodes of up to 19 pairs, or of symbols up to 8 ago. Train
+    harder ones after easy ones (benchmarks/probes.py).
     """
     return {
         "num_envs": 16,

@@ -21,6 +21,7 @@ from gymnasium import spaces
 import envs
 import evaluate
 import train
+from benchmarks import readme
 from memagent import LearnerConfig, MemoryConfig, MemoryDQN
 from memagent.runs import RunConfig
 
@@ -128,6 +129,11 @@ def test_a_command_is_one_that_there_is(page: str, words: list[str], monkeypatch
 def slug(heading: str) -> str:
     """The anchor that Markdown's readers give a heading."""
     return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+
+
+def test_the_readmes_scores_are_those_of_the_results() -> None:
+    (kept,) = readme.MARKED.findall(readme.README.read_text())
+    assert kept.startswith(f"\n{readme.table()}\n\nMade by"), "run `python -m benchmarks.readme`"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

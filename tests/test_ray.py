@@ -84,7 +84,7 @@ def test_a_training_with_actors_leaves_a_run_and_goes_on_where_it_was_stopped(
     import memagent.distributed.actors as actors
 
     folder = tmp_path / "run"
-    distributed = ["--num-envs=4", "--actors=2", "--ray=local", "--run-dir", str(folder), "--save-every=200"]
+    distributed = ["--num-envs=4", "--actors=1", "--ray=local", "--run-dir", str(folder), "--save-every=200"]
     arguments = [
         "--env=CartPole-v1",
         "--memory.kind=lstm",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from copy import copy
@@ -47,7 +48,7 @@ class Probe(gym.Env, ABC):
         self.render_mode = None
         self.action_space = spaces.Discrete(num_values)
         self.observation_space = spaces.Box(low.astype(np.float32), 1.0, dtype=np.float32)
-        self.time, self.heard, self.right, self.playing = 0, False, 0, difficulty
+        self.time, self.heard, self.right, self.playing = 0, False, 0, self.difficulty
         self.drawn_from: dict[str, Any] | None = None
 
     def set_difficulty(self, difficulty: int) -> None:
@@ -55,7 +56,9 @@ class Probe(gym.Env, ABC):
 
         Raises:
             ValueError: for a difficulty that there cannot be.
+            TypeError: for one that is no whole number.
         """
+        difficulty = operator.index(difficulty)
         self.check(difficulty)
         self.difficulty = difficulty
 

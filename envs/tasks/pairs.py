@@ -22,8 +22,8 @@ silent and to answer anything, always the same value, reaches that bound.
 
 A DNC of 128 slots of 64 numbers has a slot for each of up to 128 pairs (key and value are 12 numbers by default). A
 recurrent network keeps about one number for each of its units (Collins, Sohl-Dickstein & Sussillo 2017, "Capacity and
-Trainability in Recurrent Neural Networks"): 128 units are 14 pairs of 9 numbers. From k = 2 both should do; at 64 only
-the former.
+Trainability in Recurrent Neural Networks"): 128 units are 14 pairs of 9 numbers. Both should solve k = 2; only the DNC
+should solve k = 64.
 """
 
 from __future__ import annotations
@@ -56,8 +56,8 @@ class PairsEnv(Probe):
         most = 2**self.key_bits
         if not 2 <= difficulty <= most:
             raise ValueError(
-                f"num_pairs={difficulty}, expected 2 to {most} pairs, one for each key of {self.key_bits} bits: give "
-                "fewer pairs or more key_bits."
+                f"num_pairs={difficulty}, expected 2 to {most} pairs, one for each key of {self.key_bits} bits: "
+                "change num_pairs or key_bits."
             )
 
     @property

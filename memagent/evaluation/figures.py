@@ -24,10 +24,8 @@ KINDS = ((False, "unadapted", VERMILION, "o", 0.17), (True, "adapted", BLUE, "D"
 WIDTH = 9.0  # inches
 DOTS = 4000
 LINES_UP_TO = 40
-FEWEST_SLOTS, USED = (
-    8,
-    0.01,
-)  # of a memory's slots those are shown that have been used so much, and some at least
+FEWEST_SLOTS = 8
+USED = 0.01  # usage above which a slot of a memory is shown
 
 
 def png(figure: Figure, dpi: int = 130) -> bytes:

@@ -288,7 +288,7 @@ def test_the_size_of_what_is_seen_does_not_hang_on_the_difficulty():
         (
             PairsEnv,
             {"num_pairs": 1},
-            "num_pairs=1, expected 2 to 256 pairs, one for each key of 8 bits: give fewer",
+            "num_pairs=1, expected 2 to 256 pairs, one for each key of 8 bits: change num_pairs",
         ),
         (PairsEnv, {"num_pairs": 5, "key_bits": 2}, "num_pairs=5, expected 2 to 4 pairs"),
         (PairsEnv, {"key_bits": 0}, "key_bits=0, expected a key's bits: give 1 to 16"),
