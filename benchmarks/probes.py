@@ -10,9 +10,9 @@ already are not repeated; `--again` does so. One run: `--tasks Memory/Pairs-v0 -
 A training begins with the easiest episodes. Whenever ENOUGH answers of the last EPISODES_SEEN episodes are right, easy
 ones included, the hardest episodes become a quarter harder, at least by one, up to the probe's limit; the environments
 have all difficulties up to that one. Then the agent is judged, greedily, at every difficulty, also at those that it
-never came to. All have the preset of the task, the same environment steps and as many updates. LSTM and GRU have so many
-units that their parameters are as many as the DNC's to within 2 %. The score is the share of right answers; without a
-memory it is at most 1 / 4, as there are 4 values.
+never came to. All have the preset of the task, the same environment steps and as many updates. LSTM and GRU have so
+many units that their parameters are as many as the DNC's to within 2 %. The score is the share of right answers;
+without a memory it is at most 1 / 4, as there are 4 values.
 """
 
 import time

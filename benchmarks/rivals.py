@@ -14,9 +14,8 @@ run in as many environments as there, and see the last transition as every agent
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -85,31 +84,23 @@ CARTPOLE_PPO_SETTINGS = {
 }
 
 
-def dqn(env: VecEnv, seed: int) -> DQN:
-    """SB3's DQN."""
-    return DQN("MlpPolicy", env, seed=seed, device="cpu", **DQN_SETTINGS)
-
-
-def sac(env: VecEnv, seed: int) -> SAC:
-    """SB3's SAC."""
-    return SAC("MlpPolicy", env, seed=seed, device="cpu", **SAC_SETTINGS)  # type: ignore[arg-type]
-
-
-def recurrent_ppo(env: VecEnv, seed: int, rollout: int, settings: Mapping[str, Any]) -> RecurrentPPO:
-    """PPO with an LSTM, and rollouts of so many steps in all environments together."""
-    steps = rollout // env.num_envs
-    return RecurrentPPO("MlpLstmPolicy", env, n_steps=steps, seed=seed, device="cpu", **settings)
-
-
 @dataclass(frozen=True)
 class Rival:
     """How a rival is made and what it sees."""
 
-    make: Callable[[VecEnv, int], BaseAlgorithm]
+    kind: type[BaseAlgorithm]
+    policy: str
     settings: Mapping[str, Any]
-    num_envs: int
+    num_envs: int = 1
+    rollout: int | None = None
+    """Steps between updates, of all environments together; None: the settings say it."""
     stack: int = 1
     """Observations that it sees at once, the last ones."""
+
+    def make(self, env: VecEnv, seed: int) -> BaseAlgorithm:
+        """The rival, before it is trained."""
+        steps: dict[str, Any] = {"n_steps": self.rollout // env.num_envs} if self.rollout else {}
+        return self.kind(self.policy, env, seed=seed, device="cpu", **self.settings, **steps)
 
     def sees(self, env: VecEnv) -> VecEnv:
         """The environments as the rival sees them."""
@@ -117,19 +108,15 @@ class Rival:
 
 
 RIVALS = {
-    "SB3 SAC": Rival(sac, SAC_SETTINGS, num_envs=1),
-    "SB3 SAC, 8 frames": Rival(sac, SAC_SETTINGS, num_envs=1, stack=8),
-    "RecurrentPPO": Rival(
-        partial(recurrent_ppo, rollout=4_096, settings=PPO_SETTINGS), PPO_SETTINGS, num_envs=4
-    ),
+    "SB3 SAC": Rival(SAC, "MlpPolicy", SAC_SETTINGS),
+    "SB3 SAC, 8 frames": Rival(SAC, "MlpPolicy", SAC_SETTINGS, stack=8),
+    "RecurrentPPO": Rival(RecurrentPPO, "MlpLstmPolicy", PPO_SETTINGS, num_envs=4, rollout=4_096),
 }
 """For continuous actions."""
 DISCRETE_RIVALS = {
-    "SB3 DQN": Rival(dqn, DQN_SETTINGS, num_envs=1),
-    "SB3 DQN, 8 frames": Rival(dqn, DQN_SETTINGS, num_envs=1, stack=8),
-    "RecurrentPPO": Rival(
-        partial(recurrent_ppo, rollout=256, settings=CARTPOLE_PPO_SETTINGS), CARTPOLE_PPO_SETTINGS, num_envs=8
-    ),
+    "SB3 DQN": Rival(DQN, "MlpPolicy", DQN_SETTINGS),
+    "SB3 DQN, 8 frames": Rival(DQN, "MlpPolicy", DQN_SETTINGS, stack=8),
+    "RecurrentPPO": Rival(RecurrentPPO, "MlpLstmPolicy", CARTPOLE_PPO_SETTINGS, num_envs=8, rollout=256),
 }
 
 
