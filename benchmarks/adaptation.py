@@ -29,6 +29,7 @@ import envs
 from benchmarks import continuous
 from benchmarks.adaptation_tables import ABLATION, COSTS, summarise, tables, without
 from benchmarks.runs import (
+    EVALUATION,
     Curve,
     Key,
     Run,
@@ -39,6 +40,7 @@ from benchmarks.runs import (
     load,
     machine,
     refuse_unknown,
+    train,
     write,
 )
 from evaluate import choose_contexts
@@ -52,7 +54,7 @@ from memagent.memory import MemoryConfig
 from memagent.memory.config import MemoryKind
 from memagent.meta import MetaConfig
 from memagent.presets import preset_settings
-from memagent.runs import EvaluationConfig, RunConfig, make_agent, preset_config
+from memagent.runs import RunConfig, make_agent, preset_config
 
 RESULTS = Path(__file__).parent / "results" / "adaptation.json"
 DRIFTING = ("Drift/CartPole-v0", "Drift/Pendulum-v0", "Drift/PointWind-v0", "Drift/PointGoal-v0")
@@ -61,7 +63,6 @@ PLAIN = {"CartPole-v1": "Drift/CartPole-v0", "Pendulum-v1": "Drift/Pendulum-v0"}
 STEPS = dict.fromkeys(DRIFTING, 60_000) | dict.fromkeys(PLAIN, 20_000)
 ABLATED = "Drift/CartPole-v0"
 KINDS: tuple[MemoryKind, ...] = ("none", "lstm", "dnc")
-EVALUATION = EvaluationConfig(contexts=16, episodes=5, warmup_episodes=2, seed=1_000)
 
 
 @dataclass(frozen=True)
@@ -197,17 +198,13 @@ def run(task: str, name: str, seed: int) -> Run:
     with patch.object(policies, "ContextModel", agent_of.context_model):
         agent = make_agent(config, make_env(config.num_envs, seed))
     curve = Curve()
-    began, began_cpu = time.perf_counter(), time.process_time()
-    agent.learn(config.total_timesteps, curve)
+    training = train(agent, config.total_timesteps, curve)
     agent.save(trained(task, name, seed))
     return {
         "task": task,
         "agent": name,
         "seed": seed,
-        "steps": agent.num_timesteps,
-        "updates": agent._n_updates,
-        "train_seconds": round(time.perf_counter() - began, 1),
-        "train_cpu_seconds": round(time.process_time() - began_cpu, 1),
+        **training,
         "curve": curve.binned(),
         "contexts": judge(
             contexts_of(place, config),

@@ -26,6 +26,7 @@ import envs
 from benchmarks.continuous_tables import SAMPLED, summarise, tables
 from benchmarks.rivals import RIVALS, training
 from benchmarks.runs import (
+    EVALUATION,
     Curve,
     Key,
     Run,
@@ -36,6 +37,7 @@ from benchmarks.runs import (
     load,
     machine,
     refuse_unknown,
+    train,
     write,
 )
 from evaluate import choose_contexts
@@ -46,14 +48,13 @@ from memagent.evaluation.protocol import Context, Player
 from memagent.memory import MemoryConfig
 from memagent.memory.config import MemoryKind
 from memagent.presets import preset_settings
-from memagent.runs import EvaluationConfig, RunConfig, make_agent, preset_config
+from memagent.runs import RunConfig, make_agent, preset_config
 
 RESULTS = Path(__file__).parent / "results" / "continuous.json"
 STEPS = dict.fromkeys(("Drift/Pendulum-v0", "Drift/PointWind-v0", "Drift/PointGoal-v0"), 60_000)
 PLAIN, PLAIN_STEPS, PLAIN_SEEDS = "Pendulum-v1", 20_000, 5
 SPEED, SPEED_STEPS = "throughput", 8_192
 SEGMENT, BIN = 100, 5  # steps watched after a change within an episode, and how many make one number
-EVALUATION = EvaluationConfig(contexts=16, episodes=5, warmup_episodes=2, seed=1_000)
 
 MakePlayer = Callable[[int], Player]
 
@@ -140,10 +141,10 @@ def run(task: str, name: str, seed: int) -> Run:
     if ours:
         config = ours.config(task, seed)
         agent = make_agent(config, envs.make_vec(task, config.num_envs, seed, **ours.options))
-        trained = train(agent, config.total_timesteps)
+        trained = watched(agent, config.total_timesteps)
     elif rival:
         agent = training(rival, task, seed)  # type: ignore[assignment]  # ours or theirs
-        trained = train(agent, STEPS.get(task, PLAIN_STEPS))
+        trained = watched(agent, STEPS.get(task, PLAIN_STEPS))
 
     def make_env(num_envs: int, **options: Any) -> VecEnv:
         if name == "oracle":
@@ -177,16 +178,10 @@ def run(task: str, name: str, seed: int) -> Run:
     }
 
 
-def train(agent: BaseAlgorithm, steps: int) -> Run:
+def watched(agent: BaseAlgorithm, steps: int) -> Run:
     """Let an agent learn; what it took, and the returns on the way."""
-    curve, began = Curve(), time.perf_counter()
-    agent.learn(steps, curve)
-    return {
-        "steps": agent.num_timesteps,
-        "updates": agent._n_updates,
-        "train_seconds": round(time.perf_counter() - began, 1),
-        "curve": curve.binned(),
-    }
+    curve = Curve()
+    return train(agent, steps, curve) | {"curve": curve.binned()}
 
 
 def contexts_of(task: str) -> list[Context]:

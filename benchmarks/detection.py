@@ -26,7 +26,7 @@ from stable_baselines3.common.vec_env import VecEnv
 import envs
 from benchmarks import adaptation, continuous
 from benchmarks.detection_tables import SIGNALS, figure, summarise, tables
-from benchmarks.runs import Key, Run, command_line, complete, load, machine, refuse_unknown, write
+from benchmarks.runs import EVALUATION, Key, Run, command_line, complete, load, machine, refuse_unknown, write
 from memagent.agents import MemoryAlgorithm
 from memagent.agents.acting import Acting
 from memagent.evaluation.figures import png
@@ -142,7 +142,7 @@ def after_changes(agent: MemoryAlgorithm, task: str) -> dict[str, list[list[floa
     """Rewards after changes within episodes by signal, as benchmarks.continuous measures them."""
 
     def make_env(num_envs: int, **options: Any) -> VecEnv:
-        return envs.make_vec(task, num_envs, continuous.EVALUATION.seed, **options)
+        return envs.make_vec(task, num_envs, EVALUATION.seed, **options)
 
     return {
         signal: continuous.after_changes(make_env, partial(agent.make_acting, **how))

@@ -15,7 +15,6 @@ many units that their parameters are as many as the DNC's to within 2 %. The sco
 without a memory it is at most 1 / 4, as there are 4 values.
 """
 
-import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -29,11 +28,12 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import VecEnv
 
 import envs
-from benchmarks.runs import Key, Run, command_line, complete, load, machine, write
+from benchmarks.runs import Key, Run, command_line, complete, load, machine, refuse_unknown, train, write
 from benchmarks.tables import markdown
 from memagent.agents import MemoryAlgorithm
 from memagent.evaluation.figures import memory_figure, png
 from memagent.evaluation.intervals import interval
+from memagent.evaluation.protocol import play
 from memagent.memory import MemoryConfig
 from memagent.memory.config import MemoryKind
 from memagent.presets import preset_settings
@@ -50,18 +50,17 @@ UNITS: dict[MemoryKind, int] = {"none": 128, "gru": 240, "lstm": 208, "dnc": 128
 
 @dataclass(frozen=True)
 class Probe:
-    """How a probe is asked: what makes it difficult, the difficulties that are judged, and where a training begins."""
+    """What makes a probe difficult, and the difficulties that are judged; a training begins with the least."""
 
     difficulty: str
     judged: tuple[int, ...]
-    easiest: int
     steps: int
     """Environment steps of a training."""
 
 
 PROBES = {
-    "Memory/Pairs-v0": Probe("pairs", (2, 4, 8, 16, 32, 64), 2, 100_000),
-    "Memory/Repeat-v0": Probe("symbols ago", (1, 2, 4, 8, 16, 32, 64), 1, 100_000),
+    "Memory/Pairs-v0": Probe("pairs", (2, 4, 8, 16, 32, 64), 100_000),
+    "Memory/Repeat-v0": Probe("symbols ago", (1, 2, 4, 8, 16, 32, 64), 100_000),
 }
 
 
@@ -113,8 +112,7 @@ class Options:
 
 def main(options: Options) -> None:
     """Run what is missing, then summarise."""
-    if unknown := set(options.tasks) - set(PROBES):
-        raise SystemExit(f"There is no {', '.join(sorted(unknown))}; there are {', '.join(PROBES)}.")
+    refuse_unknown(options.tasks, options.kinds, dict.fromkeys(PROBES, UNITS))
     runs: dict[Key, Run] = {(r["task"], r["kind"], r["seed"]): r for r in load(RESULTS)["runs"]}
     wanted: list[Key] = [
         (task, kind, seed)
@@ -141,17 +139,13 @@ def run(task: str, kind: MemoryKind, seed: int) -> Run:
     """Train one agent and judge it."""
     config, probe = config_of(task, kind, seed), PROBES[task]
     agent = make_agent(config, envs.make_vec(task, config.num_envs, seed))
-    harder = Harder(probe.easiest, max(probe.judged))
-    began, began_cpu = time.perf_counter(), time.process_time()
-    agent.learn(config.total_timesteps, harder)
+    harder = Harder(min(probe.judged), max(probe.judged))
+    trained = train(agent, config.total_timesteps, harder)
     record: Run = {
         "task": task,
         "kind": kind,
         "seed": seed,
-        "steps": agent.num_timesteps,
-        "updates": agent._n_updates,
-        "train_seconds": round(time.perf_counter() - began, 1),
-        "train_cpu_seconds": round(time.process_time() - began_cpu, 1),
+        **trained,
         "parameters": sum(p.numel() for p in agent.policy.parameters()),
         "reached_at": harder.reached_at,
         "scores": {difficulty: share_right(agent, task, difficulty) for difficulty in probe.judged},
@@ -168,15 +162,9 @@ def share_right(agent: MemoryAlgorithm, task: str, difficulty: int) -> float:
     """The share of right answers in new episodes of one difficulty."""
     env = envs.make_vec(task, 16, JUDGED_SEED)
     spread(env, difficulty, difficulty)
-    player, obs = agent.make_acting(16), env.reset()
-    shares: list[float] = []
-    while len(shares) < JUDGED_EPISODES:
-        assert isinstance(obs, np.ndarray)
-        action = player.act(obs)
-        obs, reward, done, infos = env.step(action)
-        player.observe(action, reward, done, infos)
-        shares += [info["share_right"] for info in infos if "share_right" in info]
-    return round(float(np.mean(shares)), 4)
+    returns = play(env, agent.make_acting(16), JUDGED_EPISODES // 16)
+    (asked,) = set(env.get_attr("asked"))
+    return round(float(returns.mean()) / asked, 4)
 
 
 def summarise(runs: Sequence[Run]) -> dict[str, Any]:

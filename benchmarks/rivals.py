@@ -13,7 +13,6 @@ run in as many environments as there, and see the last transition as every agent
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +27,7 @@ from stable_baselines3.common.vec_env import VecEnv, VecFrameStack
 
 import envs
 from benchmarks.runs import (
+    EVALUATION,
     Curve,
     Key,
     Run,
@@ -38,16 +38,16 @@ from benchmarks.runs import (
     machine,
     rounded,
     scores,
+    train,
     write,
 )
 from evaluate import choose_contexts
 from memagent.evaluation.intervals import interval
 from memagent.evaluation.players import PredictPlayer
-from memagent.runs import EvaluationConfig, RunConfig
+from memagent.runs import RunConfig
 
 RESULTS = Path(__file__).parent / "results" / "rivals.json"
 TASK, STEPS = "Drift/CartPole-v0", 60_000
-EVALUATION = EvaluationConfig(contexts=16, episodes=5, warmup_episodes=2, seed=1_000)
 
 SAC_SETTINGS = {"learning_rate": 1e-3}
 DQN_SETTINGS: dict[str, Any] = {
@@ -149,16 +149,12 @@ def run(name: str, seed: int) -> Run:
     """Train one rival and judge it."""
     rival = DISCRETE_RIVALS[name]
     agent, curve = training(rival, TASK, seed), Curve()
-    began, began_cpu = time.perf_counter(), time.process_time()
-    agent.learn(STEPS, curve)
+    trained = train(agent, STEPS, curve)
     return {
         "task": TASK,
         "agent": name,
         "seed": seed,
-        "steps": agent.num_timesteps,
-        "updates": agent._n_updates,
-        "train_seconds": round(time.perf_counter() - began, 1),
-        "train_cpu_seconds": round(time.process_time() - began_cpu, 1),
+        **trained,
         "curve": curve.binned(),
         "contexts": judge(
             choose_contexts(RunConfig(env=TASK, evaluation=EVALUATION)),

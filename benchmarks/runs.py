@@ -5,6 +5,7 @@ import os
 import platform
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
@@ -16,6 +17,7 @@ import tyro
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import VecEnv
 
@@ -25,6 +27,8 @@ from memagent.evaluation.protocol import Context, Player, play_contexts
 from memagent.runs import EvaluationConfig
 
 CURVE_BINS = 50
+EVALUATION = EvaluationConfig(contexts=16, episodes=5, warmup_episodes=2, seed=1_000)
+"""The protocol of the scores on drifting tasks."""
 
 Run = dict[str, Any]
 Key = tuple[str | int, ...]
@@ -110,6 +114,18 @@ def judge(
         {k: round(v, 1) if isinstance(v := record[k], float) else v for k in keys}  # type: ignore[literal-required]
         for record in records
     ]
+
+
+def train(agent: BaseAlgorithm, steps: int, callback: BaseCallback) -> Run:
+    """What a training came to: steps, updates, seconds of the clock and of the processor."""
+    began, began_cpu = time.perf_counter(), time.process_time()
+    agent.learn(steps, callback)
+    return {
+        "steps": agent.num_timesteps,
+        "updates": agent._n_updates,
+        "train_seconds": round(time.perf_counter() - began, 1),
+        "train_cpu_seconds": round(time.process_time() - began_cpu, 1),
+    }
 
 
 class Curve(BaseCallback):
