@@ -57,15 +57,8 @@ from memagent.results import (
     show,
     write_results,
 )
-from memagent.runs import (
-    EvaluationConfig,
-    RunConfig,
-    RunError,
-    load_agent,
-    load_config,
-    preset_config,
-    settings_of,
-)
+from memagent.run_config import EvaluationConfig, RunConfig, preset_config, settings_of
+from memagent.runs import RunError, load_agent, load_config
 from memagent.sb3_models import ModelOptions, as_trained, load_model
 from memagent.stopping import plain_errors
 from memagent.traces import inside, play_stream, threshold_of, trace_episode

@@ -58,20 +58,8 @@ from memagent.phase_evaluation import PhaseEvaluation
 from memagent.presets import preset_settings
 from memagent.progress import Records, last_step
 from memagent.resuming import alone, last_whole
-from memagent.runs import (
-    RunConfig,
-    RunError,
-    Words,
-    Wrappers,
-    begun_run,
-    load_config,
-    make_agent,
-    named_dir,
-    preset_config,
-    save_agent,
-    save_status,
-    settings_of,
-)
+from memagent.run_config import RunConfig, Words, Wrappers, preset_config, settings_of
+from memagent.runs import RunError, begun_run, load_config, make_agent, named_dir, save_agent, save_status
 from memagent.seeds import begin, complete, how_to_go_on, refuse_other, seed_dirs
 from memagent.stopping import StopOnSignal, plain_errors, stop_with_input
 from memagent.tracking import Tracker, TrackingCallback, TrackingError, start_run

@@ -48,7 +48,8 @@ from memagent.evaluation.protocol import Context, Player
 from memagent.memory import MemoryConfig
 from memagent.memory.config import MemoryKind
 from memagent.presets import preset_settings
-from memagent.runs import RunConfig, make_agent, preset_config
+from memagent.run_config import RunConfig, preset_config
+from memagent.runs import make_agent
 
 RESULTS = Path(__file__).parent / "results" / "continuous.json"
 STEPS = dict.fromkeys(("Drift/Pendulum-v0", "Drift/PointWind-v0", "Drift/PointGoal-v0"), 60_000)

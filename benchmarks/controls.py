@@ -44,7 +44,7 @@ from evaluate import choose_contexts
 from memagent.evaluation.intervals import interval
 from memagent.evaluation.players import PredictPlayer, RandomPlayer
 from memagent.evaluation.protocol import Context, Player
-from memagent.runs import EvaluationConfig, RunConfig
+from memagent.run_config import EvaluationConfig, RunConfig
 
 RESULTS = Path(__file__).parent / "results" / "controls.json"
 EVALUATION = EvaluationConfig(contexts=16, episodes=3, warmup_episodes=0, seed=1_000)

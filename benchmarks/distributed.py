@@ -41,7 +41,8 @@ from memagent.distributed.collecting import collecting, learner_env
 from memagent.distributed.stretches import Stretch, store
 from memagent.memory import MemoryConfig
 from memagent.replay import ReplayConfig
-from memagent.runs import RunConfig, load_status, make_agent
+from memagent.run_config import RunConfig
+from memagent.runs import load_status, make_agent
 from train import ENVIRONMENTS
 
 ROOT = Path(__file__).parents[1]
@@ -148,31 +149,32 @@ def parts(actors: int) -> tuple[Costs, dict[str, float]]:
     state = agent.policy.state_dict()
     weights = {name: x.cpu().numpy() for name, x in state.items()}
     sent: list[Stretch] = []
-    acting = seconds(
+    acting, computing = seconds(
         lambda: sent.append(pickle.loads(pickle.dumps(actor.collect(weights, 0, 10**6, 16)))[0]), 8
     )
     stretches = iter(sent)
-    taking = seconds(lambda: store(agent, 0, next(stretches)), len(sent))
-    updating = seconds(lambda: agent.train(1, config.learner.batch_size), 12)
-    publishing = seconds(lambda: pickle.dumps({n: x.cpu().numpy() for n, x in state.items()}), 12)
+    taking, _ = seconds(lambda: store(agent, 0, next(stretches)), len(sent))
+    updating, _ = seconds(lambda: agent.train(1, config.learner.batch_size), 12)
+    publishing, _ = seconds(lambda: pickle.dumps({n: x.cpu().numpy() for n, x in state.items()}), 12)
     rows = sum(len(one.env) for one in sent)
     bare = sum(len(pickle.dumps(one._replace(state=()))) for one in sent)
     states = sum(int(one.opens.sum()) for one in sent)
-    return Costs(acting, taking, updating, publishing), {
+    return Costs(acting, computing, taking, updating, publishing), {
         "row": round(bare / rows, 1),
         "stored_state": round(sum(part.nbytes for one in sent for part in one.state) / states, 1),
         "weights": len(pickle.dumps(weights)),
     }
 
 
-def seconds(call: Callable[[], Any], times: int) -> float:
-    """The median time of a call, behind a first one that is not counted."""
+def seconds(call: Callable[[], Any], times: int) -> tuple[float, float]:
+    """The median time of a call by the clock and by the processor, behind a first one that is not counted."""
     taken = []
     for _ in range(times):
-        began = time.monotonic()
+        began, began_cpu = time.monotonic(), time.process_time()
         call()
-        taken.append(time.monotonic() - began)
-    return float(np.median(taken[1:]))
+        taken.append((time.monotonic() - began, time.process_time() - began_cpu))
+    clock, processor = np.median(taken[1:], axis=0)
+    return float(clock), float(processor)
 
 
 def bytes_of(kind: str) -> dict[str, float]:
@@ -306,7 +308,13 @@ def main(options: Options) -> None:
 def summary(rates: dict[int, float], costs: dict[int, Costs], kills: list[dict[str, Any]]) -> dict[str, Any]:
     """Gains over one process, predictions beside them, and what the kills left."""
     predicted = {
-        actors: predict(one, actors=actors, stretch_steps=16 * 16 // actors, steps_per_update=64)
+        actors: predict(
+            one,
+            actors=actors,
+            cores=os.cpu_count() or 1,
+            stretch_steps=16 * 16 // actors,
+            steps_per_update=64,
+        )
         for actors, one in costs.items()
     }
     return {

@@ -2,8 +2,8 @@
 
 A simulation of discrete events: every actor makes one stretch after the other while it has orders, the learner takes in
 the one that was ordered first of those that are there, makes the updates that are due, publishes weights, and orders
-another one. It knows neither the network nor that processes share cores: where these count, more is predicted than is
-measured.
+another one. Where all processes together would need more processor time than the cores have, the cores set the rate. It
+does not know the network.
 """
 
 from collections import deque
@@ -16,6 +16,8 @@ class Costs:
 
     stretch: float
     """An actor's, to make one and send it."""
+    stretch_busy: float
+    """The part of these in which it computes and does not wait for an environment."""
     take: float
     """The learner's, to take one in."""
     update: float
@@ -28,6 +30,7 @@ def predict(
     costs: Costs,
     *,
     actors: int,
+    cores: int,
     stretch_steps: int,
     steps_per_update: float,
     ahead: int = 2,
@@ -39,6 +42,7 @@ def predict(
     Args:
         costs: of the parts, with as many actors: a stretch of fewer environments costs less.
         actors: how many.
+        cores: what the actors and the learner share.
         stretch_steps: environment steps of a stretch, over all environments of the actor.
         steps_per_update, ahead, publish_every: as in `LearnerConfig` and `DistributedConfig`.
         stretches: how many are simulated.
@@ -70,4 +74,6 @@ def predict(
         if updates - published >= publish_every:
             now += costs.publish
             published = updates
-    return stretches * stretch_steps / now
+    busy = (costs.stretch_busy + costs.take) / stretch_steps  # seconds of a core for every environment step
+    busy += (costs.update + costs.publish / publish_every) / steps_per_update
+    return min(stretches * stretch_steps / now, cores / busy)

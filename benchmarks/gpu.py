@@ -135,7 +135,8 @@ def train(options: Options, device: str) -> dict[str, Any]:
     """How long an agent takes for its steps, acting and learning, without evaluation and without compilation."""
     import envs
     from memagent.presets import preset_settings
-    from memagent.runs import make_agent, preset_config
+    from memagent.run_config import preset_config
+    from memagent.runs import make_agent
 
     torch.set_num_threads(options.threads)
     config = replace(preset_config(options.env, preset_settings(options.env)), device=device)

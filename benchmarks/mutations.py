@@ -36,7 +36,8 @@ from memagent.files import write_text
 from memagent.memory import MemoryConfig
 from memagent.replay import ReplayConfig
 from memagent.results import read_log
-from memagent.runs import RunConfig, RunError, load_config, save_config
+from memagent.run_config import RunConfig
+from memagent.runs import RunError, load_config, save_config
 from memagent.stopping import plain_errors
 
 SMALL: dict[str, Any] = {

@@ -27,7 +27,8 @@ from evaluate import make_env
 from memagent.agents import MemoryAlgorithm
 from memagent.evaluation.players import PredictPlayer
 from memagent.evaluation.protocol import play
-from memagent.runs import make_agent, settings_of
+from memagent.run_config import settings_of
+from memagent.runs import make_agent
 from train import parse
 
 RESULTS = Path(__file__).parent / "results" / "plain.json"

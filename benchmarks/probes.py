@@ -37,7 +37,8 @@ from memagent.evaluation.protocol import play
 from memagent.memory import MemoryConfig
 from memagent.memory.config import MemoryKind
 from memagent.presets import preset_settings
-from memagent.runs import RunConfig, make_agent, preset_config
+from memagent.run_config import RunConfig, preset_config
+from memagent.runs import make_agent
 from memagent.traces import trace_episode
 
 RESULTS = Path(__file__).parent / "results" / "probes.json"

@@ -25,7 +25,7 @@ from evaluate import choose_contexts, hold, make_env
 from memagent.evaluation.metrics import SPLITS, summarise
 from memagent.evaluation.players import RandomPlayer
 from memagent.evaluation.protocol import play_contexts
-from memagent.runs import EvaluationConfig, RunConfig
+from memagent.run_config import EvaluationConfig, RunConfig
 
 ORACLES = tuple(Path(__file__).parent / "results" / f"{name}.json" for name in ("adaptation", "continuous"))
 EVALUATION = EvaluationConfig(contexts=16, episodes=5, warmup_episodes=0, seed=1_000)

@@ -44,7 +44,7 @@ from benchmarks.runs import (
 from evaluate import choose_contexts
 from memagent.evaluation.intervals import interval
 from memagent.evaluation.players import PredictPlayer
-from memagent.runs import RunConfig
+from memagent.run_config import RunConfig
 
 RESULTS = Path(__file__).parent / "results" / "rivals.json"
 TASK, STEPS = "Drift/CartPole-v0", 60_000

@@ -24,7 +24,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from evaluate import hold
 from memagent.evaluation.intervals import Interval
 from memagent.evaluation.protocol import Context, Player, play_contexts
-from memagent.runs import EvaluationConfig
+from memagent.run_config import EvaluationConfig
 
 CURVE_BINS = 50
 EVALUATION = EvaluationConfig(contexts=16, episodes=5, warmup_episodes=2, seed=1_000)

@@ -31,7 +31,8 @@ from memagent.files import write_bytes, write_text
 from memagent.memory import MemoryConfig
 from memagent.presets import preset_settings
 from memagent.replay import ReplayConfig
-from memagent.runs import RunConfig, make_agent, preset_config
+from memagent.run_config import RunConfig, preset_config
+from memagent.runs import make_agent
 
 ENV = "Drift/CartPole-v0"
 RESULTS = Path(__file__).parent / "results" / "saving.json"

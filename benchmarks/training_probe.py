@@ -19,7 +19,8 @@ def measure(kind: str) -> dict[str, float]:
 
     import envs
     from memagent.memory import MemoryConfig
-    from memagent.runs import make_agent, preset_config
+    from memagent.run_config import preset_config
+    from memagent.runs import make_agent
 
     try:
         from memagent.presets import preset_settings

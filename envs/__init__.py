@@ -3,14 +3,13 @@
 from envs.catalogue import CATALOGUE, PROBES, contexts, default_drift, register
 from envs.catalogue.scores import reference_scores
 from envs.drift import Drift
-from envs.foreign import ForeignStream
 from envs.lifetime import Clock, Lifetime
 from envs.saving import get_state, is_whole, set_state
 from envs.tasks.pairs import PairsEnv
 from envs.tasks.recall import RecallEnv
 from envs.tasks.repeat import RepeatEnv
 from envs.vector import make_vec
-from envs.wrappers import DriftingEnv, FlatActions, TransitionObservation
+from envs.wrappers import DriftingEnv, FlatActions, ForeignStream, TransitionObservation
 
 register()
 

@@ -11,7 +11,8 @@ from memagent.evaluation.comparison import Judged, compare, grouped
 from memagent.evaluation.comparison_page import for_terminal, picture, write_page
 from memagent.files import write_bytes, write_text
 from memagent.progress import read_episodes
-from memagent.runs import RunError, load_config, settings_of
+from memagent.run_config import settings_of
+from memagent.runs import RunError, load_config
 from memagent.seeds import seed_dirs
 
 

@@ -25,7 +25,8 @@ from memagent.evaluation.references import References, normalised_summary
 from memagent.evaluation.report import SPLIT_NAMES, table, write_report
 from memagent.files import write_bytes, write_text
 from memagent.progress import read_episodes
-from memagent.runs import RunConfig, RunError, load_status, model_file
+from memagent.run_config import RunConfig
+from memagent.runs import RunError, load_status, model_file
 from memagent.traces import model_errors
 
 CHARTS = {

@@ -11,7 +11,8 @@ from memagent.agents import MemoryAlgorithm
 from memagent.archive import ArchiveError
 from memagent.checkpoints import saved
 from memagent.files import held
-from memagent.runs import RunConfig, RunError, algorithm, load_agent, load_status, make_agent
+from memagent.run_config import RunConfig
+from memagent.runs import RunError, algorithm, load_agent, load_status, make_agent
 
 
 def last_whole(

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import torch
 from gymnasium import spaces
+from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.utils import ConstantSchedule, get_device
 from torch import Tensor
 
@@ -20,15 +21,12 @@ from memagent.memory import MemoryConfig
 from memagent.meta import MetaConfig
 from memagent.settings import build
 
-if TYPE_CHECKING:
-    from memagent.policies import MemoryPolicy
-
-PolicyT = TypeVar("PolicyT", bound="MemoryPolicy")
+PolicyT = TypeVar("PolicyT", bound=BasePolicy)
 CONFIGS: dict[str, type] = {"memory": MemoryConfig, "adapt": AdaptConfig, "meta": MetaConfig}
 SPACES = ("observation_space", "action_space")
 
 
-def save_policy(policy: MemoryPolicy, path: Path) -> None:
+def save_policy(policy: BasePolicy, path: Path) -> None:
     """Write a policy; the file is replaced as a whole.
 
     Raises:

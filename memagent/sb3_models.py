@@ -16,7 +16,8 @@ from stable_baselines3.common.vec_env import VecEnv, VecFrameStack, VecNormalize
 from memagent.agents.base import check_device
 from memagent.agents.loading import is_pickled
 from memagent.archive import reason, shortened
-from memagent.runs import RunError, Words, Wrappers
+from memagent.run_config import Words, Wrappers
+from memagent.runs import RunError
 
 Algo = Literal["ppo", "a2c", "dqn", "sac", "td3", "ddpg", "recurrent_ppo", "tqc", "qrdqn", "trpo", "ars"]
 CLASSES: dict[Algo, tuple[str, str]] = {

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from memagent.jobs import Job, Launch, LocalProcess, run
-from memagent.runs import RunConfig, RunError, load_config, load_status, named_dir, save_config, settings_of
+from memagent.run_config import RunConfig, settings_of
+from memagent.runs import RunError, load_config, load_status, named_dir, save_config
 
 OUTPUT = "output.txt"
 """The file in a seed's run folder with all that its training printed."""

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from memagent.results import read_scores
-from memagent.runs import RunConfig
+from memagent.run_config import RunConfig
 from memagent.tracking import Labels, Tracker
 
 FILES = {

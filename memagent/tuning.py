@@ -20,7 +20,8 @@ from memagent.archive import reason
 from memagent.evaluation.numerals import number
 from memagent.files import write_text
 from memagent.phase_evaluation import PARTS, PhaseEvaluation
-from memagent.runs import RunConfig, RunError, settings_of
+from memagent.run_config import RunConfig, settings_of
+from memagent.runs import RunError
 from memagent.settings import build
 
 if TYPE_CHECKING:

@@ -20,7 +20,8 @@ from memagent.distributed.collecting import learner_env
 from memagent.distributed.stretches import Stretch, store
 from memagent.memory import MemoryConfig
 from memagent.replay import ReplayConfig
-from memagent.runs import RunConfig, RunError, make_agent
+from memagent.run_config import RunConfig
+from memagent.runs import RunError, make_agent
 
 __all__ = ["run"]
 ENVIRONMENTS = Environments(make_env, envs.get_state, envs.set_state, envs.is_whole)

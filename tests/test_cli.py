@@ -22,7 +22,8 @@ from offline_run import history, of_kind, read_records, summary
 import envs
 from memagent.checkpoints import saved
 from memagent.progress import read_episodes
-from memagent.runs import RunConfig, load_agent, load_config
+from memagent.run_config import RunConfig
+from memagent.runs import load_agent, load_config
 
 ROOT = Path(__file__).parents[1]
 PNG = b"\x89PNG"

@@ -9,7 +9,7 @@ from memagent.agents import AdaptConfig
 from memagent.command_line import as_arguments
 from memagent.memory import MemoryConfig
 from memagent.presets import preset_settings
-from memagent.runs import RunConfig, preset_config, settings_of
+from memagent.run_config import RunConfig, preset_config, settings_of
 
 DRIFTING = preset_config("Drift/CartPole-v0", preset_settings("Drift/CartPole-v0"))
 

@@ -10,7 +10,8 @@ from test_cli import SMALL, Run, run
 
 from memagent.comparing import load_judged, run_dirs_of
 from memagent.memory import MemoryConfig
-from memagent.runs import RunConfig, RunError, load_config, save_config
+from memagent.run_config import RunConfig
+from memagent.runs import RunError, load_config, save_config
 from memagent.seeds import begin, seed_dirs
 
 __all__ = ["run"]

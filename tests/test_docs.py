@@ -23,7 +23,7 @@ import evaluate
 import train
 from benchmarks import readme
 from memagent import LearnerConfig, MemoryConfig, MemoryDQN
-from memagent.runs import RunConfig
+from memagent.run_config import RunConfig
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]

@@ -11,15 +11,8 @@ import envs
 from evaluate import choose_contexts, evaluate, make_env
 from memagent.agents import AdaptConfig
 from memagent.memory import MemoryConfig
-from memagent.runs import (
-    EvaluationConfig,
-    RunConfig,
-    RunError,
-    load_config,
-    make_agent,
-    save_config,
-    words,
-)
+from memagent.run_config import EvaluationConfig, RunConfig, words
+from memagent.runs import RunError, load_config, make_agent, save_config
 from train import parse
 
 WRAPPED = [

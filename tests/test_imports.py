@@ -3,7 +3,6 @@
 import ast
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -87,13 +86,14 @@ MAY_IMPORT = {
     "memagent.command_line": set(),
     "memagent.stopping": set(),
     "memagent.jobs": set(),
-    "memagent.seeds": {"memagent.jobs", "memagent.runs"},
+    "memagent.seeds": {"memagent.jobs", "memagent.run_config", "memagent.runs"},
     "memagent.distributed": {
         "memagent.agents",
         "memagent.files",
         "memagent.jobs",
         "memagent.progress",
         "memagent.replay",
+        "memagent.run_config",
         "memagent.runs",
     },
     "memagent.comparing": {
@@ -101,11 +101,12 @@ MAY_IMPORT = {
         "memagent.evaluation",
         "memagent.files",
         "memagent.progress",
+        "memagent.run_config",
         "memagent.runs",
         "memagent.seeds",
     },
     "memagent.tracking": {"memagent.files"},
-    "memagent.tracking_results": {"memagent.results", "memagent.runs", "memagent.tracking"},
+    "memagent.tracking_results": {"memagent.results", "memagent.run_config", "memagent.tracking"},
     "memagent.progress": {"memagent.agents", "memagent.memory", "memagent.tables"},
     "memagent.phase_evaluation": {"memagent.evaluation", "memagent.files", "memagent.randomness"},
     "memagent.presets": {
@@ -115,31 +116,37 @@ MAY_IMPORT = {
         "memagent.replay",
         "memagent.settings",
     },
-    "memagent.runs": {
+    "memagent.run_config": {
+        "memagent.agents",
         "memagent.memory",
-        "memagent.replay",
         "memagent.meta",
+        "memagent.replay",
+        "memagent.settings",
+    },
+    "memagent.runs": {
         "memagent.agents",
         "memagent.archive",
         "memagent.checkpoints",
         "memagent.files",
+        "memagent.run_config",
         "memagent.settings",
-        "memagent.distributed",
     },
     "memagent.tuning": {
         "memagent.archive",
         "memagent.evaluation",
         "memagent.files",
         "memagent.phase_evaluation",
+        "memagent.run_config",
         "memagent.runs",
         "memagent.settings",
     },
-    "memagent.sb3_models": {"memagent.agents", "memagent.archive", "memagent.runs"},
+    "memagent.sb3_models": {"memagent.agents", "memagent.archive", "memagent.run_config", "memagent.runs"},
     "memagent.results": {
         "memagent.agents",
         "memagent.evaluation",
         "memagent.files",
         "memagent.progress",
+        "memagent.run_config",
         "memagent.runs",
         "memagent.traces",
     },
@@ -148,6 +155,7 @@ MAY_IMPORT = {
         "memagent.archive",
         "memagent.checkpoints",
         "memagent.files",
+        "memagent.run_config",
         "memagent.runs",
     },
 }
@@ -162,7 +170,6 @@ ENVS = [
     "envs.plants",
     "envs.tasks",
     "envs.wrappers",
-    "envs.foreign",
     "envs.saving",
     "envs.batched",
     "envs.catalogue",
@@ -174,11 +181,11 @@ MEMORY_LAYERS = ["memagent.memory.addressing", "memagent.memory.bank", "memagent
 
 
 def imports(module: str) -> set[str]:
-    """Full names of all modules that a module imports, at its top or in a function; not for annotations alone."""
+    """Full names of all modules that a module imports, at its top or in a function, for annotations alone too."""
     path = MODULES[module]
     package = module if path.name == "__init__.py" else module.rpartition(".")[0]
     found = set()
-    for node in running(ast.parse(path.read_text())):
+    for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             found.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -189,14 +196,6 @@ def imports(module: str) -> set[str]:
                 full if (full := f"{base}.{alias.name}") in MODULES else base for alias in node.names
             )
     return found
-
-
-def running(node: ast.AST) -> Iterator[ast.AST]:
-    """The nodes below this one, without the blocks that only type checkers read."""
-    yield node
-    for child in ast.iter_child_nodes(node):
-        if not (isinstance(child, ast.If) and ast.unparse(child.test).endswith("TYPE_CHECKING")):
-            yield from running(child)
 
 
 def part(module: str) -> str:

@@ -3,7 +3,7 @@
 from stable_baselines3 import DQN, SAC
 
 from benchmarks.plain import TASKS, command, make_ours, table
-from memagent.runs import RunConfig, settings_of
+from memagent.run_config import RunConfig, settings_of
 from train import parse
 
 

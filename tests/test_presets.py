@@ -7,7 +7,7 @@ from envs import make_vec
 from memagent.agents import LearnerConfig, MemorySAC
 from memagent.memory import MemoryConfig
 from memagent.presets import PRESETS, SECTIONS, preset, preset_settings
-from memagent.runs import RunConfig, preset_config, settings_of
+from memagent.run_config import RunConfig, preset_config, settings_of
 from train import parse
 
 PLAIN = ("CartPole-v1", "Pendulum-v1")

@@ -17,11 +17,11 @@ from memagent.agents import MemoryAlgorithm
 from memagent.checkpoints import saved
 from memagent.distributed.cluster import connected, refuse_unmet
 from memagent.distributed.collecting import collecting
-from memagent.distributed.config import DistributedConfig
 from memagent.jobs import Job
 from memagent.jobs import run as run_jobs
 from memagent.progress import read_episodes
-from memagent.runs import RunConfig, RunError, load_config
+from memagent.run_config import DistributedConfig, RunConfig
+from memagent.runs import RunError, load_config
 from memagent.seeds import begin, complete, seed_dirs
 
 ray = pytest.importorskip("ray", reason="Ray is not installed; pip install 'memagent[ray]'")

@@ -13,7 +13,8 @@ import train
 from memagent.agents import AdaptConfig, MemoryAlgorithm
 from memagent.memory import MemoryConfig
 from memagent.presets import preset_settings
-from memagent.runs import RunConfig, make_agent, preset_config, settings_of
+from memagent.run_config import RunConfig, preset_config, settings_of
+from memagent.runs import make_agent
 
 CARTPOLE = preset_config("Drift/CartPole-v0", preset_settings("Drift/CartPole-v0"))
 SMALL = replace(CARTPOLE, memory=MemoryConfig(kind="none", hidden_size=8), num_envs=3, seed=5, device="cpu")

@@ -21,7 +21,8 @@ from memagent.checkpoints import saved
 from memagent.files import held
 from memagent.memory import MemoryConfig
 from memagent.replay import ReplayConfig
-from memagent.runs import RunConfig, RunError
+from memagent.run_config import RunConfig
+from memagent.runs import RunError
 from memagent.stopping import StopOnSignal
 
 STEPS, STOP, KILL, EVERY = 1_200, 600, 780, 590

@@ -23,13 +23,11 @@ from memagent.agents import (
     MemoryDQN,
     MemorySAC,
 )
-from memagent.distributed.config import DistributedConfig
 from memagent.memory import MemoryConfig
 from memagent.meta import MetaConfig
 from memagent.replay import ReplayConfig
+from memagent.run_config import DistributedConfig, EvaluationConfig, RunConfig, settings_of
 from memagent.runs import (
-    EvaluationConfig,
-    RunConfig,
     RunError,
     load_agent,
     load_config,
@@ -38,7 +36,6 @@ from memagent.runs import (
     new_run_dir,
     save_agent,
     save_config,
-    settings_of,
 )
 from memagent.stopping import plain_errors
 

@@ -21,7 +21,8 @@ from stable_baselines3.common.vec_env import VecFrameStack, VecNormalize
 import envs
 from evaluate import choose_contexts, hold, main, parse
 from memagent import MemoryConfig, MemoryDQN
-from memagent.runs import EvaluationConfig, RunConfig, RunError
+from memagent.run_config import EvaluationConfig, RunConfig
+from memagent.runs import RunError
 from memagent.sb3_models import CLASSES, algorithm_class
 
 CARTPOLE, PENDULUM = "Drift/CartPole-v0", "Drift/Pendulum-v0"

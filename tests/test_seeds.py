@@ -12,7 +12,8 @@ import pytest
 from test_cli import SMALL, Run, run, start
 
 from memagent.files import held
-from memagent.runs import RunConfig, RunError, load_config, preset_config
+from memagent.run_config import RunConfig, preset_config
+from memagent.runs import RunError, load_config
 from memagent.seeds import begin, complete, refuse_other, seed_dirs
 
 __all__ = ["run"]

@@ -18,7 +18,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv
 from memagent.agents import MemoryAlgorithm, MemoryDQN
 from memagent.checkpoints import saved
 from memagent.files import write_bytes
-from memagent.runs import RunConfig
+from memagent.run_config import RunConfig
 from memagent.tracking import start_run
 from train import learn
 

@@ -12,7 +12,8 @@ from test_resuming import BASE
 import train
 from memagent.archive import ArchiveError
 from memagent.evaluation.phase_scores import read_phase_scores
-from memagent.runs import RunConfig, RunError
+from memagent.run_config import RunConfig
+from memagent.runs import RunError
 from memagent.tuning import (
     Choice,
     Range,

@@ -122,7 +122,6 @@ class MemoryAlgorithm(SavedLearner, ABC):
         self.held = Held()
         self.skipped_updates = 0
         self.skipped_in_a_row = 0
-        # Of each environment; above 0 where learning was stopped between two updates.
         self.steps_since_update = 0
         seen = self.replay_config.window - self.replay_config.burn_in
         if self.learner.prediction_steps >= seen:

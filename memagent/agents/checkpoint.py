@@ -11,7 +11,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -20,21 +20,19 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from memagent import randomness
+from memagent.agents.described import DescribedLearner
 from memagent.agents.loading import load_agent
 from memagent.agents.saving import agent_data, agent_tensors
 from memagent.archive import FORMAT, SCHEMA, ArchiveError, digest, format_archive, parse_json, reason
 from memagent.fields import entry, generator_as_json, generator_of
 from memagent.files import whole_folder, write_bytes, write_text
 
-if TYPE_CHECKING:
-    from memagent.agents.base import MemoryAlgorithm
-
-AgentT = TypeVar("AgentT", bound="MemoryAlgorithm")
+AgentT = TypeVar("AgentT", bound=DescribedLearner)
 MODEL, ARRAYS, REST = "model.zip", "training.safetensors", "training.json"
 
 
 def save_checkpoint(
-    agent: MemoryAlgorithm, folder: Path, extra: Mapping[str, Any], *, mid_episode: bool
+    agent: DescribedLearner, folder: Path, extra: Mapping[str, Any], *, mid_episode: bool
 ) -> None:
     """Write a checkpoint; see `MemoryAlgorithm.save_checkpoint`."""
     arrays, texts = _parted(_state_of(agent))
@@ -98,13 +96,13 @@ def read_table(folder: Path) -> dict[str, Any]:
     return table
 
 
-def recent_return(agent: MemoryAlgorithm) -> float | None:
+def recent_return(agent: DescribedLearner) -> float | None:
     """The mean return of the newest episodes, as many as SB3's statistics go over; None before the first ended."""
     returns = [episode["r"] for episode in agent.ep_info_buffer or ()]
     return float(np.mean(returns)) if returns else None
 
 
-def _state_of(agent: MemoryAlgorithm) -> dict[str, NDArray]:
+def _state_of(agent: DescribedLearner) -> dict[str, NDArray]:
     """Replay, acting and exploration, by name in the file."""
     parts = {
         "replay": agent.replay_buffer.state_dict(),
@@ -120,7 +118,7 @@ def _parted(state: Mapping[str, NDArray]) -> tuple[dict[str, NDArray], dict[str,
     return {n: np.asarray(array, order="C") for n, array in state.items() if n not in texts}, texts
 
 
-def _restore(agent: MemoryAlgorithm, arrays: Mapping[str, NDArray], table: Mapping[str, Any]) -> None:
+def _restore(agent: DescribedLearner, arrays: Mapping[str, NDArray], table: Mapping[str, Any]) -> None:
     """Put an agent that was just loaded where it was."""
     state = {**arrays, **{name: np.array(text) for name, text in entry(table, "texts", dict).items()}}
     parts: dict[str, dict[str, NDArray]] = {"replay": {}, "acting": {}, "held": {}}

@@ -13,7 +13,7 @@ import zlib
 from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ from stable_baselines3.common.type_aliases import GymEnv
 from stable_baselines3.common.utils import check_for_correct_spaces, get_system_info
 from torch import Tensor
 
+from memagent.agents.described import DescribedLearner
 from memagent.agents.saving import COUNTERS, EPISODE, SKIPS, Where, bytes_of, name_of
 from memagent.archive import NOT_A_ZIP, ArchiveError, member_names, parse_archive, reason, shortened
 from memagent.fields import (
@@ -32,15 +33,12 @@ from memagent.fields import (
     numbers_of,
     space_of,
 )
+from memagent.policies import MemoryPolicy
 from memagent.replay.streams import machine_memory
 from memagent.sb3_names import ways
 from memagent.settings import build
 
-if TYPE_CHECKING:
-    from memagent.agents.saved import SavedLearner
-    from memagent.policies import MemoryPolicy
-
-AgentT = TypeVar("AgentT", bound="SavedLearner")
+AgentT = TypeVar("AgentT", bound=DescribedLearner)
 PLAIN: dict[str, Any] = {"seed": int | None, "verbose": int, "stats_window_size": int}
 RUN = ("episodes", "last_obs", "last_episode_starts")
 
@@ -77,7 +75,7 @@ def load_agent(
     return agent
 
 
-def load_weights(agent: SavedLearner, path: Where) -> None:
+def load_weights(agent: DescribedLearner, path: Where) -> None:
     """Put the weights and moments that a file holds into an agent of the same sizes.
 
     Raises:
@@ -192,7 +190,7 @@ def _settings(cls: type[AgentT], data: dict[str, Any], given: Mapping[str, Any])
     return settings
 
 
-def _described(agent: SavedLearner) -> MemoryPolicy:
+def _described(agent: DescribedLearner) -> MemoryPolicy:
     """The policy of an agent's settings, of shapes without memory; what the agent needs would fit in this machine."""
     try:
         with torch.device("meta"):
@@ -228,7 +226,7 @@ def _checked(
 
 
 def _restore_run(
-    agent: SavedLearner, tensors: Mapping[str, Tensor], data: dict[str, Any], *, last_obs: bool
+    agent: DescribedLearner, tensors: Mapping[str, Tensor], data: dict[str, Any], *, last_obs: bool
 ) -> None:
     """Counters, statistics of episodes and the last observations; those of each environment if their number is kept."""
     counters = dict.fromkeys(SKIPS, 0) | entry(data, "counters", dict)  # files without them counted none

@@ -4,44 +4,23 @@ from __future__ import annotations
 
 import pathlib
 import zipfile
-from abc import ABC, abstractmethod
+from abc import ABC
 from collections.abc import Iterable, Mapping
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import numpy as np
 import torch
-from gymnasium import spaces
 from stable_baselines3.common.type_aliases import GymEnv
 
-from memagent.agents.learning import SequenceLearner
+from memagent.agents.described import DescribedLearner
 from memagent.agents.loading import is_pickled, load_agent, load_weights
 from memagent.agents.saving import Where, found_at, name_of, place_of, save_agent
 from memagent.archive import ArchiveError, reason
 from memagent.files import replacing
-from memagent.policies import MemoryPolicy
-from memagent.replay import PrioritizedSequenceBuffer
 
 
-class SavedLearner(SequenceLearner, ABC):
+class SavedLearner(DescribedLearner, ABC):
     """A learner that is saved as tensors and JSON; what it consists of is `saving`'s, what is checked `loading`'s."""
-
-    configs: ClassVar[dict[str, tuple[str, type]]]
-    words: ClassVar[frozenset[str]]
-    """The constructor's settings by name: the attribute that keeps each, and its dataclass."""
-    _episodes: np.ndarray  # [E], episodes that each environment has ended
-
-    @classmethod
-    @abstractmethod
-    def check_spaces(cls, observation_space: spaces.Space, action_space: spaces.Space) -> None:
-        """ValueError for an action or observation space that the agent cannot take."""
-
-    @abstractmethod
-    def make_policy(self) -> MemoryPolicy:
-        """An untrained policy for the agent's spaces, by its settings."""
-
-    @abstractmethod
-    def make_replay(self) -> PrioritizedSequenceBuffer:
-        """An empty replay for the agent's spaces, by its settings."""
 
     def save(
         self, path: Where, exclude: Iterable[str] | None = None, include: Iterable[str] | None = None

@@ -13,19 +13,17 @@ from __future__ import annotations
 import io
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from stable_baselines3.common.utils import get_system_info
 from torch import Tensor
 
+from memagent.agents.described import DescribedLearner
 from memagent.archive import ArchiveError, format_archive
 from memagent.fields import MOMENTS, generator_as_json, plain_numbers, space_as_json
 from memagent.files import write_bytes
-
-if TYPE_CHECKING:
-    from memagent.agents.saved import SavedLearner
 
 Where = str | Path | io.BufferedIOBase
 COUNTERS = ("num_timesteps", "_total_timesteps", "_episode_num", "_n_updates")
@@ -33,7 +31,7 @@ SKIPS = ("skipped_updates", "skipped_in_a_row")
 EPISODE = ("r", "l")  # of what SB3's Monitor says of an episode: return and length, not what a clock said
 
 
-def save_agent(agent: SavedLearner, path: Where) -> None:
+def save_agent(agent: DescribedLearner, path: Where) -> None:
     """Write an agent; a path without suffix gets .zip, its folder is made, and the file is replaced as a whole.
 
     Raises:
@@ -49,7 +47,7 @@ def save_agent(agent: SavedLearner, path: Where) -> None:
         path.write(written)
 
 
-def agent_tensors(agent: SavedLearner) -> dict[str, Tensor]:
+def agent_tensors(agent: DescribedLearner) -> dict[str, Tensor]:
     """Every tensor of an agent, by its name in the file."""
     policy = agent.policy
     tensors = {f"policy/{name}": value for name, value in policy.state_dict().items()}
@@ -67,7 +65,7 @@ def agent_tensors(agent: SavedLearner) -> dict[str, Tensor]:
     return tensors
 
 
-def agent_data(agent: SavedLearner) -> dict[str, Any]:
+def agent_data(agent: DescribedLearner) -> dict[str, Any]:
     """All that is no tensor, as JSON's types."""
     cls, policy = type(agent), agent.policy_class
     aliases = {known: alias for alias, known in cls.policy_aliases.items()}

@@ -19,7 +19,8 @@ from stable_baselines3.common.vec_env import VecEnv
 from memagent.agents.base import lifetime_seed
 from memagent.distributed.stretches import Outbox, Stretch
 from memagent.progress import memory_statistics
-from memagent.runs import RunConfig, make_agent
+from memagent.run_config import RunConfig
+from memagent.runs import make_agent
 
 TOLD = ("phase", "context_id", "context", "is_success")
 """What training shows of `info`, beside the statistics of episodes."""

@@ -29,7 +29,7 @@ from memagent.agents import MemoryAlgorithm
 from memagent.distributed.actor import Actor, ActorState, Environments, Share
 from memagent.distributed.elsewhere import Elsewhere
 from memagent.distributed.stretches import Stretch, store
-from memagent.runs import RunConfig
+from memagent.run_config import RunConfig
 
 SECONDS_PER_LOOK = 0.5
 SECONDS_TO_BEGIN = 120.0

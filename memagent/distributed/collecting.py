@@ -12,7 +12,8 @@ from memagent.agents import MemoryAlgorithm
 from memagent.distributed.actor import Environments
 from memagent.distributed.cluster import connected, refuse_unmet
 from memagent.distributed.elsewhere import Elsewhere
-from memagent.runs import RunConfig, RunError
+from memagent.run_config import RunConfig
+from memagent.runs import RunError
 
 
 def learner_env(config: RunConfig, environments: Environments) -> VecEnv:

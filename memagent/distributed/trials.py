@@ -13,7 +13,8 @@ from contextlib import contextmanager
 
 from memagent.distributed.cluster import connected, refuse_unmet
 from memagent.jobs import Launch
-from memagent.runs import RunConfig, RunError
+from memagent.run_config import RunConfig
+from memagent.runs import RunError
 
 RETRIES = 2
 """How often a training that failed, or whose machine was lost, is resumed."""

@@ -15,7 +15,7 @@ from memagent.evaluation.intervals import Interval
 from memagent.evaluation.metrics import SPLITS
 from memagent.evaluation.references import normalised, normalised_gain, normalised_summary
 from memagent.results import evaluation_of
-from memagent.runs import RunConfig
+from memagent.run_config import RunConfig
 
 REFERENCES = {"train": {"random": -100.0, "oracle": 100.0}, "held_out": {"random": -50.0}}
 

@@ -17,7 +17,8 @@ from memagent.evaluation.players import PredictPlayer
 from memagent.evaluation.protocol import Context, play_contexts
 from memagent.memory import MemoryConfig
 from memagent.replay import ReplayConfig
-from memagent.runs import EvaluationConfig, RunConfig, make_agent
+from memagent.run_config import EvaluationConfig, RunConfig
+from memagent.runs import make_agent
 
 EVALUATION = EvaluationConfig(contexts=2, episodes=1, warmup_episodes=1)
 CONFIG = RunConfig(

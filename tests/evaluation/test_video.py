@@ -12,7 +12,8 @@ from PIL import Image
 import evaluate
 from memagent.evaluation import video
 from memagent.evaluation.video import LINE, WIDTH, find_ffmpeg, frames, write_video
-from memagent.runs import RunConfig, RunError
+from memagent.run_config import RunConfig
+from memagent.runs import RunError
 
 HEIGHT = 320  # of the pictures, 40 × 60, made as wide as the video
 

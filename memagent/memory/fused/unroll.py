@@ -2,7 +2,7 @@
 
 import weakref
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,10 +13,8 @@ from memagent.memory.fused import compilation, kernels
 from memagent.memory.fused.records import Array, Bank, Constants, Controller, Options, Weights
 from memagent.memory.fused.threads import Crew
 from memagent.memory.fused.workspace import Lease, Shape, Workspace, WorkspacePool, empty_bank
-
-if TYPE_CHECKING:
-    from memagent.memory.controller import DNC
-    from memagent.memory.states import DNCState
+from memagent.memory.states import DNCState
+from memagent.memory.weights import DNCWeights
 
 FORWARD_SPAN, BACKWARD_SPAN = 16, 8
 """Sequences that share one read of the weights, at most: more of them leave less cache to their states."""
@@ -29,7 +27,7 @@ FIRST_DERIVATIVE_ONLY = (
 )
 
 
-def fused_unroll(dnc: "DNC", x: Tensor, start: Tensor, state: "DNCState") -> tuple[Tensor, "DNCState"]:
+def fused_unroll(dnc: DNCWeights, x: Tensor, start: Tensor, state: DNCState) -> tuple[Tensor, DNCState]:
     """Unroll a DNC over T steps by the compiled kernels: the same function as the reference in `controller`.
 
     Args:
@@ -68,7 +66,7 @@ def fused_unroll(dnc: "DNC", x: Tensor, start: Tensor, state: "DNCState") -> tup
 class Call:
     """What one call of the kernels is made of, beside the state."""
 
-    def __init__(self, dnc: "DNC", x: Tensor, start: Tensor) -> None:
+    def __init__(self, dnc: DNCWeights, x: Tensor, start: Tensor) -> None:
         config, interface = dnc.config, dnc.interface
         norms, eps = [dnc.bias[:0]] * 4, 0.0
         if isinstance(dnc.controller_norm, nn.LayerNorm) and isinstance(dnc.read_norm, nn.LayerNorm):
@@ -143,7 +141,7 @@ def array(tensor: Tensor) -> Array:
     return tensor.detach().contiguous().numpy()
 
 
-def act(call: Call, state: "DNCState") -> list[Tensor]:
+def act(call: Call, state: DNCState) -> list[Tensor]:
     """The outputs of a call that keeps only the running state: y and the state after the last step."""
     T = call.shape.T
     workspace = workspaces.borrow(call.shape)

@@ -1,6 +1,6 @@
 """The GPU's DNC as a PyTorch operation: one autograd node for all T steps."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -23,9 +23,7 @@ from memagent.memory.gpu.records import (
     state_sizes,
 )
 from memagent.memory.states import DNCState
-
-if TYPE_CHECKING:
-    from memagent.memory.controller import DNC
+from memagent.memory.weights import DNCWeights
 
 WARPS = 8
 FIRST_DERIVATIVE_ONLY = (
@@ -34,7 +32,7 @@ FIRST_DERIVATIVE_ONLY = (
 )
 
 
-def triton_unroll(dnc: "DNC", x: Tensor, start: Tensor, state: DNCState) -> tuple[Tensor, DNCState]:
+def triton_unroll(dnc: DNCWeights, x: Tensor, start: Tensor, state: DNCState) -> tuple[Tensor, DNCState]:
     """Unroll a DNC over T steps by the GPU's kernels: the same function as the reference in `controller`.
 
     Args:
