@@ -21,6 +21,7 @@ from unittest.mock import patch
 
 import numpy as np
 import torch
+from gymnasium import spaces
 from stable_baselines3.common.logger import configure
 from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor, nn
@@ -50,7 +51,8 @@ from memagent.context import AdaptConfig, ContextModel
 from memagent.dynamics import Outcomes
 from memagent.evaluation.figures import png
 from memagent.evaluation.protocol import Context
-from memagent.memory import MemoryConfig
+from memagent.extractor import MemoryExtractor
+from memagent.memory import MemoryConfig, State
 from memagent.memory.config import MemoryKind
 from memagent.meta import MetaConfig
 from memagent.presets import preset_settings
@@ -68,8 +70,8 @@ KINDS: tuple[MemoryKind, ...] = ("none", "lstm", "dnc")
 
 @dataclass(frozen=True)
 class Agent:
-    """One of our agents: its memory, whether it adapts or is told the context, settings of its own by section, and what
-    finds its context.
+    """One of our agents: its memory, whether it adapts or is told the context, settings of its own by section, what
+    finds its context, and what is told it.
     """
 
     kind: MemoryKind
@@ -77,6 +79,7 @@ class Agent:
     told: bool = False
     changes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     context_model: type[ContextModel] = ContextModel
+    extractor: type[MemoryExtractor] = MemoryExtractor
 
     def config(self, task: str, seed: int = 0) -> RunConfig:
         """The catalogue's preset, and what this agent has otherwise."""
@@ -117,6 +120,20 @@ class EncodedContext(ContextModel):
         return torch.where(counts, said, 0.0).sum(-2) / counts.sum(-2).clamp(min=1)
 
 
+class ToldBehindMemory(MemoryExtractor):
+    """The context stands beside the features, for the heads and the prediction; encoder and memory are not told it."""
+
+    def __init__(
+        self, observation_space: spaces.Space, features_dim: int, context_dim: int, **kwargs: Any
+    ) -> None:
+        super().__init__(observation_space, features_dim - context_dim, **kwargs)
+        self._features_dim, self.context_dim = features_dim, context_dim
+
+    def unroll(self, x: Tensor, start: Tensor, state: State) -> tuple[Tensor, State]:
+        features, state = super().unroll(x[..., : self.observation_dim], start, state)
+        return torch.cat((features, x[..., self.observation_dim :]), -1), state
+
+
 AGENTS = {kind: Agent(kind) for kind in KINDS} | {without(kind): Agent(kind, adapts=False) for kind in KINDS}
 ORACLE = {"oracle": Agent("none", adapts=False, told=True)}
 VARIANTS = {
@@ -127,6 +144,7 @@ VARIANTS = {
     "4 numbers": Agent("none", changes={"adapt": {"context_dim": 4}}),
     "64 numbers": Agent("none", changes={"adapt": {"context_dim": 64}}),
     "a learned encoder in place of the inner loop": Agent("none", context_model=EncodedContext),
+    "told to the heads alone": Agent("none", extractor=ToldBehindMemory),
 }
 GROUPS: dict[str, dict[str, Agent]] = {
     **dict.fromkeys(DRIFTING, AGENTS | ORACLE),
@@ -196,7 +214,10 @@ def run(task: str, name: str, seed: int) -> Run:
         told: dict[str, Any] = {"observe_context": True} if agent_of.told else {}
         return envs.make_vec(place, num_envs, of_seed, **told)
 
-    with patch.object(policies, "ContextModel", agent_of.context_model):
+    with (
+        patch.object(policies, "ContextModel", agent_of.context_model),
+        patch.object(policies, "MemoryExtractor", agent_of.extractor),
+    ):
         agent = make_agent(config, make_env(config.num_envs, seed))
     curve = Curve()
     training = train(agent, config.total_timesteps, curve)

@@ -5,10 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from gymnasium import spaces
 
 from benchmarks import adaptation, continuous
 from benchmarks.adaptation_tables import summarise, tables
 from benchmarks.runs import CURVE_BINS
+from memagent.memory import MemoryConfig
 
 TASK = "Drift/CartPole-v0"
 
@@ -101,3 +104,20 @@ def test_variants_differ_from_the_preset_in_what_their_name_says() -> None:
     assert steps.meta.num_steps == 10 and steps.adapt.enabled and steps.memory.kind == "none"
     assert not adaptation.AGENTS["dnc without adaptation"].config(TASK).adapt.enabled
     assert adaptation.borrowed("Drift/Pendulum-v0", "oracle") and not adaptation.borrowed(TASK, "oracle")
+
+
+def test_a_context_told_to_the_heads_alone_stands_beside_features_that_do_not_know_it() -> None:
+    behind = adaptation.ToldBehindMemory(
+        spaces.Box(-1.0, 1.0, (5,)),
+        features_dim=12,
+        context_dim=4,
+        memory=MemoryConfig(kind="lstm", hidden_size=8),
+    )
+    start, state = torch.zeros(3, 2, dtype=torch.bool), behind.initial_state(2)
+    x = torch.randn(3, 2, 5 + 4)
+    other = torch.cat((x[..., :5], torch.randn(3, 2, 4)), -1)
+    features, _ = behind.unroll(x, start, state)
+    changed, _ = behind.unroll(other, start, state)
+    assert behind.features_dim == 12 and behind.context_dim == 4
+    torch.testing.assert_close(features[..., :8], changed[..., :8], rtol=0, atol=0)
+    torch.testing.assert_close(changed[..., 8:], other[..., 5:], rtol=0, atol=0)
