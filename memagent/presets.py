@@ -134,8 +134,8 @@ PRESETS: Mapping[str, Settings] = {
         learning_starts=4_000,
         exploration_steps=10.0,
     ),
-    # With three steps an update a memory learns the replay by heart, each row some eighty times, and does no better with
-    # a context than without (docs/adaptation.md); a quarter of the updates teach it more, in a quarter of the time.
+    # With three steps an update, each row is learned from some eighty times: a memory learns the replay by heart, and
+    # does no better with a context than without (docs/adaptation.md). A quarter of the updates teach it more.
     "Drift/PointWind-v0": many_small_updates(
         reward_scale=1.0, temperature=0.1, prediction_steps=4, steps_per_update=12
     ),
