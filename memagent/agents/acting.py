@@ -164,7 +164,8 @@ class Acting:
         if self.tracker and self.belief:
             if self.tracker.config.phase_signal == "info":
                 told = changed
-                self.tracker.begin_anew(self.belief, np.flatnonzero(told))
+                if told.any():
+                    self.tracker.begin_anew(self.belief, np.flatnonzero(told))
             elif self.tracker.config.phase_signal == "detect":
                 changed = told  # no label is read: `act` empties the memory where there is an alarm
         if done.any():
