@@ -3,14 +3,12 @@
 python train.py --env Drift/CartPole-v0 --total-timesteps 100000 --seed 0 --num-envs 16 --memory.kind dnc
 python train.py --resume runs/my-run    goes on with a run that was stopped or killed, as if it had not been
 python train.py --seeds 0 1 2 3 4 --jobs 2    trains five agents of these seeds, two at a time, each in a process of its
-    own, and prints the scores of all; --run-dir is the folder for all then. Without --jobs as many train at a time as
-    there are cores. `--resume FOLDER` goes on with those that are not finished.
+    own, and prints the scores of all; --run-dir is the folder for all then. `--resume FOLDER` goes on with those that
+    are not finished.
 python train.py --env Drift/Pendulum-v0 --tune 50 --run-dir runs/search    searches for settings in 50 trainings, with
     Optuna; the same command in another terminal joins in. The best settings are in runs/search/best.json.
-python train.py --env Drift/Pendulum-v0 --preset runs/search/best.json    trains with the settings of a file; what is
-    given as flags goes before.
-python train.py --seeds 0 1 2 3 4 --ray auto    trains them on the machines of a Ray cluster: "auto" for the one that
-    this machine is part of, HOST:PORT for another, "local" for one of this machine alone
+python train.py --env Drift/Pendulum-v0 --preset runs/search/best.json    trains with the settings of a file
+python train.py --seeds 0 1 2 3 4 --ray auto    trains them on the machines of a Ray cluster
 python train.py --actors 4 --ray local    one training, whose environments four processes step, there or elsewhere
 """
 
@@ -323,24 +321,58 @@ class Asked:
     wrapper: Wrappers = field(default_factory=dict)
 
 
+def command_parser() -> argparse.ArgumentParser:
+    """What is asked for beside the settings of a run."""
+    parser = argparse.ArgumentParser(
+        usage="train.py [options] [settings]",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        add_help=False,
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("--resume", type=Path, metavar="FOLDER", help="go on with a run, or with several of --seeds")
+    add("--seeds", type=int, nargs="+", metavar="SEED", help="train an agent of each seed")
+    add(
+        "--jobs",
+        type=int,
+        metavar="N",
+        help="of several seeds, how many train at a time; else as cores allow",
+    )
+    add("--tune", type=int, metavar="TRIALS", help="search for settings in so many trainings")
+    add(
+        "--preset",
+        type=Path,
+        metavar="FILE",
+        help="settings in place of the environment's; flags override them",
+    )
+    add(
+        "--ray",
+        metavar="ADDRESS",
+        help='where --seeds or --actors run: "auto" for the Ray cluster that this machine is part of, HOST:PORT for '
+        'another, "local" for one of this machine alone',
+    )
+    add(
+        "--trust",
+        action="store_true",
+        help="with --resume: also run code that the folder names, or pickles in it",
+    )
+    add("--stop-with-input", action="store_true", help=argparse.SUPPRESS)  # of the processes of several seeds
+    return parser
+
+
 def start(arguments: Sequence[str]) -> None:
     """Begin a run or several, or go on with them, as the command line says.
 
     Raises:
         RunError: it cannot be done.
     """
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    parser.add_argument("--resume", type=Path)
-    parser.add_argument("--trust", action="store_true")
-    parser.add_argument("--seeds", type=int, nargs="+")
-    parser.add_argument("--jobs", type=int)
-    parser.add_argument("--tune", type=int)
-    parser.add_argument("--preset", type=Path)
-    parser.add_argument("--ray")
-    parser.add_argument("--stop-with-input", action="store_true")  # of the processes that train_seeds starts
+    parser = command_parser()
     given, rest = parser.parse_known_args(arguments)
     if given.stop_with_input:
         stop_with_input()
+    if {"-h", "--help"} & set(rest):
+        print(parser.format_help())  # and `parse` prints the settings
     several = given.resume is not None and bool(seed_dirs(given.resume))
     if given.seeds and any(word.split("=")[0] == "--seed" for word in rest):
         raise RunError("--seed and --seeds were given; give --seed for one training, or --seeds for several.")
@@ -414,7 +446,8 @@ def parse(arguments: Sequence[str], preset: Path | None = None) -> RunConfig:
     if preset is not None:
         settings = merged(settings, read_preset(preset))
     default = preset_config(asked.env, settings)
-    return tyro.cli(RunConfig, args=flags, default=default, description=__doc__)
+    about = f"The settings of a run, with the defaults of {asked.env}."
+    return tyro.cli(RunConfig, args=flags, default=default, description=about)
 
 
 def as_flag(argument: str) -> str:

@@ -6,7 +6,7 @@ trains every agent on every task, two runs at a time, and keeps the results in b
 adaptation.md (tables) and adaptation.png (learning curves). Runs that are there already are not repeated; `--again`
 does so. One run: `--tasks Drift/CartPole-v0 --agents dnc --seeds 1`.
 
-"none", "lstm" and "dnc" adapt, as the catalogue's presets have it; "… without adaptation" are trained without; "oracle"
+"none", "lstm" and "dnc" adapt, as the presets have it; "… without adaptation" are trained without; "oracle"
 has no memory and is told the context. On the continuous tasks that drift the latter two kinds are the runs that
 benchmarks.continuous keeps. "ablation" are variants of one agent on one task; "costs" are the time of an update and of
 an acting step with adaptation and without.
@@ -82,7 +82,7 @@ class Agent:
     extractor: type[MemoryExtractor] = MemoryExtractor
 
     def config(self, task: str, seed: int = 0) -> RunConfig:
-        """The catalogue's preset, and what this agent has otherwise."""
+        """The task's preset, and what this agent has otherwise."""
         config = preset_config(task, preset_settings(PLAIN.get(task, task)))
         config = replace(
             config,

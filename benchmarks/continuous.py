@@ -68,7 +68,7 @@ class Ours:
     options: dict[str, Any] = field(default_factory=dict)
 
     def config(self, task: str, seed: int = 0) -> RunConfig:
-        """The catalogue's preset with this agent's memory. The plain pendulum has the drifting one's."""
+        """The preset with this agent's memory. The plain pendulum has the drifting one's."""
         config = preset_config(task, preset_settings("Drift/Pendulum-v0" if task == PLAIN else task))
         return replace(
             config,

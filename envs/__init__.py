@@ -1,4 +1,4 @@
-"""Drifting Gymnasium environments: `import envs` registers the `Drift/*` ids."""
+"""Drifting Gymnasium environments: `import envs` registers the ids `Drift/*`, `Memory/*` and `Base/*`."""
 
 from envs.catalogue import CATALOGUE, PROBES, contexts, default_drift, register
 from envs.catalogue.scores import reference_scores

@@ -27,7 +27,7 @@ away.
 For each of these a short training shows that hiding the context costs return
 ([benchmarks/results/controls.md](../benchmarks/results/controls.md)).
 """
-_UNSHOWN = "For these a short training does not show it; they are kept for longer ones:"
+_UNSHOWN = "For these a short training does not show it, or has not been run (PointGoals):"
 
 
 _SOLVED = "A probe that only memory solves; nothing drifts."
@@ -166,7 +166,14 @@ _FOREIGN = """
 the `info` keys of `DriftingEnv`. Its observations are those of the base environment:
 
 ```python
-env = ForeignStream(NSClassicControlWrapper(gym.make("CartPole-v1"), {"masscart": update}))
+import gymnasium as gym
+from envs import ForeignStream, TransitionObservation
+from ns_gym.schedulers import PeriodicScheduler
+from ns_gym.update_functions import RandomWalk
+from ns_gym.wrappers import NSClassicControlWrapper
+
+walk = RandomWalk(PeriodicScheduler(period=200))
+env = ForeignStream(NSClassicControlWrapper(gym.make("CartPole-v1"), {"masscart": walk}))
 env = TransitionObservation(env)
 ```
 

@@ -167,7 +167,7 @@ class Acting:
                 if told.any():
                     self.tracker.begin_anew(self.belief, np.flatnonzero(told))
             elif self.tracker.config.phase_signal == "detect":
-                changed = told  # no label is read: `act` empties the memory where there is an alarm
+                changed = told  # no label is read: `see` empties the memory where there is an alarm
         if done.any():
             self._finish(np.flatnonzero(done), infos)
         self.episode_start = done.copy()

@@ -1,6 +1,6 @@
 """Commands on the machines of a Ray cluster, each a plain Ray task that runs it as a process of its own.
 
-A task that is lost with its machine, or whose command fails, is run once more where there is room.
+A task that is lost with its machine, or whose command fails, is run again where there is room, twice at most.
 """
 
 from __future__ import annotations

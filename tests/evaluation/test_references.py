@@ -92,6 +92,13 @@ def test_the_kept_scores_are_of_the_catalogue_with_the_oracle_above_random_actio
     assert envs.reference_scores("CartPole-v1") == {}
 
 
+def test_the_kept_oracles_are_those_of_the_kept_results() -> None:
+    runs = [run for path in benchmark.ORACLES for run in json.loads(path.read_text())["runs"]]
+    for name, kept in json.loads(FILE.read_text())["scores"].items():
+        random = {split: kept[split]["random"] for split in SPLITS}
+        assert benchmark.references(name, random, runs) == kept
+
+
 def test_what_is_handed_out_can_be_changed() -> None:
     envs.reference_scores("Drift/CartPole-v0")["train"]["random"] = 0.0
     assert envs.reference_scores("Drift/CartPole-v0")["train"]["random"] > 0.0
