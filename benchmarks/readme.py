@@ -1,25 +1,28 @@
-"""Writes the README's table of scores from the results that the other benchmarks keep.
+"""Writes the README's table of scores, and that of what they cost, from the results that the other benchmarks keep.
 
     python -m benchmarks.readme
 
-replaces what stands between the marks in README.md: one row for each agent, one column for each task, and below them
-the date, the commit and the machine of the results.
+replaces what stands between the marks in README.md and docs/results.md: one row for each agent, one column for each
+task. Below the scores are the date, the commit and the machine of the results.
 """
 
 import json
 import re
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from benchmarks.adaptation_tables import without
 from benchmarks.tables import markdown, shown
 
 ROOT = Path(__file__).parents[1]
 RESULTS = Path(__file__).parent / "results"
 SOURCES = ("adaptation", "continuous", "rivals")
-README = ROOT / "README.md"
-MARKED = re.compile(r"(?<=<!-- scores -->\n).*?(?=<!-- /scores -->)", re.DOTALL)
+README, PAGE = ROOT / "README.md", ROOT / "docs" / "results.md"
+MARKED, COSTS_MARKED = (
+    re.compile(rf"(?<=<!-- {name} -->\n).*?(?=<!-- /{name} -->)", re.DOTALL) for name in ("scores", "costs")
+)
 TASKS = {
     "CartPole": "Drift/CartPole-v0",
     "Pendulum": "Drift/Pendulum-v0",
@@ -91,6 +94,36 @@ def table() -> str:
     )
 
 
+def costs() -> str:
+    """The rows of the other table: updates and seconds of a training, means over seeds."""
+    kept = {name: json.loads((RESULTS / f"{name}.json").read_text())["runs"] for name in SOURCES}
+    theirs = [run for run in kept["continuous"] + kept["rivals"] if run["agent"] not in OURS]
+    plain = [run | {"agent": without(run["agent"])} for run in kept["continuous"] if run["agent"] in OURS]
+    runs = [*kept["adaptation"], *plain, *theirs]
+    agents: dict[str, tuple[str, ...]] = {f"{name}, adapting": (kind,) for kind, name in OURS.items()}
+    agents.update({name: (without(kind),) for kind, name in OURS.items()})
+    agents.update(RIVALS)
+    rows = [
+        [
+            label,
+            *(
+                cost([r for r in runs if r["task"] == task and r["agent"] in names])
+                for task in TASKS.values()
+            ),
+        ]
+        for label, names in agents.items()
+    ]
+    return markdown(["", *TASKS], rows)
+
+
+def cost(runs: Sequence[Mapping[str, Any]]) -> str:
+    """Updates, and seconds of the processor, or of the clock where those were not kept."""
+    if not runs:
+        return ""
+    seconds = [run.get("train_cpu_seconds") or run["train_seconds"] for run in runs]
+    return f"{max(run['updates'] for run in runs):,}; {sum(seconds) / len(seconds):,.0f} s"
+
+
 def cell(score: Score | None, best: float | None = None) -> str:
     """A score, in bold if it is the best; nothing where it is missing."""
     if score is None:
@@ -117,3 +150,4 @@ def source() -> str:
 if __name__ == "__main__":
     text = f"\n{table()}\n\n{source()}\n\n"
     README.write_text(MARKED.sub(lambda _: text, README.read_text()))
+    PAGE.write_text(COSTS_MARKED.sub(lambda _: f"\n{costs()}\n\n", PAGE.read_text()))

@@ -134,6 +134,8 @@ def slug(heading: str) -> str:
 def test_the_readmes_scores_are_those_of_the_results() -> None:
     (kept,) = readme.MARKED.findall(readme.README.read_text())
     assert kept.startswith(f"\n{readme.table()}\n\nMade by"), "run `python -m benchmarks.readme`"
+    (kept,) = readme.COSTS_MARKED.findall(readme.PAGE.read_text())
+    assert kept == f"\n{readme.costs()}\n\n", "run `python -m benchmarks.readme`"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
