@@ -6,10 +6,10 @@ trains every agent on every task, two runs at a time, and keeps the results in b
 adaptation.md (tables) and adaptation.png (learning curves). Runs that are there already are not repeated; `--again`
 does so. One run: `--tasks Drift/CartPole-v0 --agents dnc --seeds 1`.
 
-"none", "lstm" and "dnc" adapt, as the presets have it; "… without adaptation" are trained without; "oracle"
-has no memory and is told the context. On the continuous tasks that drift the latter two kinds are the runs that
-benchmarks.continuous keeps. "ablation" are variants of one agent on one task; "costs" are the time of an update and of
-an acting step with adaptation and without.
+"none", "lstm" and "dnc" adapt, as the presets have it; "… without adaptation" are trained without; "dnc, uniform
+replay" draws all windows alike; "oracle" has no memory and is told the context. On the continuous tasks that drift the
+agents without adaptation and the oracle are the runs that benchmarks.continuous keeps. "ablation" are variants of one
+agent on one task; "costs" are the time of an update and of an acting step with adaptation and without.
 """
 
 import time
@@ -28,7 +28,7 @@ from torch import Tensor, nn
 
 import envs
 from benchmarks import continuous
-from benchmarks.adaptation_tables import ABLATION, COSTS, summarise, tables, without
+from benchmarks.adaptation_tables import ABLATION, COSTS, UNIFORM, summarise, tables, without
 from benchmarks.runs import (
     EVALUATION,
     Curve,
@@ -134,7 +134,11 @@ class ToldBehindMemory(MemoryExtractor):
         return torch.cat((features, x[..., self.observation_dim :]), -1), state
 
 
-AGENTS = {kind: Agent(kind) for kind in KINDS} | {without(kind): Agent(kind, adapts=False) for kind in KINDS}
+AGENTS = {
+    **{kind: Agent(kind) for kind in KINDS},
+    **{without(kind): Agent(kind, adapts=False) for kind in KINDS},
+    UNIFORM: Agent("dnc", changes={"replay": {"alpha": 0.0}}),
+}
 ORACLE = {"oracle": Agent("none", adapts=False, told=True)}
 VARIANTS = {
     "second order, 5 steps, 16 numbers": Agent("none"),

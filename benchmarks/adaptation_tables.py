@@ -10,7 +10,8 @@ from benchmarks.runs import Run, rounded, scores
 from benchmarks.tables import markdown, plain, shown
 from memagent.evaluation.intervals import interval, paired_difference
 
-KINDS = ("none", "lstm", "dnc")
+UNIFORM = "dnc, uniform replay"
+KINDS = ("none", "lstm", "dnc", UNIFORM)
 SPLITS = ("train", "held_out")
 ABLATION, COSTS = "ablation", "costs"
 

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from benchmarks.adaptation_tables import without
+from benchmarks.adaptation_tables import UNIFORM, without
 from benchmarks.tables import markdown, shown
 
 ROOT = Path(__file__).parents[1]
@@ -29,7 +29,16 @@ TASKS = {
     "PointWind": "Drift/PointWind-v0",
     "PointGoal": "Drift/PointGoal-v0",
 }
-OURS = {"dnc": "DNC", "lstm": "LSTM", "none": "no memory"}
+OURS = {
+    "DNC, adapting": ("dnc", "adapted"),
+    "… without prioritised replay": (UNIFORM, "adapted"),
+    "LSTM, adapting": ("lstm", "adapted"),
+    "no memory, adapting": ("none", "adapted"),
+    "DNC": ("dnc", "unadapted"),
+    "LSTM": ("lstm", "unadapted"),
+    "no memory": ("none", "unadapted"),
+}
+"""By row: the agent, and whether it adapts or was trained without."""
 RIVALS = {
     "DQN or SAC of SB3": ("SB3 DQN", "SB3 SAC"),
     "… on 8 stacked frames": ("SB3 DQN, 8 frames", "SB3 SAC, 8 frames"),
@@ -52,7 +61,7 @@ class Score(NamedTuple):
 
 def ours(adaptation: Mapping[str, Any], task: str, kind: str, how: str) -> Score | None:
     """Our agent with a memory, "adapted" or "unadapted", on training contexts."""
-    entry = adaptation["summary"][task][kind]
+    entry = adaptation["summary"][task].get(kind, {})
     part = entry.get("train", {})
     if how not in part:
         return None
@@ -71,9 +80,8 @@ def table() -> str:
     """The rows of the table: mean returns over 16 contexts of the training ranges."""
     adaptation, continuous, rivals = (json.loads((RESULTS / f"{name}.json").read_text()) for name in SOURCES)
     rows: dict[str, list[Score | None]] = {}
-    for how, words in (("adapted", ", adapting"), ("unadapted", "")):
-        for kind, name in OURS.items():
-            rows[name + words] = [ours(adaptation, task, kind, how) for task in TASKS.values()]
+    for name, (kind, how) in OURS.items():
+        rows[name] = [ours(adaptation, task, kind, how) for task in TASKS.values()]
     for name, (discrete, boxed) in RIVALS.items():
         rows[name] = [
             theirs(rivals, task, discrete) or theirs(continuous, task, boxed) for task in TASKS.values()
@@ -97,11 +105,13 @@ def table() -> str:
 def costs() -> str:
     """The rows of the other table: updates and seconds of a training, means over seeds."""
     kept = {name: json.loads((RESULTS / f"{name}.json").read_text())["runs"] for name in SOURCES}
-    theirs = [run for run in kept["continuous"] + kept["rivals"] if run["agent"] not in OURS]
-    plain = [run | {"agent": without(run["agent"])} for run in kept["continuous"] if run["agent"] in OURS]
+    kinds = {kind for kind, _ in OURS.values()}
+    theirs = [run for run in kept["continuous"] + kept["rivals"] if run["agent"] not in kinds]
+    plain = [run | {"agent": without(run["agent"])} for run in kept["continuous"] if run["agent"] in kinds]
     runs = [*kept["adaptation"], *plain, *theirs]
-    agents: dict[str, tuple[str, ...]] = {f"{name}, adapting": (kind,) for kind, name in OURS.items()}
-    agents.update({name: (without(kind),) for kind, name in OURS.items()})
+    agents: dict[str, tuple[str, ...]] = {
+        name: (kind if how == "adapted" else without(kind),) for name, (kind, how) in OURS.items()
+    }
     agents.update(RIVALS)
     rows = [
         [
