@@ -34,6 +34,7 @@ from benchmarks.runs import (
     Curve,
     Key,
     Run,
+    Wanted,
     command_line,
     complete,
     figure,
@@ -159,19 +160,13 @@ GROUPS: dict[str, dict[str, Agent]] = {
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(Wanted):
     """Train and judge what is missing, then write summary, tables and picture."""
 
-    seeds: int = 3
-    """Seeds 0, 1, … of every agent."""
-    workers: int = 2
-    """Runs at a time, on one core each."""
     tasks: tuple[str, ...] = tuple(GROUPS)
     """Tasks to run, "ablation" and "costs" among them."""
     agents: tuple[str, ...] = ()
     """Agents to run; none: all of them."""
-    again: bool = False
-    """Repeat those that are in the results already."""
 
 
 def main(options: Options) -> None:

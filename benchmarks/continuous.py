@@ -2,7 +2,7 @@
 
     python -m benchmarks.continuous
 
-trains every agent on every task with three seeds, two runs at a time on one core each, and keeps what came of it in
+trains every agent on every task with three seeds, two runs at a time on one core each, and keeps the results in
 benchmarks/results/continuous.json, continuous.md (tables) and continuous.png (learning curves). Runs that are there
 already are not repeated; `--again` does so.
 
@@ -30,6 +30,7 @@ from benchmarks.runs import (
     Curve,
     Key,
     Run,
+    Wanted,
     command_line,
     complete,
     figure,
@@ -97,19 +98,15 @@ AGENTS: dict[str, list[str]] = {
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(Wanted):
     """Train and judge what is missing, then write summary, tables and picture."""
 
     seeds: int = 3
     """Seeds 0, 1, … of every agent on the tasks that drift."""
-    workers: int = 2
-    """Runs at a time, on one core each."""
     tasks: tuple[str, ...] = tuple(AGENTS)
     """Tasks to run."""
     agents: tuple[str, ...] = ()
     """Agents to run; none: all of them."""
-    again: bool = False
-    """Repeat those that are in the results already."""
 
 
 def main(options: Options) -> None:

@@ -3,7 +3,7 @@
     python -m benchmarks.controls
 
 trains SB3's SAC (continuous actions) or DQN (discrete ones) on every id of the catalogue, briefly, with and without the
-context in its observation, two runs at a time on one core each, and keeps what came of it in
+context in its observation, two runs at a time on one core each, and keeps the results in
 benchmarks/results/controls.json and controls.md. Runs that are there already are not repeated; `--again` does so.
 
 Both agents see the last transition. Who is told of a reversed actuator has its actions turned back, and so need not
@@ -31,6 +31,7 @@ from benchmarks.runs import (
     Curve,
     Key,
     Run,
+    Wanted,
     command_line,
     complete,
     judge,
@@ -127,17 +128,13 @@ CONTROLS: dict[str, Control] = {
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(Wanted):
     """Train and judge what is missing, then write summary and table."""
 
     seeds: int = 2
     """Seeds 0, 1, … of every agent on every id."""
-    workers: int = 2
-    """Runs at a time, on one core each."""
     ids: tuple[str, ...] = tuple(CONTROLS)
     """Ids to run."""
-    again: bool = False
-    """Repeat those that are in the results already."""
 
 
 def main(options: Options) -> None:

@@ -26,7 +26,18 @@ from stable_baselines3.common.vec_env import VecEnv
 import envs
 from benchmarks import adaptation, continuous
 from benchmarks.detection_tables import SIGNALS, figure, summarise, tables
-from benchmarks.runs import EVALUATION, Key, Run, command_line, complete, load, machine, refuse_unknown, write
+from benchmarks.runs import (
+    EVALUATION,
+    Key,
+    Run,
+    Wanted,
+    command_line,
+    complete,
+    load,
+    machine,
+    refuse_unknown,
+    write,
+)
 from memagent.agents import MemoryAlgorithm
 from memagent.agents.acting import Acting
 from memagent.evaluation.figures import png
@@ -72,19 +83,15 @@ MATTERS: dict[str, Callable[[Parameters, Parameters], Any]] = {
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(Wanted):
     """Judge what is missing, then write summary, tables and picture."""
 
     seeds: int = 3
     """Seeds 0, 1, … of every agent, of which those count that are trained."""
-    workers: int = 2
-    """Runs at a time, on one core each."""
     tasks: tuple[str, ...] = TASKS
     """Tasks to judge on."""
     agents: tuple[str, ...] = ()
     """Memories; none: all of them."""
-    again: bool = False
-    """Repeat those that are in the results already."""
 
 
 class Stream(NamedTuple):

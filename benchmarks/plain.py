@@ -3,7 +3,7 @@
     python -m benchmarks.plain
 
 trains what `train.py --env ID --total-timesteps N` trains, and SB3's agent, on five of Gymnasium's own environments,
-and keeps what came of it in benchmarks/results/plain.json and plain.md. Runs that are there already are not repeated;
+and keeps the results in benchmarks/results/plain.json and plain.md. Runs that are there already are not repeated;
 `--again` does so. Everybody is judged by its best actions on the same 20 starts.
 
 The rivals' settings are those of RL Baselines3 Zoo of April 2026 (`hyperparams/dqn.yml` and `sac.yml`), in one
@@ -21,7 +21,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 
 import envs
 from benchmarks.rivals import DQN_SETTINGS, SAC_SETTINGS
-from benchmarks.runs import Key, Run, command_line, complete, load, machine, refuse_unknown, write
+from benchmarks.runs import Key, Run, Wanted, command_line, complete, load, machine, refuse_unknown, write
 from benchmarks.tables import markdown, plain
 from evaluate import make_env
 from memagent.agents import MemoryAlgorithm
@@ -91,19 +91,13 @@ AGENTS = ("SB3", *OURS)
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(Wanted):
     """Train and judge what is missing, then write results and table."""
 
-    seeds: int = 3
-    """Seeds 0, 1, … of every agent."""
-    workers: int = 2
-    """Runs at a time, on one core each."""
     tasks: tuple[str, ...] = tuple(TASKS)
     """Tasks to run."""
     agents: tuple[str, ...] = AGENTS
     """Agents to run."""
-    again: bool = False
-    """Repeat those that are in the results already."""
 
 
 def main(options: Options) -> None:

@@ -28,7 +28,18 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import VecEnv
 
 import envs
-from benchmarks.runs import Key, Run, command_line, complete, load, machine, refuse_unknown, train, write
+from benchmarks.runs import (
+    Key,
+    Run,
+    Wanted,
+    command_line,
+    complete,
+    load,
+    machine,
+    refuse_unknown,
+    train,
+    write,
+)
 from benchmarks.tables import markdown
 from memagent.agents import MemoryAlgorithm
 from memagent.evaluation.figures import memory_figure, png
@@ -96,19 +107,15 @@ def spread(env: VecEnv, easiest: int, hardest: int) -> None:
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(Wanted):
     """Train and judge what is missing, then write summary, tables and picture."""
 
     seeds: int = 5
     """Seeds 0, 1, … of every agent."""
-    workers: int = 2
-    """Runs at a time, on one core each."""
     tasks: tuple[str, ...] = tuple(PROBES)
     """Probes to run."""
     kinds: tuple[MemoryKind, ...] = tuple(UNITS)
     """Memories to run."""
-    again: bool = False
-    """Repeat those that are in the results already."""
 
 
 def main(options: Options) -> None:

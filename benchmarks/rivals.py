@@ -31,6 +31,7 @@ from benchmarks.runs import (
     Curve,
     Key,
     Run,
+    Wanted,
     command_line,
     complete,
     judge,
@@ -127,15 +128,11 @@ def training(rival: Rival, task: str, seed: int) -> BaseAlgorithm:
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(Wanted):
     """Train and judge what is missing."""
 
     seeds: int = 3
     """Seeds 0, 1, … of every agent."""
-    workers: int = 2
-    """Runs at a time, on one core each."""
-    again: bool = False
-    """Repeat those that are in the results already."""
 
 
 def main(options: Options) -> None:

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,18 @@ EVALUATION = EvaluationConfig(contexts=16, episodes=5, warmup_episodes=2, seed=1
 
 Run = dict[str, Any]
 Key = tuple[str | int, ...]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which runs a benchmark does."""
+
+    seeds: int = 3
+    """Seeds 0, 1, … of every agent."""
+    workers: int = 2
+    """Runs at a time, on one core each."""
+    again: bool = False
+    """Repeat those that are in the results already."""
 
 
 def complete(
