@@ -12,7 +12,7 @@ from kernels.kernel_cases import make_case, unroll
 from numba.core.registry import CPUDispatcher
 
 from memagent.memory.fused import kernels
-from memagent.memory.fused.threads import Crew
+from memagent.memory.fused.threads import BatchThreads
 from memagent.memory.fused.unroll import fused_unroll
 
 
@@ -50,9 +50,9 @@ def test_a_sequence_does_not_depend_on_its_neighbours() -> None:
 
 @pytest.mark.usefixtures("threads")
 @pytest.mark.parametrize("count", [1, 2, 7])
-def test_a_crew_does_everything_once_in_spans_that_begin_even(count: int) -> None:
+def test_threads_do_everything_once_in_spans_that_begin_even(count: int) -> None:
     torch.set_num_threads(count)
-    crew, spans, lock = Crew(), [], threading.Lock()
+    threads, spans, lock = BatchThreads(), [], threading.Lock()
 
     def work(begin: int, end: int, offset: int) -> None:
         with lock:
@@ -60,13 +60,13 @@ def test_a_crew_does_everything_once_in_spans_that_begin_even(count: int) -> Non
 
     for size in (0, 1, 5, 32, 3):
         spans.clear()
-        crew.run(work, size, 4, 100)
+        threads.run(work, size, 4, 100)
         assert sorted(i for begin, end in spans for i in range(begin, end)) == list(range(100, 100 + size))
         assert all(begin % 2 == 0 and end - begin <= 4 for begin, end in spans)
 
 
 @pytest.mark.usefixtures("threads")
-def test_a_crew_passes_errors_on() -> None:
+def test_threads_pass_errors_on() -> None:
     torch.set_num_threads(2)
     barrier = threading.Barrier(2, timeout=30)
 
@@ -76,7 +76,7 @@ def test_a_crew_passes_errors_on() -> None:
             raise ValueError("the second span")
 
     with pytest.raises(ValueError, match="the second span"):
-        Crew().run(work, 4, 2)
+        BatchThreads().run(work, 4, 2)
 
 
 @pytest.mark.usefixtures("threads")

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 
-class Crew:
+class BatchThreads:
     """Runs one function on all sequences of a batch."""
 
     def __init__(self) -> None:
@@ -21,10 +21,10 @@ class Crew:
         os.register_at_fork(after_in_child=self._forget)
 
     def _forget(self) -> None:
-        # Threads do not survive a fork: a child hires its own.
+        # Threads do not survive a fork: a child starts its own.
         self._size, self._helpers = 0, ThreadPoolExecutor(1)
 
-    def _hire(self, size: int) -> ThreadPoolExecutor:
+    def _started(self, size: int) -> ThreadPoolExecutor:
         if self._size < size:
             self._helpers.shutdown(wait=False)
             self._size, self._helpers = size, ThreadPoolExecutor(size, "memagent-kernel")
@@ -44,7 +44,7 @@ class Crew:
                 function(begin, min(begin + span, size), *arguments)
 
         helpers = min(threads, -(-size // span)) - 1
-        futures = [self._hire(helpers).submit(work) for _ in range(helpers)]
+        futures = [self._started(helpers).submit(work) for _ in range(helpers)]
         work()
         for future in futures:
             future.result()

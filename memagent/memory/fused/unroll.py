@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from memagent.memory import addressing
 from memagent.memory.fused import compilation, kernels
 from memagent.memory.fused.records import Array, Bank, Constants, Controller, Options, Weights
-from memagent.memory.fused.threads import Crew
+from memagent.memory.fused.threads import BatchThreads
 from memagent.memory.fused.workspace import Lease, Shape, Workspace, WorkspacePool, empty_bank
 from memagent.memory.states import DNCState
 from memagent.memory.weights import DNCWeights
@@ -19,7 +19,8 @@ from memagent.memory.weights import DNCWeights
 FORWARD_SPAN, BACKWARD_SPAN = 16, 8
 """Sequences that share one read of the weights, at most: more of them leave less cache to their states."""
 
-workspaces, crew = WorkspacePool(), Crew()
+workspaces = WorkspacePool()
+threads = BatchThreads()
 
 FIRST_DERIVATIVE_ONLY = (
     "The fused memory was asked for a second derivative, a forward derivative or a torch.func transform, expected "
@@ -131,9 +132,9 @@ class Call:
 
 
 def run(function: Callable[..., Any], dtype: torch.dtype, size: int, longest: int, *arguments: Any) -> None:
-    """Call a kernel on all of a batch, see `Crew.run`; it comes from disk, see `compilation`."""
+    """Call a kernel on all of a batch, see `BatchThreads.run`; it comes from disk, see `compilation`."""
     compilation.load(function, dtype, *arguments)
-    crew.run(function, size, longest, *arguments)
+    threads.run(function, size, longest, *arguments)
 
 
 def array(tensor: Tensor) -> Array:
