@@ -195,7 +195,11 @@ def borrowed_runs() -> list[Run]:
     """The runs of benchmarks.continuous, under the names that they have here."""
     names: dict[str, str] = {kind: without(kind) for kind in KINDS} | {"oracle": "oracle"}
     return [
-        r | {"agent": names[r["agent"]], "train_cpu_seconds": r["train_seconds"]}  # alone on its core
+        {
+            "train_cpu_seconds": r["train_seconds"],
+            **r,
+            "agent": names[r["agent"]],
+        }  # older runs: alone on their core
         for r in load(continuous.RESULTS)["runs"]
         if r["task"] in continuous.STEPS and r["agent"] in names
     ]

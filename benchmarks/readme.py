@@ -13,7 +13,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from benchmarks.adaptation import borrowed_runs
 from benchmarks.adaptation_tables import UNIFORM, without
+from benchmarks.runs import load
 from benchmarks.tables import markdown, shown
 
 ROOT = Path(__file__).parents[1]
@@ -104,11 +106,10 @@ def table() -> str:
 
 def costs() -> str:
     """The rows of the other table: updates and seconds of a training, means over seeds."""
-    kept = {name: json.loads((RESULTS / f"{name}.json").read_text())["runs"] for name in SOURCES}
-    kinds = {kind for kind, _ in OURS.values()}
-    theirs = [run for run in kept["continuous"] + kept["rivals"] if run["agent"] not in kinds]
-    plain = [run | {"agent": without(run["agent"])} for run in kept["continuous"] if run["agent"] in kinds]
-    runs = [*kept["adaptation"], *plain, *theirs]
+    kept = {name: load(RESULTS / f"{name}.json")["runs"] for name in SOURCES}
+    rivals = {name for names in RIVALS.values() for name in names}
+    theirs = [run for run in kept["continuous"] + kept["rivals"] if run["agent"] in rivals]
+    runs = [*kept["adaptation"], *borrowed_runs(), *theirs]
     agents: dict[str, tuple[str, ...]] = {
         name: (kind if how == "adapted" else without(kind),) for name, (kind, how) in OURS.items()
     }

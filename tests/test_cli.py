@@ -502,6 +502,9 @@ def flags(kind: type, prefix: str = "--") -> list[str]:
 def test_help_explains_every_field(run: Run) -> None:
     code, out, _ = run("train.py", "--help")
     assert code == 0
+    for flag in ("--resume", "--seeds", "--jobs", "--tune", "--preset", "--ray", "--trust"):
+        assert f"\n  {flag} " in out, f"{flag} is not explained"
+    assert "--stop-with-input" not in out
     lines = [line.strip("│ ") for line in out.splitlines()]
     for flag in flags(RunConfig):
         (at,) = [i for i, line in enumerate(lines) if line.split(" ")[0].rstrip(",") == flag]
