@@ -196,10 +196,10 @@ def borrowed_runs() -> list[Run]:
     names: dict[str, str] = {kind: without(kind) for kind in KINDS} | {"oracle": "oracle"}
     return [
         {
-            "train_cpu_seconds": r["train_seconds"],
+            "train_cpu_seconds": r["train_seconds"],  # of older runs, which were alone on their core
             **r,
             "agent": names[r["agent"]],
-        }  # older runs: alone on their core
+        }
         for r in load(continuous.RESULTS)["runs"]
         if r["task"] in continuous.STEPS and r["agent"] in names
     ]
