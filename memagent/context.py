@@ -8,7 +8,8 @@ trains the model through the inner steps.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -48,6 +49,12 @@ class AdaptConfig:
     """The same of the detector, which weighs single steps."""
     hidden_size: int = 64
     """Units of the dynamics models' two hidden layers."""
+    acting_steps: int | None = None
+    """Inner steps from 0 to the context that memory and heads are told; none: those that the model is trained through,
+    `MetaConfig.num_steps`. More of them go on where these end, and lead farther outside the training ranges."""
+    reward_unit: float | None = None
+    """The models predict asinh(reward / this) in place of the scaled reward: where small differences of the reward tell
+    the phase, such as the cost of a distance, they then count beside rare large rewards; none: the reward as it is."""
     train_support: int = 64
     """Most runs of steps that a context is fitted to in training; how many is drawn anew for every window, from none.
     As many others judge it."""
@@ -62,6 +69,10 @@ class AdaptConfig:
         for name in ("context_dim", "steps_ahead", "hidden_size", "train_support", "support"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; give a whole number, 1 or more.")
+        if self.acting_steps is not None and self.acting_steps < 1:
+            raise ValueError(f"acting_steps is {self.acting_steps}; give a whole number, 1 or more, or none.")
+        if self.reward_unit is not None and not 0 < self.reward_unit < math.inf:
+            raise ValueError(f"reward_unit is {self.reward_unit}; give a positive, finite number, or none.")
         if not self.false_alarms > 0:
             raise ValueError(f"false_alarms is {self.false_alarms}; give a number above 0, per 10,000 steps.")
         for name in ("history", "evidence_history", "young"):
@@ -84,6 +95,7 @@ class ContextModel(nn.Module):
         super().__init__()
         self.model = DynamicsModel(input_dim, outcome_dim, adapt.context_dim, adapt.hidden_size)
         self.meta = MetaLearner({"context": torch.zeros(adapt.context_dim)}, meta)
+        self.acting_steps = adapt.acting_steps or self.meta.config.num_steps
         self.register_buffer("mean_square", torch.ones(()))
 
     @property
@@ -91,19 +103,28 @@ class ContextModel(nn.Module):
         """Z."""
         return self.model.context_dim
 
-    def fit(self, support: Outcomes) -> Tensor:
+    def fit(self, support: Outcomes, *, num_steps: int | None = None) -> Tensor:
         """The context of each of K tasks, fitted to its rows [K, S, ...] -> [K, Z]; 0 where no row counts.
 
-        Differentiable with respect to the model and the inner rates, unless under `torch.no_grad()`.
+        Differentiable with respect to the model and the inner rates, unless under `torch.no_grad()`. `num_steps`: inner
+        steps in place of those configured.
         """
         encoded, meta = self.model.encode(support.inputs), self.meta
         rows = (encoded, support.outcome, support.mask)
         if encoded.device.type == "cpu" and compiling.ENABLED:
             from memagent.fused_context import fused_fit  # only now: importing it loads numba
 
-            return fused_fit(self.model, *rows, meta.rates()["context"], meta.config)
+            config = meta.config if num_steps is None else replace(meta.config, num_steps=num_steps)
+            return fused_fit(self.model, *rows, meta.rates()["context"], config)
         start = encoded.new_zeros(self.context_dim)
-        return meta.adapt({"context": start}, self._support_loss, rows)["context"]
+        return meta.adapt({"context": start}, self._support_loss, rows, num_steps=num_steps)["context"]
+
+    @torch.no_grad()
+    def fit_as_acting(self, support: Outcomes, fitted: Tensor | None = None) -> Tensor:
+        """The contexts by as many inner steps as acting takes, without gradient; `fitted`: what `fit` has found."""
+        if fitted is not None and self.acting_steps == self.meta.config.num_steps:
+            return fitted.detach()
+        return self.fit(support, num_steps=self.acting_steps)
 
     def observe_scale(self, context: Tensor) -> None:
         """Follow the mean square of the contexts [K, Z] that training fits, of those that are not 0."""
@@ -122,7 +143,7 @@ class ContextModel(nn.Module):
     @torch.no_grad()
     def infer(self, support: Outcomes) -> Tensor:
         """The contexts that memory and heads are told, fitted to rows [K, S, ...] -> [K, Z]."""
-        return self.told(self.fit(support))
+        return self.told(self.fit_as_acting(support))
 
     @torch.no_grad()
     def squared_error(self, told: Tensor, rows: Outcomes) -> Tensor:

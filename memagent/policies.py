@@ -280,8 +280,8 @@ class MemoryPolicy(BasePolicy, ABC):
         [E, *A] and `reward` [E], in the environment's units, are for where it does not.
 
         Returns:
-            What the environment itself shows, [E, O']; the action [E, A]; the change of the observation and the scaled
-            reward, [E, C + 1].
+            What the environment itself shows, [E, O']; the action [E, A]; the change of the observation and the reward
+            as models predict it, [E, C + 1].
         """
         shown = obs[:, self.shown]
         if self.layout is not None:
@@ -296,7 +296,13 @@ class MemoryPolicy(BasePolicy, ABC):
             )
         else:
             change, vector, paid = shown - before, self.action_vectors(action), reward[:, None]
-        return shown, vector, np.concatenate((change, self.reward_scale * paid), -1, dtype=np.float32)
+        paid = self.modelled_reward(self.reward_scale * paid)
+        return shown, vector, np.concatenate((change, paid), -1, dtype=np.float32)
+
+    def modelled_reward(self, reward: np.ndarray) -> np.ndarray:
+        """Scaled rewards of any shape as dynamics model and detector predict them; see `AdaptConfig.reward_unit`."""
+        unit = self.adapt.reward_unit if self.adapt else None
+        return reward if unit is None else np.arcsinh(reward / np.float32(unit))
 
     def tracker(self, phase_signal: PhaseSignal | None = None) -> BeliefTracker | None:
         """What follows a stream's phases and fits their contexts; None where there is no context.

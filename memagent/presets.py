@@ -33,14 +33,18 @@ SECTIONS: dict[str, type] = {
 
 
 def many_small_updates(
-    reward_scale: float, temperature: float, prediction_steps: int, **learner: Any
+    reward_scale: float,
+    temperature: float,
+    prediction_steps: int,
+    adapt: Mapping[str, Any] | None = None,
+    **learner: Any,
 ) -> Settings:
     """For MemorySAC, whose rewards should be of order one once scaled.
 
     Many updates of few windows, at a rate that falls, bootstrapped from the next step, from memory states that are
     computed anew every 250 updates. Both predictions, the memory's and the dynamics model's, should look far enough
     ahead to see through the sensors' noise, and less far than to what nobody can foresee, such as the next waypoint.
-    `learner` has what is otherwise in that section.
+    `adapt` and `learner` have what is otherwise in those sections.
     """
     return {
         "learner": {
@@ -56,7 +60,7 @@ def many_small_updates(
         },
         "entropy": {"temperature": temperature},
         "replay": {"capacity": 200_000, "rows": 32, "n_step": 1},
-        "adapt": {"steps_ahead": prediction_steps},
+        "adapt": {"steps_ahead": prediction_steps, **(adapt or {})},
     }
 
 
@@ -122,7 +126,9 @@ PRESETS: Mapping[str, Settings] = {
         "adapt": {"steps_ahead": 2, "history": 8},
     },
     # A step costs up to 16, a whole fall some 300.
-    "Drift/Pendulum-v0": many_small_updates(reward_scale=0.02, temperature=0.02, prediction_steps=8),
+    "Drift/Pendulum-v0": many_small_updates(
+        reward_scale=0.02, temperature=0.02, prediction_steps=8, steps_per_update=6
+    ),
     "Drift/Acrobot-v0": many_small_q_updates(),
     # With single random steps nobody leaves the valley, and what nobody has seen cannot be learned.
     "Drift/MountainCar-v0": many_small_q_updates(learning_starts=6_000, exploration_steps=20.0),
@@ -139,7 +145,10 @@ PRESETS: Mapping[str, Settings] = {
     "Drift/PointWind-v0": many_small_updates(
         reward_scale=1.0, temperature=0.1, prediction_steps=4, steps_per_update=12
     ),
-    "Drift/PointGoal-v0": many_small_updates(reward_scale=1.0, temperature=0.1, prediction_steps=4),
+    # Where the platform lies, the cost of its distance tells, which is small beside what an arrival pays.
+    "Drift/PointGoal-v0": many_small_updates(
+        reward_scale=1.0, temperature=0.1, prediction_steps=4, adapt={"reward_unit": 0.1, "acting_steps": 40}
+    ),
     "Drift/PointGoals-v0": many_small_updates(
         reward_scale=1.0,
         temperature=0.1,

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from envs import compiling
 from memagent import dynamics, fused_context
 from memagent.context import AdaptConfig, ContextModel
 from memagent.dynamics import Outcomes
@@ -33,10 +34,12 @@ CONFIGS = {
 }
 
 
-def context_model(meta: MetaConfig, dtype: torch.dtype = torch.float64, seed: int = 0) -> ContextModel:
+def context_model(
+    meta: MetaConfig, dtype: torch.dtype = torch.float64, seed: int = 0, adapt: AdaptConfig = SIZES
+) -> ContextModel:
     """With weights and rates all different."""
     torch.manual_seed(seed)
-    model = ContextModel(INPUTS, OUTCOMES, SIZES, meta).to(dtype)
+    model = ContextModel(INPUTS, OUTCOMES, adapt, meta).to(dtype)
     with torch.no_grad():
         for p in model.model.parameters():
             p.add_(0.2 * torch.randn_like(p))
@@ -222,6 +225,23 @@ def test_acting_infers_what_training_fits_and_tells() -> None:
     assert torch.equal(found, model.told(model.fit(support)))
 
 
+@pytest.mark.parametrize("compiled", [True, False])
+def test_acting_may_take_more_steps_than_training(compiled: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compiling, "ENABLED", compiled)
+    support = support_rows()
+
+    def infer(meta: MetaConfig, acting_steps: int | None) -> Tensor:
+        model = context_model(meta, adapt=replace(SIZES, acting_steps=acting_steps))
+        return model.infer(support)
+
+    five, nine = MetaConfig(num_steps=5), MetaConfig(num_steps=9)
+    assert torch.equal(infer(five, 9), infer(nine, None))
+    assert torch.equal(infer(five, 5), infer(five, None))
+    assert not torch.equal(infer(five, 9), infer(five, None))
+    model = context_model(five, adapt=replace(SIZES, acting_steps=9))
+    torch.testing.assert_close(model.fit(support), reference(model, support))  # training keeps its own
+
+
 PLANTS, SHOTS, QUERY = 16, 8, 16
 
 
@@ -289,7 +309,8 @@ def test_trained_contexts_are_told_at_order_one(trained: ContextModel) -> None:
 
 
 def test_wrong_sizes_are_refused_in_a_sentence() -> None:
-    for name in ("context_dim", "steps_ahead", "hidden_size", "train_support", "support"):
+    sizes = ("context_dim", "steps_ahead", "hidden_size", "train_support", "support", "acting_steps")
+    for name in (*sizes, "reward_unit"):
         with pytest.raises(ValueError, match=f"{name} is 0"):
             AdaptConfig(**{name: 0})
     for name in ("history", "evidence_history", "young"):

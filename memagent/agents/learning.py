@@ -300,7 +300,7 @@ class SequenceLearner(OffPolicyAlgorithm, ABC):
         parts = (
             obs,
             self.policy.scale_action(action),
-            self.learner.reward_scale * reward.astype(np.float32),
+            self.policy.modelled_reward(self.learner.reward_scale * reward.astype(np.float32)),
             done,
         )
         padded = (np.concatenate((np.zeros((h, *x.shape[1:]), x.dtype), x)) for x in parts)
@@ -339,12 +339,13 @@ class SequenceLearner(OffPolicyAlgorithm, ABC):
         query, steps, _ = drawn.of(slice(count, None)).apart_from(support)
         context = model.fit(support.runs)
         loss = masked_mean(model.loss(context, query), query.mask)
-        model.observe_scale(context[context.detach().isfinite().all(-1)])
+        acted_on = model.fit_as_acting(support.runs, context)
+        model.observe_scale(acted_on[acted_on.isfinite().all(-1)])
         unadapted = torch.zeros_like(loss)
         if logged:
             with torch.no_grad():
                 unadapted = masked_mean(model.loss(torch.zeros_like(context), query), query.mask)
-        told = model.told(context)
+        told = model.told(acted_on)
         ours = x.stretch == x.stretch[b]
         of_steps = masked_mean(detector.loss(told, steps), steps.mask)
         return Adaptation(ours[..., None] * told, loss, unadapted, of_steps)
@@ -375,7 +376,8 @@ class SequenceLearner(OffPolicyAlgorithm, ABC):
         shown = ((config.steps_ahead, config.history), (1, config.evidence_history))
         total = max(map(sum, shown))
         drawn = self.replay_buffer.support(envs, stretches, size=size, steps=total, span=span)
-        seen = (self._seen(drawn.obs), drawn.action, self._seen_reward(drawn.reward), drawn.mask)
+        reward_of_models = self.policy.modelled_reward(self._seen_reward(drawn.reward))
+        seen = (self._seen(drawn.obs), drawn.action, reward_of_models, drawn.mask)
         obs, action, reward, mask = (torch.from_numpy(part).to(self.device) for part in seen)
         final = torch.zeros_like(reward, dtype=torch.bool)
         found = []

@@ -406,6 +406,22 @@ def test_the_runs_of_a_recorded_stream_are_those_that_acting_kept(name: str) -> 
         np.testing.assert_allclose(in_order(ours), theirs, rtol=1e-5, atol=1e-5)
 
 
+@UNFLAGGED
+def test_rewards_are_modelled_in_their_unit_wherever_runs_come_from() -> None:
+    """Every step of the corridor pays 1."""
+    changes = {"kind": "none", "learning_starts": 10_000, "reward_scale": 0.5, "phase_signal": "none"}
+    for unit, expected in ((None, 0.5), (0.1, np.arcsinh(0.5 / 0.1))):
+        agent = build(DummyVecEnv([lambda: Corridor(20)]), reward_unit=unit, **changes)
+        agent.learn(50)
+        drawn = agent._drawn(*agent.replay_buffer.stretches(), 6)
+        obs, action, over = np.zeros((20, 1, 2), np.float32), np.zeros((20, 1), np.int64), np.zeros((20, 1), bool)
+        kept = agent.acting.tracker.support(agent.acting.belief, np.zeros(1, np.int64))
+        for runs in (drawn.runs, drawn.steps, agent.runs_of(obs, action, np.ones((20, 1)), over), kept):
+            paid = runs.outcome[..., -1][runs.mask]
+            assert len(paid) > 2
+            torch.testing.assert_close(paid, torch.full_like(paid, expected))
+
+
 @pytest.mark.parametrize("name", DRIFTING)
 def test_fitting_lowers_the_loss_on_the_support_of_every_environment(name: str) -> None:
     agent = build(make_vec(name, 3, seed=0), lr=0.05, support=100)
