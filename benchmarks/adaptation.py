@@ -114,7 +114,7 @@ class EncodedContext(ContextModel):
             nn.Linear(size, adapt.context_dim),
         )
 
-    def fit(self, support: Outcomes) -> Tensor:
+    def fit(self, support: Outcomes, *, num_steps: int | None = None) -> Tensor:
         rows = torch.cat((support.inputs, support.outcome), -1)
         said = self.model.get_submodule("encoder")(rows)
         counts = support.mask.unsqueeze(-1)  # [K, S, 1]

@@ -414,7 +414,11 @@ def test_rewards_are_modelled_in_their_unit_wherever_runs_come_from() -> None:
         agent = build(DummyVecEnv([lambda: Corridor(20)]), reward_unit=unit, **changes)
         agent.learn(50)
         drawn = agent._drawn(*agent.replay_buffer.stretches(), 6)
-        obs, action, over = np.zeros((20, 1, 2), np.float32), np.zeros((20, 1), np.int64), np.zeros((20, 1), bool)
+        obs, action, over = (
+            np.zeros((20, 1, 2), np.float32),
+            np.zeros((20, 1), np.int64),
+            np.zeros((20, 1), bool),
+        )
         kept = agent.acting.tracker.support(agent.acting.belief, np.zeros(1, np.int64))
         for runs in (drawn.runs, drawn.steps, agent.runs_of(obs, action, np.ones((20, 1)), over), kept):
             paid = runs.outcome[..., -1][runs.mask]
