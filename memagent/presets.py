@@ -147,7 +147,11 @@ PRESETS: Mapping[str, Settings] = {
     ),
     # Where the platform lies, the cost of its distance tells, which is small beside what an arrival pays.
     "Drift/PointGoal-v0": many_small_updates(
-        reward_scale=1.0, temperature=0.1, prediction_steps=4, adapt={"reward_unit": 0.1, "acting_steps": 40}
+        reward_scale=1.0,
+        temperature=0.1,
+        prediction_steps=4,
+        steps_per_update=6,
+        adapt={"reward_unit": 0.1, "acting_steps": 40},
     ),
     "Drift/PointGoals-v0": many_small_updates(
         reward_scale=1.0,
