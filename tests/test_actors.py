@@ -1,5 +1,6 @@
 """What actors send is what one process stores, with the priorities that its learner would find."""
 
+import socket
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -162,6 +163,22 @@ def test_without_ray_a_sentence_says_what_to_install(monkeypatch: pytest.MonkeyP
         connected("local"),
     ):
         pass
+
+
+@pytest.mark.parametrize("form", ["127.0.0.1:{}", "ray://127.0.0.1:{}"])
+def test_an_address_where_nobody_answers_is_refused_before_ray_tries_for_minutes(
+    form: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ray = pytest.importorskip("ray")
+    monkeypatch.setattr(ray, "init", lambda *_, **__: pytest.fail("Ray tries"))
+    with socket.socket() as bound:  # and not listening
+        bound.bind(("127.0.0.1", 0))
+        address = form.format(bound.getsockname()[1])
+        with (
+            pytest.raises(RunError, match=f"There is no Ray cluster at '{address}' .*refused"),
+            connected(address),
+        ):
+            pass
 
 
 def test_environments_are_divided_among_actors() -> None:

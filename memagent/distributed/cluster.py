@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import socket
 import tempfile
 import threading
 from collections.abc import Iterator, Mapping
@@ -53,6 +54,7 @@ def connected(address: str, num_cpus: int | None = None) -> Iterator[None]:
             where |= {"num_cpus": num_cpus, "object_store_memory": STORE_BYTES, "include_dashboard": False}
             where |= {"_node_ip_address": LOOPBACK, "_temp_dir": folder}
         try:
+            refuse_unreachable(address)
             ray.init(**where, log_to_driver=False, logging_level=logging.ERROR)
         except (ConnectionError, RuntimeError, ValueError, OSError) as error:
             said = str(error).partition("\n")[0].rstrip(".")
@@ -67,6 +69,13 @@ def connected(address: str, num_cpus: int | None = None) -> Iterator[None]:
             yield
         finally:
             ray.shutdown()
+
+
+def refuse_unreachable(address: str) -> None:
+    """OSError where nobody answers at HOST:PORT within ten seconds; Ray itself would try for minutes."""
+    host, _, port = address.rpartition("/")[-1].rpartition(":")
+    if host and port.isdigit():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
 
 
 def refuse_unmet(needed: Mapping[str, float], what: str) -> None:
