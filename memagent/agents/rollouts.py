@@ -164,7 +164,7 @@ class RolloutLearner(DescribedLearner, ABC):
             self.replay_buffer.add(
                 ended,
                 obs=final_obs,
-                action=0,
+                action=np.zeros_like(buffer_action[ended]),
                 reward=0.0,
                 start=False,
                 memory_start=False,
