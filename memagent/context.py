@@ -66,11 +66,10 @@ class AdaptConfig:
     Evidence that the phase is over counts from there on."""
 
     def __post_init__(self) -> None:
-        for name in ("context_dim", "steps_ahead", "hidden_size", "train_support", "support"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; give a whole number, 1 or more.")
-        if self.acting_steps is not None and self.acting_steps < 1:
-            raise ValueError(f"acting_steps is {self.acting_steps}; give a whole number, 1 or more, or none.")
+        for name in ("context_dim", "steps_ahead", "hidden_size", "acting_steps", "train_support", "support"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name} is {value}; give a whole number, 1 or more.")
         if self.reward_unit is not None and not 0 < self.reward_unit < math.inf:
             raise ValueError(f"reward_unit is {self.reward_unit}; give a positive, finite number, or none.")
         if not self.false_alarms > 0:

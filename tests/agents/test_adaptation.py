@@ -207,6 +207,30 @@ def test_a_context_is_fitted_to_some_runs_of_its_phase_and_judged_by_others() ->
     assert not all(x.stretch.min(0).values.equal(x.stretch.max(0).values) for x, _ in told)
 
 
+def test_memory_and_heads_are_told_what_acting_fits_and_the_model_learns_through_its_own_steps(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    agent = filled("Drift/Pendulum-v0", acting_steps=9)
+    seen: dict[str, set[float]] = {"told": set(), "loss": set()}
+    loss, tell = ContextModel.loss, ContextModel.told
+
+    def fit(model: ContextModel, rows: Outcomes, *, num_steps: int | None = None) -> Tensor:
+        return torch.full((len(rows.mask), model.context_dim), float(num_steps or 5))
+
+    def told(model: ContextModel, context: Tensor) -> Tensor:
+        seen["told"] |= set(context.unique().tolist())
+        return tell(model, context)
+
+    def of(model: ContextModel, context: Tensor, rows: Outcomes) -> Tensor:
+        seen["loss"] |= set(context.unique().tolist())
+        return loss(model, context, rows)
+
+    for name, fake in (("fit", fit), ("told", told), ("loss", of)):
+        monkeypatch.setattr(ContextModel, name, fake)
+    agent.train(gradient_steps=2, batch_size=8)
+    assert seen["told"] == {9.0} and seen["loss"] - {0.0} == {5.0}
+
+
 LENGTH, PHASE = 16, 160
 
 
