@@ -155,12 +155,13 @@ def _percent(x: float | None) -> str:
 
 
 def figure(runs: Sequence[Run], before: int, steps_per_bin: int) -> Figure:
-    """Mean reward around the changes by signal, one panel for each task and memory."""
+    """Mean reward around the changes by signal, one panel for each task and memory, three of them in a row."""
     panels = [(key, list(group)) for key, group in groupby(runs, key=lambda r: (r["task"], r["agent"]))]
-    picture = Figure(figsize=(4.2 * len(panels), 3.8), layout="constrained")
-    for axes, ((task, agent), of) in zip(
-        np.atleast_1d(picture.subplots(1, len(panels))), panels, strict=False
-    ):
+    columns = min(3, len(panels))
+    rows = -(-len(panels) // columns)
+    picture = Figure(figsize=(4.2 * columns, 3.8 * rows), layout="constrained")
+    for place, ((task, agent), of) in enumerate(panels, 1):
+        axes = picture.add_subplot(rows, columns, place)
         for i, signal in enumerate(SIGNALS):
             mean = np.mean([r["around_changes"][signal] for r in of], 0)
             steps = (np.arange(len(mean)) + 0.5) * steps_per_bin - before
