@@ -8,6 +8,8 @@ from dataclasses import replace
 from typing import Any
 
 STARTED = time.perf_counter()
+# An editable installation would lend a tree the modules that it lacks, of the tree that is installed.
+sys.meta_path[:] = [f for f in sys.meta_path if not getattr(f, "__module__", "").startswith("__editable__")]
 TASK, FILLED, BATCH, ROUNDS, STEPS = "Drift/Pendulum-v0", 8_192, 8, 20, 480
 
 
@@ -18,14 +20,14 @@ def measure(kind: str) -> dict[str, float]:
     from stable_baselines3.common.logger import configure
 
     import envs
+    from memagent import runs
     from memagent.memory import MemoryConfig
-    from memagent.run_config import preset_config
-    from memagent.runs import make_agent
 
     try:
         from memagent.presets import preset_settings
-    except ImportError:  # before there was that module
-        preset_settings = getattr(envs, "preset")  # noqa: B009 - which it has no more
+        from memagent.run_config import preset_config
+    except ImportError:  # before there were these modules
+        preset_settings, preset_config = getattr(envs, "preset"), getattr(runs, "preset_config")  # noqa: B009
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     agents: dict[str, Any] = {}
     for name, adapts in (("adapting", True), ("plain", False)):
@@ -38,7 +40,7 @@ def measure(kind: str) -> dict[str, float]:
             adapt=replace(config.adapt, enabled=adapts),
             learner=replace(config.learner, learning_starts=FILLED, refresh_every=None),
         )
-        agents[name] = agent = make_agent(config, envs.make_vec(TASK, config.num_envs, 0))
+        agents[name] = agent = runs.make_agent(config, envs.make_vec(TASK, config.num_envs, 0))
         agent.set_logger(configure(None, []))
         agent.learn(FILLED)
         agent.train(4, BATCH)
