@@ -35,7 +35,7 @@ from benchmarks.distributed_simulator import Costs, predict
 from benchmarks.runs import machine
 from memagent.agents import ExplorationConfig, LearnerConfig, MemoryAlgorithm
 from memagent.checkpoints import saved
-from memagent.distributed.actor import Actor, Share
+from memagent.distributed.actor import Share
 from memagent.distributed.cluster import connected
 from memagent.distributed.collecting import collecting, learner_env
 from memagent.distributed.stretches import Stretch, store
@@ -139,23 +139,37 @@ def speed(actors: int, steps: int) -> dict[str, float]:
 
 
 def parts(actors: int) -> tuple[Costs, dict[str, float]]:
-    """What the parts of a training with so many actors cost, each alone in this process; and the bytes sent."""
+    """What the parts of a training with so many actors cost, on a cluster that does nothing else; and the bytes sent.
+
+    A stretch is that of one actor on Ray, from its order to its rows here: Ray's own processes count.
+    """
+    import ray
+
+    from memagent.distributed.actors import Host
+
     config = replace(SLOW, actors=actors)
     agent = make_agent(config, learner_env(config, ENVIRONMENTS))
     agent._setup_learn(config.total_timesteps)
     count = config.num_envs // actors
     own = Share(0, count)
-    actor = Actor(config, ENVIRONMENTS, own, agent.replay_buffer.pos[:count], agent._episodes[:count], seed=1)
+    actor = ray.remote(Host).options(num_cpus=1).remote()
+    begun = (config, ENVIRONMENTS, own, agent.replay_buffer.pos[:count], agent._episodes[:count])
+    ray.get(actor.begin.remote(*begun, seed=1))
     state = agent.policy.state_dict()
     weights = {name: x.cpu().numpy() for name, x in state.items()}
+    published = ray.put(weights)
     sent: list[Stretch] = []
-    acting, computing = seconds(
-        lambda: sent.append(pickle.loads(pickle.dumps(actor.collect(weights, 0, 10**6, 16)))[0]), 8
-    )
+
+    def act() -> None:
+        stretch, _ = actor.collect.options(num_returns=2).remote(published, 0, 10**6, 16)
+        sent.append(ray.get(stretch))
+
+    acting, computing = seconds(act, 8)
+    ray.kill(actor)
     stretches = iter(sent)
     taking, _ = seconds(lambda: store(agent, 0, next(stretches)), len(sent))
     updating, _ = seconds(lambda: agent.train(1, config.learner.batch_size), 12)
-    publishing, _ = seconds(lambda: pickle.dumps({n: x.cpu().numpy() for n, x in state.items()}), 12)
+    publishing, _ = seconds(lambda: ray.put({n: x.cpu().numpy() for n, x in state.items()}), 12)
     rows = sum(len(one.env) for one in sent)
     bare = sum(len(pickle.dumps(one._replace(state=()))) for one in sent)
     states = sum(int(one.opens.sum()) for one in sent)
@@ -167,14 +181,20 @@ def parts(actors: int) -> tuple[Costs, dict[str, float]]:
 
 
 def seconds(call: Callable[[], Any], times: int) -> tuple[float, float]:
-    """The median time of a call by the clock and by the processor, behind a first one that is not counted."""
-    taken = []
-    for _ in range(times):
-        began, began_cpu = time.monotonic(), time.process_time()
+    """The median time of a call by the clock and the mean by all processors, behind a first one that is not counted."""
+    call()
+    taken, began_cpu = [], processor_seconds()
+    for _ in range(times - 1):
+        began = time.monotonic()
         call()
-        taken.append((time.monotonic() - began, time.process_time() - began_cpu))
-    clock, processor = np.median(taken[1:], axis=0)
-    return float(clock), float(processor)
+        taken.append(time.monotonic() - began)
+    return float(np.median(taken)), (processor_seconds() - began_cpu) / len(taken)
+
+
+def processor_seconds() -> float:
+    """What all processors of this machine have been busy for since it was started (Linux)."""
+    user, nice, system, *_ = Path("/proc/stat").read_text().split()[1:]
+    return (int(user) + int(nice) + int(system)) / os.sysconf("SC_CLK_TCK")
 
 
 def bytes_of(kind: str) -> dict[str, float]:
@@ -267,11 +287,11 @@ def main(options: Options) -> None:
     torch.set_num_threads(1)
     rng, load = random.Random(options.seed), [os.getloadavg()[0]]
     costs, sent = {}, {}
-    for actors in ACTORS[1:]:
-        costs[actors], sent[actors] = parts(actors)
     found: dict[int, list[dict[str, float]]] = {actors: [] for actors in ACTORS}
     kills: list[dict[str, Any]] = []
     with connected("local", num_cpus=max(ACTORS)):
+        for actors in ACTORS[1:]:
+            costs[actors], sent[actors] = parts(actors)
         for _ in range(options.rounds):
             for actors in ACTORS:
                 found[actors].append(speed(actors, options.steps))
@@ -312,8 +332,9 @@ def summary(rates: dict[int, float], costs: dict[int, Costs], kills: list[dict[s
             one,
             actors=actors,
             cores=os.cpu_count() or 1,
-            stretch_steps=16 * 16 // actors,
-            steps_per_update=64,
+            steps=16,
+            num_envs=SLOW.num_envs // actors,
+            steps_per_update=SLOW.learner.steps_per_update,
         )
         for actors, one in costs.items()
     }

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 
 from benchmarks import continuous, runs
 from benchmarks.continuous_tables import summarise, tables
+from benchmarks.distributed_simulator import Costs, predict
 from benchmarks.runs import CURVE_BINS, Key, Run, draw_curves
 
 TASK = "Drift/PointWind-v0"
@@ -185,3 +186,20 @@ def test_a_run_that_is_repeated_stays_until_the_new_one_is_there(monkeypatch: py
     wanted: list[Key] = [(TASK, "first", 0), (TASK, "second", 0)]
     runs.complete("nowhere", wanted, known, 1, lambda done: saved.append([r["is"] for r in done]), again=True)
     assert saved[0] == ["new", "old", "old"] and saved[-1] == ["new", "new", "old"]
+
+
+@pytest.mark.parametrize(
+    ("costs", "actors", "cores", "expected"),
+    [
+        (Costs(0.1, 0.0, 0.0, 0.0, 0.0), 2, 1, 2 * 16 * 8 / 0.1),  # actors that wait, and no updates
+        (Costs(0.1, 0.1, 0.0, 0.0, 0.0), 2, 2, 2 * 16 * 8 / 0.1),  # that compute, on a core each
+        (Costs(0.1, 0.1, 0.0, 0.0, 0.0), 2, 1, 16 * 8 / 0.1),  # that share a core
+        (Costs(0.1, 0.0, 0.0, 0.2, 0.0), 4, 2, 64 / 0.2),  # the learner makes an update for every 64 steps
+        (Costs(0.1, 0.0, 0.0, 0.2, 0.8), 4, 2, 64 / 0.3),  # … and publishes after eight of them
+    ],
+)
+def test_the_predicted_speed_is_that_of_what_limits_it(
+    costs: Costs, actors: int, cores: int, expected: float
+) -> None:
+    found = predict(costs, actors=actors, cores=cores, steps=16, num_envs=8, steps_per_update=64)
+    assert found == pytest.approx(expected, rel=0.02)
