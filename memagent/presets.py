@@ -124,6 +124,9 @@ PRESETS: Mapping[str, Settings] = {
         # A constant push fells an upright pole in nine steps: a reversed one must show in few. Runs of 8 steps give
         # more on held-out contexts that are held still (270 and 240) and less where they change (255 and 400).
         "adapt": {"steps_ahead": 2, "history": 8},
+        # A balanced pole shows little of what goes wrong: with 0.02 trainings differ more, and know less of what is
+        # outside the training ranges (docs/adaptation.md).
+        "exploration": {"final": 0.08},
     },
     # A step costs up to 16, a whole fall some 300.
     "Drift/Pendulum-v0": many_small_updates(
