@@ -161,10 +161,12 @@ def parts(actors: int) -> tuple[Costs, dict[str, float]]:
     sent: list[Stretch] = []
 
     def act() -> None:
-        stretch, _ = actor.collect.options(num_returns=2).remote(published, 0, 10**6, 16)
+        stretch, _ = actor.collect.options(num_returns=2).remote(
+            published, 0, 10**6, SLOW.distributed.stretch
+        )
         sent.append(ray.get(stretch))
 
-    acting, computing = seconds(act, 8)
+    acting, computing = seconds(act, 24)
     ray.kill(actor)
     stretches = iter(sent)
     taking, _ = seconds(lambda: store(agent, 0, next(stretches)), len(sent))
@@ -311,6 +313,7 @@ def main(options: Options) -> None:
         "settings": {
             "num_envs": SLOW.num_envs,
             "steps_per_update": SLOW.learner.steps_per_update,
+            "stretch": SLOW.distributed.stretch,
             "seconds_per_step": 1e-3,
             "memory": "lstm, 64 units",
             "steps": options.steps,
@@ -332,7 +335,7 @@ def summary(rates: dict[int, float], costs: dict[int, Costs], kills: list[dict[s
             one,
             actors=actors,
             cores=os.cpu_count() or 1,
-            steps=16,
+            steps=SLOW.distributed.stretch,
             num_envs=SLOW.num_envs // actors,
             steps_per_update=SLOW.learner.steps_per_update,
         )
