@@ -99,7 +99,7 @@ class DistributedConfig:
     """What passes between actors and learner, and how often; without actors nothing does."""
 
     stretch: int = 4
-    """Steps of each environment that an actor makes with the same weights and sends at once. More of them cost less, and
+    """Steps of each environment that an actor makes with the same weights and sends at once. More cost less and
     explore less."""
     ahead: int = 2
     """Stretches of each actor that may be under way: with two it acts while the learner takes one in. More of them make
