@@ -124,8 +124,8 @@ PRESETS: Mapping[str, Settings] = {
         # A constant push fells an upright pole in nine steps: a reversed one must show in few. Runs of 8 steps give
         # more on held-out contexts that are held still (270 and 240) and less where they change (255 and 400).
         "adapt": {"steps_ahead": 2, "history": 8},
-        # A balanced pole shows little of what goes wrong: with 0.02 trainings differ more, and know less of what is
-        # outside the training ranges (docs/adaptation.md).
+        # A balanced pole shows little of what goes wrong: with 0.02 an agent knows less of what is outside the training
+        # ranges (docs/adaptation.md).
         "exploration": {"final": 0.08},
     },
     # A step costs up to 16, a whole fall some 300.
@@ -163,6 +163,19 @@ PRESETS: Mapping[str, Settings] = {
         # Arrivals alone are paid: what is tried is kept for a while, so that there are some to learn from at first.
         learning_starts=4_000,
         exploration_steps=10.0,
+    ),
+    "Drift/LunarLander-v0": many_small_q_updates(steps_per_update=6),
+    "Drift/LunarLanderContinuous-v0": many_small_updates(
+        reward_scale=0.02,
+        temperature=0.02,
+        prediction_steps=4,
+        gamma=0.99,
+        steps_per_update=6,
+        learning_starts=4_000,
+        exploration_steps=4.0,
+    ),
+    "Drift/Walker2d-v0": many_small_updates(
+        reward_scale=0.1, temperature=0.05, prediction_steps=4, gamma=0.99, steps_per_update=6
     ),
     "Drift/InvertedPendulum-v0": many_small_updates(
         reward_scale=0.05, temperature=0.05, prediction_steps=4, gamma=0.99
