@@ -1,7 +1,7 @@
 """What an environment is best trained with: MemorySAC("MemoryPolicy", env, **preset("Drift/Pendulum-v0")).
 
 How they were found: by single trainings of 30,000 to 60,000 steps, judged on 16 contexts or more (docs/results.md). An
-id that is not here has the settings for the kind of its actions.
+id that is not here has the learner's defaults where it drifts, else the settings for the kind of its actions.
 """
 
 from __future__ import annotations
