@@ -155,15 +155,16 @@ def parts(actors: int) -> tuple[Costs, dict[str, float]]:
     actor = ray.remote(Host).options(num_cpus=1).remote()
     begun = (config, ENVIRONMENTS, own, agent.replay_buffer.pos[:count], agent._episodes[:count])
     ray.get(actor.begin.remote(*begun, seed=1))
-    state = agent.policy.state_dict()
-    weights = {name: x.cpu().numpy() for name, x in state.items()}
-    published = ray.put(weights)
     sent: list[Stretch] = []
 
+    def weights() -> dict[str, np.ndarray]:
+        return {name: x.cpu().numpy() for name, x in agent.policy.state_dict().items()}
+
+    published = ray.put(weights())
+
     def act() -> None:
-        stretch, _ = actor.collect.options(num_returns=2).remote(
-            published, 0, 10**6, SLOW.distributed.stretch
-        )
+        orders = (published, 0, 10**6, config.distributed.stretch)
+        stretch, _ = actor.collect.options(num_returns=2).remote(*orders)
         sent.append(ray.get(stretch))
 
     acting, computing = seconds(act, 24)
@@ -171,14 +172,14 @@ def parts(actors: int) -> tuple[Costs, dict[str, float]]:
     stretches = iter(sent)
     taking, _ = seconds(lambda: store(agent, 0, next(stretches)), len(sent))
     updating, _ = seconds(lambda: agent.train(1, config.learner.batch_size), 12)
-    publishing, _ = seconds(lambda: ray.put({n: x.cpu().numpy() for n, x in state.items()}), 12)
+    publishing, _ = seconds(lambda: ray.put(weights()), 12)
     rows = sum(len(one.env) for one in sent)
     bare = sum(len(pickle.dumps(one._replace(state=()))) for one in sent)
     states = sum(int(one.opens.sum()) for one in sent)
     return Costs(acting, computing, taking, updating, publishing), {
         "row": round(bare / rows, 1),
         "stored_state": round(sum(part.nbytes for one in sent for part in one.state) / states, 1),
-        "weights": len(pickle.dumps(weights)),
+        "weights": len(pickle.dumps(weights())),
     }
 
 
