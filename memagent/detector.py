@@ -16,8 +16,8 @@ from memagent.dynamics import DynamicsModel, Outcomes, gaussian_loss, surprise
 
 LOW_PEAK = 0.25
 """Evidence in nats from which a peak counts: lower ones say nothing of how high they can be."""
-PEAKS, STEPS = 300, 20_000
-"""Over how many peaks and over how many steps the tail of the evidence is followed."""
+PEAKS, NEWEST, STEPS = 100, 0.125, 20_000
+"""The tail is followed over about this many peaks and this share of all so far, its rate over this many steps."""
 HEAVIEST = 0.45
 """Largest shape of that tail; with 0.5 and more the heights have no variance to tell it by."""
 
@@ -29,6 +29,7 @@ class Detector(nn.Module):
         input_dim, outcome_dim, context_dim, hidden_size: as in `DynamicsModel`, for runs of one step.
     """
 
+    peak_count: Tensor
     peak_rate: Tensor
     peak_excess: Tensor
     peak_square: Tensor
@@ -36,6 +37,7 @@ class Detector(nn.Module):
     def __init__(self, input_dim: int, outcome_dim: int, context_dim: int, hidden_size: int) -> None:
         super().__init__()
         self.model = DynamicsModel(input_dim, outcome_dim, context_dim, hidden_size)
+        self.register_buffer("peak_count", torch.tensor(0.0))
         self.register_buffer("peak_rate", torch.tensor(0.01))  # peaks of the evidence above LOW_PEAK, a step
         self.register_buffer("peak_excess", torch.tensor(0.5))  # their mean height above it, in nats
         self.register_buffer("peak_square", torch.tensor(0.5))  # and the mean square of that
@@ -54,11 +56,18 @@ class Detector(nn.Module):
         return known - unknown
 
     def observe_peaks(self, peaks: Tensor, steps: int) -> None:
-        """Follow how often and how far the evidence rises while nothing changes: peaks [n] within `steps` steps."""
+        """Follow how often and how far the evidence rises while nothing changes: peaks [n] within `steps` steps.
+
+        Heights are averaged with weights that fall as a power of a peak's place (polynomial-decay averaging, Shamir and
+        Zhang 2013, https://arxiv.org/abs/1212.1824): those of the young model are forgotten, and the rare high ones
+        that make the tail do not move it much.
+        """
         high = peaks[peaks > LOW_PEAK]
         self.peak_rate.lerp_(self.peak_rate.new_tensor(len(high) / steps), min(1.0, steps / STEPS))
         if len(high):
-            excess, share = high - LOW_PEAK, min(1.0, len(high) / PEAKS)
+            excess = high - LOW_PEAK
+            self.peak_count += len(high)
+            share = min(1.0, len(high) / (PEAKS + NEWEST * self.peak_count.item()))
             self.peak_excess.lerp_(excess.mean(), share)
             self.peak_square.lerp_(excess.square().mean(), share)
 

@@ -256,6 +256,19 @@ def test_the_threshold_rises_as_false_alarms_may_be_rarer_and_as_peaks_grow() ->
     assert detector.threshold(1.0) > rare
 
 
+def test_the_tail_forgets_the_young_models_peaks_and_is_steady() -> None:
+    random, thresholds = np.random.default_rng(0), []
+    right = 0.25 + 0.5 * np.log(0.1 * 1e4)  # of an exponential tail above 0.25, with 0.1 peaks in a step
+    for _ in range(20):
+        detector = Detector(3, 2, 2, 4)
+        for t in range(600):  # ten peaks in a hundred steps each time; the model is young in the first fifth
+            heights = 0.25 + random.exponential(10.0 if t < 120 else 0.5, 10)
+            detector.observe_peaks(torch.tensor(heights, dtype=torch.float32), 100)
+        thresholds.append(detector.threshold(1.0))
+    assert np.mean(thresholds) == pytest.approx(right, rel=0.1)
+    assert np.std(thresholds) < 0.15 * right
+
+
 def test_runs_over_an_episodes_end_are_none_of_a_new_phase(monkeypatch: pytest.MonkeyPatch) -> None:
     streams = Numbered(50, "detect", num_envs=1, steps=2)
     monkeypatch.setattr(streams.detector, "evidence", lambda told, steps: torch.ones(steps.mask.shape))
