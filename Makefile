@@ -5,7 +5,7 @@ PYTHON ?= python3
 TRAIN_ARGS ?=
 PYTEST_ARGS ?=
 
-TRAIN_DEFAULTS := --env Drift/CartPole-v0 --total-timesteps 30000
+TRAIN_DEFAULTS := --env Drift/CartPole-v0 --memory.kind none --total-timesteps 60000
 BIN := .venv/bin
 # The stamp is written last and holds the folder it was made in: without it, or with another folder in it, .venv is
 # half-made, broken or a copy, and is made anew.

@@ -61,7 +61,7 @@ from memagent.run_config import EvaluationConfig, RunConfig, preset_config, sett
 from memagent.runs import RunError, load_agent, load_config
 from memagent.sb3_models import ModelOptions, as_trained, load_model
 from memagent.stopping import plain_errors
-from memagent.traces import inside, play_stream, threshold_of, trace_episode
+from memagent.traces import inside, play_stream, trace_episode
 
 STREAM_ENVS, STREAM_STEPS = 8, 3_000
 """Environments of the stream that the context is drawn over, and the most steps of each: together the training's, at
@@ -331,9 +331,7 @@ def record_change(agent: MemoryAlgorithm, config: RunConfig, **pictures: int) ->
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of what draws, or cannot
         env, render = rendered(config, seed)
-        return record(
-            env, player, partial(inside, player), threshold=threshold_of(player), render=render, **pictures
-        )
+        return record(env, player, partial(inside, player), render=render, **pictures)
 
 
 def size_of_change(config: RunConfig, seed: int) -> float:

@@ -27,20 +27,20 @@ def main() -> None:
     """Play, look for the first reversal that was noticed, and draw what was around it."""
     torch.set_num_threads(1)
     agent = MemoryDQN.load(adaptation.trained(TASK, "none", 0), device="cpu")
-    assert agent.policy.detector is not None and agent.policy.adapt is not None
-    threshold = float(agent.policy.detector.threshold(agent.policy.adapt.false_alarms))
     seen = play(agent)
     reversals = np.flatnonzero(np.diff(seen["sign"])) + 1
     alarms = np.flatnonzero(np.diff(seen["phase"])) + 1
     change = next(int(c) for c in reversals if c >= BEFORE and ((alarms > c) & (alarms < c + AFTER)).any())
     alarm = int(alarms[alarms > change][0])
     print(f"The push was reversed at step {change}, and noticed {alarm - change} steps later.")
-    RESULT.write_bytes(png(picture(seen, change, alarm, threshold)))
+    RESULT.write_bytes(png(picture(seen, change, alarm)))
 
 
 def play(agent: MemoryDQN) -> dict[str, np.ndarray]:
     """What STEPS steps showed, and what the agent believed after each observation."""
     env = envs.make_vec(TASK, 1, seed=0, schedule="random", change_at="step", phase_steps=250)
+    tracker = agent.policy.tracker("detect")
+    assert tracker is not None
     obs: Any = env.reset()
     state, start = None, np.ones(1, bool)
     seen: dict[str, list[Any]] = {name: [] for name in ("angle", "evidence", "phase", "context", "sign")}
@@ -51,13 +51,13 @@ def play(agent: MemoryDQN) -> dict[str, np.ndarray]:
         angle = np.degrees(obs[0, 1])
         obs, _, start, infos = env.step(action)
         sign = infos[0]["context"]["action_sign"]
-        now = (angle, belief.score[0], belief.phase[0], belief.context[0].copy(), sign)
+        now = (angle, tracker.evidence(belief)[0], belief.phase[0], belief.context[0].copy(), sign)
         for values, value in zip(seen.values(), now, strict=True):
             values.append(value)
     return {name: np.stack(values) for name, values in seen.items()}
 
 
-def picture(seen: dict[str, np.ndarray], change: int, alarm: int, threshold: float) -> Figure:
+def picture(seen: dict[str, np.ndarray], change: int, alarm: int) -> Figure:
     """The pole's angle, the evidence for a change and the context, over the steps around a change."""
     around = slice(change - BEFORE, change + AFTER)
     steps = np.arange(around.start, around.stop) - change
@@ -66,7 +66,7 @@ def picture(seen: dict[str, np.ndarray], change: int, alarm: int, threshold: flo
     figure = Figure(figsize=(WIDTH, 4.2), layout="constrained")
     rows = {
         "pole's angle, °": seen["angle"],
-        "surprise, nats": seen["evidence"],
+        "surprise": seen["evidence"],
         "context z": seen["context"] @ main_direction,
     }
     panels = figure.subplots(3, 1, sharex=True)
@@ -76,8 +76,8 @@ def picture(seen: dict[str, np.ndarray], change: int, alarm: int, threshold: flo
         axes.axvline(alarm - change, color=INK, linewidth=1.0)
         axes.set_ylabel(name)
         plain_axes(axes)
-    panels[1].axhline(threshold, color=GREY, linewidth=1.0, linestyle=":")
-    panels[1].text(steps[0], threshold, "threshold", color=INK, fontsize=8, va="top")
+    panels[1].axhline(1.0, color=GREY, linewidth=1.0, linestyle=":")
+    panels[1].text(steps[0], 1.0, "threshold", color=INK, fontsize=8, va="top")
     high = {"transform": panels[0].get_xaxis_transform(), "va": "bottom", "color": INK, "fontsize": 9}
     panels[0].text(-1, 1.02, "the push is reversed", ha="right", **high)
     panels[0].text(alarm - change + 1, 1.02, f"noticed, {alarm - change} steps later", ha="left", **high)

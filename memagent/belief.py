@@ -77,11 +77,12 @@ class Observed(NamedTuple):
 
     alarm: NDArray[np.bool_]  # [E], a phase has ended by the evidence
     peaks: Array  # [E], how high the evidence was that has just fallen back to 0; 0 where none has
+    stage: NDArray[np.int64]  # [E], of the phase, see `BeliefTracker.stage`; -1 where no evidence counts yet
 
     @classmethod
     def nothing(cls, num_envs: int) -> Observed:
         """No step yet."""
-        return cls(np.zeros(num_envs, np.bool_), np.zeros(num_envs, np.float32))
+        return cls(np.zeros(num_envs, np.bool_), np.zeros(num_envs, np.float32), np.full(num_envs, -1))
 
 
 class BeliefTracker:
@@ -188,15 +189,27 @@ class BeliefTracker:
         evidence = self.detector.evidence(told, steps).squeeze(-1).clip(-CLIP, CLIP).cpu().numpy()
         ripe = goes_on & (belief.num_runs >= self.config.young)
         peaks = fused_belief.accumulate(evidence, ripe, MEMORY, belief.score, belief.peak, belief.pending)
+        seen = Observed(np.zeros(len(whole), np.bool_), peaks, np.where(ripe, self.stage(belief), -1))
         if self.config.phase_signal != "detect":
-            return Observed(np.zeros(len(whole), np.bool_), peaks)
+            return seen
         fused_belief.push(belief.recent_inputs, inputs, goes_on)
         fused_belief.push(belief.recent_outcome, outcome, goes_on)
         fused_belief.push(belief.recent_whole[..., None], whole[:, None], goes_on)
-        alarm = belief.score > self.detector.threshold(self.config.false_alarms)
+        alarm = self.evidence(belief) > 1.0
         if alarm.any():
             self._end_phase(belief, alarm)
-        return Observed(alarm, peaks)
+        return seen._replace(alarm=alarm)
+
+    def stage(self, belief: Belief) -> NDArray[np.int64]:
+        """The stage of each phase, [E]: 0 while it has fewer runs than are kept, 1 then.
+
+        From few runs z is often found wrong: unchanged plants then raise more evidence than later.
+        """
+        return (belief.num_runs >= self.config.support).astype(np.int64)
+
+    def evidence(self, belief: Belief) -> NDArray[np.float64]:
+        """The evidence that each phase is over, [E], as a share of the threshold above which it is."""
+        return belief.score / self.detector.thresholds(self.config.false_alarms)[self.stage(belief)]
 
     def _end_phase(self, belief: Belief, alarm: NDArray[np.bool_]) -> None:
         """The phases [E] are over since the evidence began to grow: the steps since then are the new one's."""

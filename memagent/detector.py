@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from memagent.dynamics import DynamicsModel, Outcomes, gaussian_loss, surprise
 
 LOW_PEAK = 0.25
 """Evidence in nats from which a peak counts: lower ones say nothing of how high they can be."""
-PEAKS, NEWEST, STEPS = 100, 0.125, 20_000
-"""The tail is followed over about this many peaks and this share of all so far, its rate over this many steps."""
+STEPS, PEAKS, NEWEST = 1_000, 100, 0.125
+"""A tail is followed over about so many steps and peaks, and this share of all so far."""
 HEAVIEST = 0.45
 """Largest shape of that tail; with 0.5 and more the heights have no variance to tell it by."""
 
@@ -29,6 +31,7 @@ class Detector(nn.Module):
         input_dim, outcome_dim, context_dim, hidden_size: as in `DynamicsModel`, for runs of one step.
     """
 
+    step_count: Tensor
     peak_count: Tensor
     peak_rate: Tensor
     peak_excess: Tensor
@@ -37,10 +40,14 @@ class Detector(nn.Module):
     def __init__(self, input_dim: int, outcome_dim: int, context_dim: int, hidden_size: int) -> None:
         super().__init__()
         self.model = DynamicsModel(input_dim, outcome_dim, context_dim, hidden_size)
-        self.register_buffer("peak_count", torch.tensor(0.0))
-        self.register_buffer("peak_rate", torch.tensor(0.01))  # peaks of the evidence above LOW_PEAK, a step
-        self.register_buffer("peak_excess", torch.tensor(0.5))  # their mean height above it, in nats
-        self.register_buffer("peak_square", torch.tensor(0.5))  # and the mean square of that
+        # Of each stage of a phase, see `BeliefTracker.stage`: what has been followed so far,
+        self.register_buffer("step_count", torch.zeros(2))
+        self.register_buffer("peak_count", torch.zeros(2))
+        self.register_buffer(
+            "peak_rate", torch.full((2,), 0.01)
+        )  # peaks of the evidence above LOW_PEAK, a step,
+        self.register_buffer("peak_excess", torch.full((2,), 0.5))  # their mean height above it, in nats,
+        self.register_buffer("peak_square", torch.full((2,), 0.5))  # and the mean square of that
 
     def loss(self, told: Tensor, steps: Outcomes) -> Tensor:
         """The loss of steps [K, S, ...] under contexts as told [K, Z]: [K, S]."""
@@ -55,35 +62,47 @@ class Detector(nn.Module):
         known, unknown = surprise(mean, log_var, steps.outcome.repeat(2, 1, 1)).sum(-1).chunk(2)
         return known - unknown
 
-    def observe_peaks(self, peaks: Tensor, steps: int) -> None:
-        """Follow how often and how far the evidence rises while nothing changes: peaks [n] within `steps` steps.
+    def observe_peaks(self, peaks: Tensor, stage: Tensor) -> None:
+        """Follow how often and how far the evidence rises while nothing changes.
 
-        Heights are averaged with weights that fall as a power of a peak's place (polynomial-decay averaging, Shamir and
-        Zhang 2013, https://arxiv.org/abs/1212.1824): those of the young model are forgotten, and the rare high ones
+        All is averaged with weights that fall as a power of a peak's place (polynomial-decay averaging, Shamir and
+        Zhang 2013, https://arxiv.org/abs/1212.1824): what the young model gave is forgotten, and the rare high peaks
         that make the tail do not move it much.
-        """
-        high = peaks[peaks > LOW_PEAK]
-        self.peak_rate.lerp_(self.peak_rate.new_tensor(len(high) / steps), min(1.0, steps / STEPS))
-        if len(high):
-            excess = high - LOW_PEAK
-            self.peak_count += len(high)
-            share = min(1.0, len(high) / (PEAKS + NEWEST * self.peak_count.item()))
-            self.peak_excess.lerp_(excess.mean(), share)
-            self.peak_square.lerp_(excess.square().mean(), share)
 
-    def threshold(self, false_alarms: float) -> float:
-        """The evidence, in nats, that is exceeded `false_alarms` times in 10,000 steps while nothing changes.
+        Args:
+            peaks: of n steps, [n], 0 where the evidence has not just fallen back to 0.
+            stage: of their phases, [n]; -1: the step does not count.
+        """
+        for of, here in enumerate((stage == 0, stage == 1)):
+            if not (steps := int(here.sum())):
+                continue
+            excess = peaks[here & (peaks > LOW_PEAK)] - LOW_PEAK
+            self.step_count[of] += steps
+            share = min(1.0, steps / (STEPS + NEWEST * self.step_count[of].item()))
+            self.peak_rate[of].lerp_(excess.new_tensor(len(excess) / steps), share)
+            if len(excess):
+                self.peak_count[of] += len(excess)
+                share = min(1.0, len(excess) / (PEAKS + NEWEST * self.peak_count[of].item()))
+                self.peak_excess[of].lerp_(excess.mean(), share)
+                self.peak_square[of].lerp_(excess.square().mean(), share)
+
+    def thresholds(self, false_alarms: float) -> NDArray[np.float64]:
+        """The evidence, in nats, that is exceeded `false_alarms` times in 10,000 steps without a change: [2], by stage.
 
         Peaks over a low threshold follow a generalised Pareto distribution (Pickands 1975, Statistical Inference Using
         Extreme Order Statistics), whose shape xi and scale are estimated by moments (Hosking and Wallis 1987, Parameter
         and Quantile Estimation for the Generalized Pareto Distribution), from what training has followed.
         """
-        mean, ratio = self.peak_excess.item(), self.peak_rate.item() * 1e4 / false_alarms
-        if ratio <= 1.0:
-            return LOW_PEAK
-        of_variance = mean**2 / max(
-            self.peak_square.item() - mean**2, 1e-12
-        )  # 1 where the tail is exponential
-        xi = min(max(0.5 * (1.0 - of_variance), 0.0), HEAVIEST)
-        scale = mean * (1.0 - xi)
-        return LOW_PEAK + scale * (math.log(ratio) if xi < 1e-6 else (ratio**xi - 1.0) / xi)
+        parts = (self.peak_rate.tolist(), self.peak_excess.tolist(), self.peak_square.tolist())
+        return np.array([_threshold(*tail, false_alarms) for tail in zip(*parts, strict=True)])
+
+
+def _threshold(rate: float, mean: float, square: float, false_alarms: float) -> float:
+    """What peaks at this rate, with these moments above LOW_PEAK, exceed `false_alarms` times in 10,000 steps."""
+    ratio = rate * 1e4 / false_alarms
+    if ratio <= 1.0:
+        return LOW_PEAK
+    of_variance = mean**2 / max(square - mean**2, 1e-12)  # 1 where the tail is exponential
+    xi = min(max(0.5 * (1.0 - of_variance), 0.0), HEAVIEST)
+    scale = mean * (1.0 - xi)
+    return LOW_PEAK + scale * (math.log(ratio) if xi < 1e-6 else (ratio**xi - 1.0) / xi)

@@ -154,7 +154,8 @@ PRESETS: Mapping[str, Settings] = {
         temperature=0.1,
         prediction_steps=4,
         steps_per_update=6,
-        adapt={"reward_unit": 0.1, "acting_steps": 40},
+        # A context that few steps have given is often wrong there: to begin anew too often costs less than too seldom.
+        adapt={"reward_unit": 0.1, "acting_steps": 40, "false_alarms": 5.0},
     ),
     "Drift/PointGoals-v0": many_small_updates(
         reward_scale=1.0,
@@ -177,6 +178,10 @@ PRESETS: Mapping[str, Settings] = {
     "Drift/Walker2d-v0": many_small_updates(
         reward_scale=0.1, temperature=0.05, prediction_steps=4, gamma=0.99, steps_per_update=6
     ),
+    "Drift/HalfCheetah-v0": many_small_updates(
+        reward_scale=0.2, temperature=0.05, prediction_steps=4, gamma=0.99
+    ),
+    "Drift/HalfCheetahVel-v0": many_small_updates(reward_scale=1.0, temperature=0.1, prediction_steps=4),
     "Drift/InvertedPendulum-v0": many_small_updates(
         reward_scale=0.05, temperature=0.05, prediction_steps=4, gamma=0.99
     ),

@@ -86,13 +86,6 @@ def inside(player: Acting) -> Inside:
     belief = player.belief
     if belief is None:
         return Inside(memory=memory)
-    noticed = bool(player.observed.alarm[0])
-    return Inside(belief.context[0].copy(), float(belief.score[0]), noticed, memory)
-
-
-def threshold_of(player: Acting) -> float | None:
-    """The evidence above which a change is noticed, in nats; None where none is looked for."""
-    tracker = player.tracker
-    if tracker is None or tracker.config.phase_signal != "detect":
-        return None
-    return float(tracker.detector.threshold(tracker.config.false_alarms))
+    assert player.tracker is not None
+    evidence, noticed = player.tracker.evidence(belief), player.observed.alarm
+    return Inside(belief.context[0].copy(), float(evidence[0]), bool(noticed[0]), memory)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from memagent.belief import Belief, BeliefTracker
+from memagent.belief import Belief, BeliefTracker, Observed
 from memagent.context import AdaptConfig, ContextModel, PhaseSignal
 from memagent.detector import Detector
 from memagent.dynamics import Outcomes, run_size
@@ -37,11 +37,11 @@ class Numbered:
     def obs(self) -> np.ndarray:
         return np.stack((self.envs, self.number), -1).astype(np.float32)
 
-    def step(self, goes_on: np.ndarray) -> None:
+    def step(self, goes_on: np.ndarray) -> Observed:
         n = self.number.astype(np.float32)
         self.number = self.number + 1
         happened = np.stack((n**2, np.ones_like(n)), -1)
-        self.tracker.observe(self.belief, self.obs(), 10 * n[:, None], happened, goes_on)
+        return self.tracker.observe(self.belief, self.obs(), 10 * n[:, None], happened, goes_on)
 
     def kept(self, env: int) -> list[list[float]]:
         rows = self.tracker.support(self.belief, np.array([env]))
@@ -143,9 +143,10 @@ def follow_peaks(
 ) -> None:
     """As training does: how high the evidence rises while nothing changes."""
     tracker = BeliefTracker(model, detector, replace(config, phase_signal="info"), (1, 1, 2))
-    belief, peaks = tracker.empty(num_envs), []
-    live(tracker, belief, 1.0, steps, seed=7, peaks=peaks)
-    detector.observe_peaks(torch.from_numpy(np.concatenate(peaks)), num_envs * steps)
+    belief, seen = tracker.empty(num_envs), []
+    live(tracker, belief, 1.0, steps, seed=7, seen=seen)
+    peaks, stage = (np.concatenate([getattr(one, name) for one in seen]) for name in ("peaks", "stage"))
+    detector.observe_peaks(torch.from_numpy(peaks), torch.from_numpy(stage))
 
 
 def live(
@@ -154,19 +155,19 @@ def live(
     sign: float,
     steps: int,
     seed: int,
-    peaks: list[np.ndarray] | None = None,
+    seen: list[Observed] | None = None,
 ) -> list[int]:
-    """Steps of `belief`'s streams under a plant of this sign, at which alarms were raised; adds the peaks."""
+    """Steps of `belief`'s streams under a plant of this sign, at which alarms were raised; adds what each gave."""
     rng, alarms = np.random.default_rng(seed), []
     count = len(belief.obs)
     for t in range(steps):
         action = rng.standard_normal((count, 1)).astype(np.float32)
         change = sign * action + 0.4 * rng.standard_normal((count, 1))
         happened = np.concatenate((change, np.zeros((count, 1))), -1)
-        seen = tracker.observe(belief, np.zeros((count, 1)), action, happened, np.ones(count, bool))
-        alarms += [t] * int(seen.alarm.sum())
-        if peaks is not None:
-            peaks.append(seen.peaks)
+        step = tracker.observe(belief, np.zeros((count, 1)), action, happened, np.ones(count, bool))
+        alarms += [t] * int(step.alarm.sum())
+        if seen is not None:
+            seen.append(step)
     return alarms
 
 
@@ -193,7 +194,7 @@ def test_evidence_is_summed_forgotten_and_cut_at_nothing_and_at_what_one_step_ma
     monkeypatch.setattr(
         streams.detector, "evidence", lambda told, steps: torch.full(steps.mask.shape, next(evidence))
     )
-    monkeypatch.setattr(streams.detector, "threshold", lambda false_alarms: 1e9)
+    monkeypatch.setattr(streams.detector, "thresholds", lambda false_alarms: np.full(2, 1e9))
     for ratio in said:
         streams.step(np.array([True]))
         score = max(0.0, 0.9 * score + min(max(ratio, -3.0), 3.0))
@@ -214,7 +215,7 @@ def test_a_new_phase_begins_with_the_runs_since_the_evidence_grew(
         return torch.full(steps.mask.shape, next(evidence))
 
     monkeypatch.setattr(streams.detector, "evidence", weigh)
-    monkeypatch.setattr(streams.detector, "threshold", lambda false_alarms: 2.5)
+    monkeypatch.setattr(streams.detector, "thresholds", lambda false_alarms: np.full(2, 2.5))
     alarm = 7
     for t in range(alarm + 1):
         streams.step(np.ones(1, bool))
@@ -241,19 +242,56 @@ def test_the_threshold_is_that_of_the_peaks_tail(shape: float) -> None:
     random, detector = np.random.default_rng(0), Detector(4, 2, 3, 8)
     uniform, scale, rate = random.random(200_000), 0.6, 0.05  # 0.05 peaks in a step
     heights = -scale * np.log(uniform) if shape == 0.0 else scale * (uniform**-shape - 1.0) / shape
-    for some in np.split(torch.tensor(0.25 + heights, dtype=torch.float32), 200):
-        detector.observe_peaks(some, round(len(some) / rate))
+    for some in np.split(0.25 + heights, 200):
+        follow(detector, some, round(len(some) / rate), stage=1)
     for false_alarms in (1.0, 20.0):
-        exceeded = (0.25 + heights > detector.threshold(false_alarms)).mean() * rate * 1e4
+        exceeded = (0.25 + heights > detector.thresholds(false_alarms)[1]).mean() * rate * 1e4
         assert exceeded == pytest.approx(false_alarms, rel=0.5)
+
+
+def follow(detector: Detector, heights: np.ndarray, steps: int, stage: int) -> None:
+    """Show peaks that came within some steps of phases at one stage."""
+    peaks = torch.zeros(steps)
+    peaks[: len(heights)] = torch.as_tensor(heights)
+    detector.observe_peaks(peaks, torch.full((steps,), stage))
 
 
 def test_the_threshold_rises_as_false_alarms_may_be_rarer_and_as_peaks_grow() -> None:
     detector = Detector(3, 2, 2, 4)
-    rare, often = detector.threshold(1.0), detector.threshold(100.0)
-    assert rare > often
-    detector.observe_peaks(torch.full((100,), 5.0), 1_000)
-    assert detector.threshold(1.0) > rare
+    rare, often = detector.thresholds(1.0), detector.thresholds(100.0)
+    assert (rare > often).all()
+    follow(detector, np.full(100, 5.0), 1_000, stage=1)
+    assert detector.thresholds(1.0)[1] > rare[1]
+
+
+def test_a_phase_with_few_runs_has_a_tail_of_its_own() -> None:
+    detector, count = Detector(3, 2, 2, 4), 400
+    before = detector.thresholds(1.0)
+    peaks, stage = (
+        torch.full((count,), 9.0),
+        torch.arange(count) % 2 - 1,
+    )  # 0 and -1, with which nothing counts
+    detector.observe_peaks(peaks, stage)
+    after = detector.thresholds(1.0)
+    assert after[0] > before[0] and after[1] == before[1]
+    assert (detector.step_count.tolist(), detector.peak_count.tolist()) == ([count / 2, 0], [count / 2, 0])
+
+
+def test_a_phase_counts_as_young_until_its_support_is_full(monkeypatch: pytest.MonkeyPatch) -> None:
+    streams = Numbered(5, "detect", num_envs=1, steps=1)
+    monkeypatch.setattr(streams.detector, "thresholds", lambda false_alarms: np.array([50.0, 25.0]))
+    monkeypatch.setattr(streams.detector, "evidence", lambda told, steps: torch.ones(steps.mask.shape))
+    config = streams.tracker.config
+    kept = config.support
+    for t in range(kept + 2):
+        seen = streams.step(np.ones(1, bool))
+        young = t < kept  # runs before this step
+        if t >= config.young:
+            assert seen.stage.tolist() == [0 if young else 1]
+        threshold = 50.0 if t + 1 < kept else 25.0
+        assert streams.tracker.evidence(streams.belief)[0] == pytest.approx(
+            streams.belief.score[0] / threshold
+        )
 
 
 def test_the_tail_forgets_the_young_models_peaks_and_is_steady() -> None:
@@ -263,8 +301,8 @@ def test_the_tail_forgets_the_young_models_peaks_and_is_steady() -> None:
         detector = Detector(3, 2, 2, 4)
         for t in range(600):  # ten peaks in a hundred steps each time; the model is young in the first fifth
             heights = 0.25 + random.exponential(10.0 if t < 120 else 0.5, 10)
-            detector.observe_peaks(torch.tensor(heights, dtype=torch.float32), 100)
-        thresholds.append(detector.threshold(1.0))
+            follow(detector, heights, 100, stage=1)
+        thresholds.append(detector.thresholds(1.0)[1])
     assert np.mean(thresholds) == pytest.approx(right, rel=0.1)
     assert np.std(thresholds) < 0.15 * right
 
@@ -272,7 +310,7 @@ def test_the_tail_forgets_the_young_models_peaks_and_is_steady() -> None:
 def test_runs_over_an_episodes_end_are_none_of_a_new_phase(monkeypatch: pytest.MonkeyPatch) -> None:
     streams = Numbered(50, "detect", num_envs=1, steps=2)
     monkeypatch.setattr(streams.detector, "evidence", lambda told, steps: torch.ones(steps.mask.shape))
-    monkeypatch.setattr(streams.detector, "threshold", lambda false_alarms: 4.5)
+    monkeypatch.setattr(streams.detector, "thresholds", lambda false_alarms: np.full(2, 4.5))
     for goes_on in (True, True, True, False, True, True, True):  # step 3 ends an episode, and is none
         streams.step(np.array([goes_on]))
     assert streams.belief.phase[0] == 1 and streams.belief.age[0] == 6

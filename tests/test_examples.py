@@ -3,6 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from test_resuming import BASE
 
@@ -16,7 +17,7 @@ def test_notice_prints_what_changes_and_what_is_noticed(
 ) -> None:
     monkeypatch.setattr(train, "evaluate", lambda *_: {"summary": {}})
     # After so short a training nothing is told apart: any evidence at all is enough here.
-    monkeypatch.setattr(Detector, "threshold", lambda *_: 0.0)
+    monkeypatch.setattr(Detector, "thresholds", lambda *_: np.full(2, 1e-9))
     train.main(replace(BASE, total_timesteps=400, run_dir=tmp_path / "run"))
     capsys.readouterr()
     notice.main(tmp_path / "run", steps=600)

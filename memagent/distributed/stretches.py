@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 from memagent.agents import MemoryAlgorithm
 from memagent.agents.acting import select
 from memagent.agents.rows import Windows
+from memagent.belief import Observed
 from memagent.replay.streams import HALF_PRECISION
 
 
@@ -29,7 +30,8 @@ class Stretch(NamedTuple):
     ends: list[int]  # rows that were added together, [C + 1]: those from one number to the next
     opens: NDArray[np.bool_]  # [R], the row opens a window
     state: tuple[NDArray, ...]  # parts [S, ...] from before the rows that do; M and L in float16
-    peaks: NDArray[np.float32]  # of the evidence of a change, those above 0
+    peaks: NDArray[np.float32]  # of the evidence of a change, in those steps whose evidence counts, [C]
+    stage: NDArray[np.int64]  # of the phase then, [C]
     told: list[dict[int, dict[str, Any]]]  # [T], of each step and environment what `info` tells that is new
     figures: dict[str, float]  # see `Acting.figures`, and of the memory
 
@@ -51,7 +53,7 @@ class Outbox:
     def _forget(self) -> None:
         self._added: list[dict[str, NDArray]] = []
         self._states: list[Sequence[NDArray]] = []
-        self._peaks: list[NDArray[np.float32]] = []
+        self._seen: list[Observed] = []
 
     def seam(self) -> None:
         """The learner's replay has its own."""
@@ -74,7 +76,7 @@ class Outbox:
         rows["priority"] = self._tail.add(envs, self._next_row[envs], rows)
         self._added.append(rows)
         if not values["final"]:
-            self._peaks.append(agent.acting.observed.peaks.copy())
+            self._seen.append(agent.acting.observed)
 
     def take(self, told: list[dict[int, dict[str, Any]]], figures: dict[str, float]) -> Stretch:
         """What has been added since the last call, with what else is sent."""
@@ -82,14 +84,15 @@ class Outbox:
         halves = [np.float16 if name in HALF_PRECISION else np.float32 for name in names]
         parts = zip(*self._states, strict=True)
         rows = {name: np.concatenate([one[name] for one in self._added]) for name in self._added[0]}
-        peaks = np.concatenate(self._peaks)
+        stage = np.concatenate([seen.stage for seen in self._seen])
         stretch = Stretch(
             env=rows.pop("env"),
             opens=rows.pop("opens"),
             rows=rows,
             ends=np.cumsum([0, *(len(one["env"]) for one in self._added)]).tolist(),
             state=tuple(np.concatenate(part).astype(half) for part, half in zip(parts, halves, strict=True)),
-            peaks=peaks[peaks > 0],
+            peaks=np.concatenate([seen.peaks for seen in self._seen])[stage >= 0],
+            stage=stage[stage >= 0],
             told=told,
             figures=figures,
         )
@@ -171,8 +174,8 @@ def store(agent: MemoryAlgorithm, first: int, stretch: Stretch) -> None:
         )
     np.add.at(agent._episodes, envs[stretch.rows["final"]], 1)
     if agent.policy.detector is not None:
-        steps = len(envs) - int(stretch.rows["final"].sum())
-        agent.policy.detector.observe_peaks(torch.tensor(stretch.peaks, device=agent.device), steps)
+        seen = (stretch.peaks, stretch.stage)
+        agent.policy.detector.observe_peaks(*(torch.tensor(x, device=agent.device) for x in seen))
 
 
 def _states(

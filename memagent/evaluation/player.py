@@ -15,7 +15,7 @@ from memagent.evaluation.recording import Recording
 
 MOST_SLOTS = 128  # rows of a heat map
 MOST_LINES = 16
-EVIDENCE = "evidence of a change, nats"
+EVIDENCE = "evidence of a change, as a share of its threshold"
 
 
 def player_chart(seen: Recording) -> go.Figure:
@@ -37,10 +37,8 @@ def player_chart(seen: Recording) -> go.Figure:
         _add_observations(made, seen.observations)
     for name, values in lines.items():
         _add_lines(made, rows[name], name, values)
-    if seen.threshold is not None and seen.evidence is not None:
-        made.add_hline(
-            seen.threshold, line={"color": GREY, "width": 1.2, "dash": "dot"}, row=rows[EVIDENCE], col=1
-        )
+    if seen.evidence is not None:
+        made.add_hline(1.0, line={"color": GREY, "width": 1.2, "dash": "dot"}, row=rows[EVIDENCE], col=1)
     for name, values in maps.items():
         _add_memory(made, rows[name], name, values)
     _add_marks(made, seen)
@@ -121,7 +119,6 @@ def player_data(seen: Recording) -> dict[str, Any]:
         "noticed": seen.noticed,
         "conditions": [[t, dict(seen.conditions[t])] for t in begun if seen.conditions[t]],
         "evidence": None if seen.evidence is None else seen.evidence.round(2).tolist(),
-        "threshold": seen.threshold,
         "frames": [
             [t, f"data:image/jpeg;base64,{base64.b64encode(frame).decode()}"]
             for t, frame in seen.frames.items()

@@ -26,7 +26,7 @@ class Inside:
     """What an agent believes and remembers after it has seen one observation; what it has not is left out."""
 
     context: NDArray | None = None  # [Z]
-    evidence: float | None = None  # that the condition has changed, in nats
+    evidence: float | None = None  # that the condition has changed, as a share of what it is noticed above
     noticed: bool = False  # with this observation a change was noticed
     memory: Mapping[str, NDArray] = field(default_factory=dict)  # [N] by name
 
@@ -46,8 +46,7 @@ class Recording:
     changes: list[int]  # rows that were the first under a new condition
     noticed: list[int]  # rows with which the agent noticed a change
     contexts: NDArray | None = None  # [T, Z]
-    evidence: NDArray | None = None  # [T]
-    threshold: float | None = None  # of the evidence: above it a change is noticed
+    evidence: NDArray | None = None  # [T], as a share of what a change is noticed above
     memory: Mapping[str, NDArray] = field(default_factory=dict)  # [T, N] by name
     first: int = 0  # steps that were played before the first row
     frames: Mapping[int, bytes] = field(
@@ -75,7 +74,6 @@ def record(
     player: Player,
     inside: Callable[[], Inside] = Inside,
     *,
-    threshold: float | None = None,
     render: Callable[[], NDArray | None] = lambda: None,
     before: int = BEFORE,
     after: int = AFTER,
@@ -92,7 +90,6 @@ def record(
         env: a vector environment of one; it is closed.
         player: acts in it.
         inside: what the player believes and remembers, asked after each `act`.
-        threshold: see `Recording`.
         render: a picture [height, width, 3] of what the environment shows; None: there is none.
         before: steps kept before the change, where there are so many.
         after: steps kept after it.
@@ -133,10 +130,10 @@ def record(
             end = change + after
     env.close()
     first = max(0, len(rows) - before - after)
-    return _arrays(rows[first:], threshold, first)
+    return _arrays(rows[first:], first)
 
 
-def _arrays(rows: list[Row], threshold: float | None, first: int) -> Recording:
+def _arrays(rows: list[Row], first: int) -> Recording:
     """The rows as arrays; what is in some of them alone is left out."""
     insides = [row.inside for row in rows]
     contexts = [i.context for i in insides if i.context is not None]
@@ -152,7 +149,6 @@ def _arrays(rows: list[Row], threshold: float | None, first: int) -> Recording:
         noticed=[t for t, i in enumerate(insides) if i.noticed],
         contexts=np.stack(contexts) if len(contexts) == len(rows) else None,
         evidence=np.array(evidence) if len(evidence) == len(rows) else None,
-        threshold=threshold,
         memory={name: np.stack([i.memory[name] for i in insides]) for name in insides[0].memory},
         first=first,
         frames={t: row.frame for t, row in enumerate(rows) if row.frame is not None},

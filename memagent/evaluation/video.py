@@ -113,25 +113,18 @@ def _draw_panel(draw: ImageDraw.ImageDraw, seen: Recording, t: int, top: int) ->
             draw.text((x, top), what, colours[what], font)
             x -= MARGIN
     if seen.evidence is not None:
-        _draw_surprise(draw, float(seen.evidence[t]), seen.threshold, top + LINE, font)
+        _draw_surprise(draw, float(seen.evidence[t]), top + LINE, font)
     for k, line in enumerate(_context_lines(seen.conditions[t])):
         draw.text((MARGIN, top + (3 + k) * LINE - LINE // 2), line, INK, font)
 
 
-def _draw_surprise(
-    draw: ImageDraw.ImageDraw,
-    evidence: float,
-    threshold: float | None,
-    top: int,
-    font: Font,
-) -> None:
+def _draw_surprise(draw: ImageDraw.ImageDraw, evidence: float, top: int, font: Font) -> None:
     """A bar of the evidence of a change, and its threshold at two thirds of the way."""
-    draw.text((MARGIN, top), f"evidence of a change: {evidence:.1f} nats", INK, font)
+    draw.text((MARGIN, top), f"evidence of a change: {evidence:.1f} of its threshold", INK, font)
     left, right, y = WIDTH // 2, WIDTH - MARGIN, top + 4
     draw.rectangle((left, y, right, y + 10), outline=GREY)
-    if threshold:
-        mark = left + (right - left) * 2 // 3
-        end = left + int(min(evidence / threshold * 2 / 3, 1.0) * (right - left))
-        if end > left:
-            draw.rectangle((left, y, end, y + 10), fill=VERMILION if evidence >= threshold else BLUE)
-        draw.line((mark, y - 3, mark, y + 13), fill=INK, width=2)
+    mark = left + (right - left) * 2 // 3
+    end = left + int(min(evidence * 2 / 3, 1.0) * (right - left))
+    if end > left:
+        draw.rectangle((left, y, end, y + 10), fill=VERMILION if evidence >= 1.0 else BLUE)
+    draw.line((mark, y - 3, mark, y + 13), fill=INK, width=2)

@@ -24,8 +24,7 @@ def made_up(frames: bool = True, **others) -> Recording:
         "changes": [CHANGE],
         "noticed": [NOTICED],
         "contexts": np.stack([t / 10, -t / 20], 1),
-        "evidence": np.clip(t - CHANGE, 0, NOTICED - CHANGE).astype(float),
-        "threshold": 5.0,
+        "evidence": np.clip(t - CHANGE, 0, NOTICED - CHANGE) / 5.0,
         "memory": {"usage": 1 - weights, "write weights": weights, "read weights, head 1": weights},
         "frames": {2 * k: jpeg(colour) for k, colour in enumerate(colours)} if frames else {},
     }

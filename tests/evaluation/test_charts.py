@@ -107,7 +107,7 @@ def test_the_player_s_chart_has_a_panel_for_all_that_there_is():
 
 
 def test_what_is_not_known_of_an_agent_has_no_panel():
-    bare = made_up(frames=False, contexts=None, evidence=None, threshold=None, memory={}, noticed=[])
+    bare = made_up(frames=False, contexts=None, evidence=None, memory={}, noticed=[])
     assert [trace.name for trace in player_chart(bare).data] == ["observation", "action", "reward"]
     assert player_data(bare)["evidence"] is None
 

@@ -137,7 +137,7 @@ def test_keys_and_buttons_move_the_player(tab: Tab, page: Path) -> None:
 def test_a_foreign_agent_in_an_environment_that_cannot_be_drawn_has_a_player_too(
     tab: Tab, tmp_path: Path
 ) -> None:
-    bare = made_up(frames=False, contexts=None, evidence=None, threshold=None, memory={}, noticed=[])
+    bare = made_up(frames=False, contexts=None, evidence=None, memory={}, noticed=[])
     path = report.write_report(tmp_path / "r.html", {"contexts": RECORDS}, {}, {}, recording=bare)
     tab.events.clear()
     tab.view(360, 740, "light")

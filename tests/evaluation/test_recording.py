@@ -75,10 +75,10 @@ def test_what_the_agent_believes_is_kept_beside_what_it_saw():
         asked.append(t)
         return Inside(np.array([t, -t]), t / 2, t == 22, {"usage": np.array([t, 0, 1])})
 
-    found = record(DummyVecEnv([lambda: Counting(20)]), player(), inside, threshold=3.0, before=8, after=6)
+    found = record(DummyVecEnv([lambda: Counting(20)]), player(), inside, before=8, after=6)
     assert found.contexts.tolist() == [[t, -t] for t in range(12, 26)]
     assert found.evidence.tolist() == [t / 2 for t in range(12, 26)]
-    assert (found.noticed, found.threshold) == ([22 - 12], 3.0)
+    assert found.noticed == [22 - 12]
     assert found.memory["usage"].tolist() == [[t, 0, 1] for t in range(12, 26)]
 
 

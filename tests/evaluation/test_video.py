@@ -36,7 +36,7 @@ def test_a_picture_shows_what_was_seen_and_beneath_it_what_was_believed() -> Non
     surprise = {
         t: colours(picture, video.MARGIN + LINE, video.MARGIN + 2 * LINE) for t, picture in made.items()
     }
-    assert video.BLUE not in surprise[CHANGE] and video.BLUE in surprise[CHANGE + 4]  # 4 of 5 nats
+    assert video.BLUE not in surprise[CHANGE] and video.BLUE in surprise[CHANGE + 4]  # 0.8
     assert video.VERMILION in surprise[NOTICED] and video.VERMILION not in surprise[CHANGE + 4]
 
 
