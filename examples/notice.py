@@ -1,7 +1,7 @@
 """A trained agent, by `predict` alone, in an environment that changes in mid-episode; prints when it noticed.
 
     make train
-    python examples/notice.py runs/CartPole-v0-dnc-seed0-…
+    python examples/notice.py runs/CartPole-v0-none-seed0-…
 
 Nobody tells the agent of the changes: what its actions did is read off the observations, and the state that `predict`
 takes and returns holds memory and belief. The `info` of the environments serves for printing alone.
