@@ -40,14 +40,13 @@ class Detector(nn.Module):
     def __init__(self, input_dim: int, outcome_dim: int, context_dim: int, hidden_size: int) -> None:
         super().__init__()
         self.model = DynamicsModel(input_dim, outcome_dim, context_dim, hidden_size)
-        # Of each stage of a phase, see `BeliefTracker.stage`: what has been followed so far,
+        # Of phases at either stage (see `BeliefTracker.stage`): steps and peaks so far; then the peaks a step above
+        # LOW_PEAK, their mean height above it in nats, and the mean square of that.
         self.register_buffer("step_count", torch.zeros(2))
         self.register_buffer("peak_count", torch.zeros(2))
-        self.register_buffer(
-            "peak_rate", torch.full((2,), 0.01)
-        )  # peaks of the evidence above LOW_PEAK, a step,
-        self.register_buffer("peak_excess", torch.full((2,), 0.5))  # their mean height above it, in nats,
-        self.register_buffer("peak_square", torch.full((2,), 0.5))  # and the mean square of that
+        self.register_buffer("peak_rate", torch.full((2,), 0.01))
+        self.register_buffer("peak_excess", torch.full((2,), 0.5))
+        self.register_buffer("peak_square", torch.full((2,), 0.5))
 
     def loss(self, told: Tensor, steps: Outcomes) -> Tensor:
         """The loss of steps [K, S, ...] under contexts as told [K, Z]: [K, S]."""
@@ -73,18 +72,18 @@ class Detector(nn.Module):
             peaks: of n steps, [n], 0 where the evidence has not just fallen back to 0.
             stage: of their phases, [n]; -1: the step does not count.
         """
-        for of, here in enumerate((stage == 0, stage == 1)):
+        for i, here in enumerate((stage == 0, stage == 1)):
             if not (steps := int(here.sum())):
                 continue
             excess = peaks[here & (peaks > LOW_PEAK)] - LOW_PEAK
-            self.step_count[of] += steps
-            share = min(1.0, steps / (STEPS + NEWEST * self.step_count[of].item()))
-            self.peak_rate[of].lerp_(excess.new_tensor(len(excess) / steps), share)
+            self.step_count[i] += steps
+            share = min(1.0, steps / (STEPS + NEWEST * self.step_count[i].item()))
+            self.peak_rate[i].lerp_(excess.new_tensor(len(excess) / steps), share)
             if len(excess):
-                self.peak_count[of] += len(excess)
-                share = min(1.0, len(excess) / (PEAKS + NEWEST * self.peak_count[of].item()))
-                self.peak_excess[of].lerp_(excess.mean(), share)
-                self.peak_square[of].lerp_(excess.square().mean(), share)
+                self.peak_count[i] += len(excess)
+                share = min(1.0, len(excess) / (PEAKS + NEWEST * self.peak_count[i].item()))
+                self.peak_excess[i].lerp_(excess.mean(), share)
+                self.peak_square[i].lerp_(excess.square().mean(), share)
 
     def thresholds(self, false_alarms: float) -> NDArray[np.float64]:
         """The evidence, in nats, that is exceeded `false_alarms` times in 10,000 steps without a change: [2], by stage.

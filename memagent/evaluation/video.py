@@ -119,8 +119,8 @@ def _draw_panel(draw: ImageDraw.ImageDraw, seen: Recording, t: int, top: int) ->
 
 
 def _draw_surprise(draw: ImageDraw.ImageDraw, evidence: float, top: int, font: Font) -> None:
-    """A bar of the evidence of a change, and its threshold at two thirds of the way."""
-    draw.text((MARGIN, top), f"evidence of a change: {evidence:.1f} of its threshold", INK, font)
+    """A bar of the evidence of a change, and its threshold, 100 %, at two thirds of the way."""
+    draw.text((MARGIN, top), f"evidence of a change: {100 * evidence:.0f} %", INK, font)
     left, right, y = WIDTH // 2, WIDTH - MARGIN, top + 4
     draw.rectangle((left, y, right, y + 10), outline=GREY)
     mark = left + (right - left) * 2 // 3
