@@ -3,7 +3,7 @@
     python -m benchmarks.picture
 
 plays the first agent without memory that benchmarks.adaptation has trained on CartPole (it keeps it in
-benchmarks/agents/), by `predict` alone, and writes benchmarks/results/change.png: the first reversal that it noticed.
+benchmarks/agents/), told of no change, and writes benchmarks/results/change.png: the first reversal that it noticed.
 """
 
 from pathlib import Path
@@ -16,7 +16,6 @@ from matplotlib.figure import Figure
 import envs
 from benchmarks import adaptation
 from memagent import MemoryDQN
-from memagent.belief import Belief
 from memagent.evaluation.figures import BLUE, GREY, INK, VERMILION, WIDTH, plain_axes, png
 
 TASK, STEPS, BEFORE, AFTER = "Drift/CartPole-v0", 900, 40, 80
@@ -39,21 +38,19 @@ def main() -> None:
 def play(agent: MemoryDQN) -> dict[str, np.ndarray]:
     """What STEPS steps showed, and what the agent believed after each observation."""
     env = envs.make_vec(TASK, 1, seed=0, schedule="random", change_at="step", phase_steps=250)
-    tracker = agent.policy.tracker("detect")
-    assert tracker is not None
+    player = agent.make_acting(1, phase_signal="detect")
     obs: Any = env.reset()
-    state, start = None, np.ones(1, bool)
     seen: dict[str, list[Any]] = {name: [] for name in ("angle", "evidence", "phase", "context", "sign")}
     for _ in range(STEPS):
-        action, state = agent.predict(obs, state, start, deterministic=True)
-        assert state is not None
-        belief = Belief(*state[-len(Belief._fields) :])
-        angle = np.degrees(obs[0, 1])
-        obs, _, start, infos = env.step(action)
+        action, angle = player.act(obs), np.degrees(obs[0, 1])
+        belief = player.belief
+        assert belief is not None
+        obs, reward, done, infos = env.step(action)
         sign = infos[0]["context"]["action_sign"]
-        now = (angle, tracker.evidence(belief)[0], belief.phase[0], belief.context[0].copy(), sign)
+        now = (angle, player.observed.evidence[0], belief.phase[0], belief.context[0].copy(), sign)
         for values, value in zip(seen.values(), now, strict=True):
             values.append(value)
+        player.observe(action, reward, done, infos)
     return {name: np.stack(values) for name, values in seen.items()}
 
 
@@ -66,7 +63,7 @@ def picture(seen: dict[str, np.ndarray], change: int, alarm: int) -> Figure:
     figure = Figure(figsize=(WIDTH, 4.2), layout="constrained")
     rows = {
         "pole's angle, °": seen["angle"],
-        "surprise": seen["evidence"],
+        "surprise / threshold": seen["evidence"],
         "context z": seen["context"] @ main_direction,
     }
     panels = figure.subplots(3, 1, sharex=True)

@@ -76,13 +76,21 @@ class Observed(NamedTuple):
     """What one step of every stream gave."""
 
     alarm: NDArray[np.bool_]  # [E], a phase has ended by the evidence
-    peaks: Array  # [E], how high the evidence was that has just fallen back to 0; 0 where none has
+    evidence: NDArray[
+        np.float64
+    ]  # [E], see `BeliefTracker.evidence`; above 1 with an alarm, which sets it to 0
+    peaks: Array  # [E], how high the sum g was, in nats, that has just fallen back to 0; 0 where none has
     stage: NDArray[np.int64]  # [E], of the phase, see `BeliefTracker.stage`; -1 where no evidence counts yet
 
     @classmethod
     def nothing(cls, num_envs: int) -> Observed:
         """No step yet."""
-        return cls(np.zeros(num_envs, np.bool_), np.zeros(num_envs, np.float32), np.full(num_envs, -1))
+        return cls(
+            alarm=np.zeros(num_envs, np.bool_),
+            evidence=np.zeros(num_envs),
+            peaks=np.zeros(num_envs, np.float32),
+            stage=np.full(num_envs, -1),
+        )
 
 
 class BeliefTracker:
@@ -186,22 +194,22 @@ class BeliefTracker:
         newest = self._ended(belief, goes_on, 1, self.config.evidence_history)
         steps = self._rows(*(part[:, None] for part in newest))
         told = torch.from_numpy(belief.context).to(steps.inputs.device)
-        evidence = self.detector.evidence(told, steps).squeeze(-1).clip(-CLIP, CLIP).cpu().numpy()
+        ratio = self.detector.evidence(told, steps).squeeze(-1).clip(-CLIP, CLIP).cpu().numpy()
         ripe = goes_on & (belief.num_runs >= self.config.young)
-        peaks = fused_belief.accumulate(evidence, ripe, MEMORY, belief.score, belief.peak, belief.pending)
-        seen = Observed(np.zeros(len(whole), np.bool_), peaks, np.where(ripe, self.stage(belief), -1))
+        peaks = fused_belief.accumulate(ratio, ripe, MEMORY, belief.score, belief.peak, belief.pending)
+        evidence, stage = self.evidence(belief), np.where(ripe, self.stage(belief), -1)
         if self.config.phase_signal != "detect":
-            return seen
+            return Observed(np.zeros(len(whole), np.bool_), evidence, peaks, stage)
         fused_belief.push(belief.recent_inputs, inputs, goes_on)
         fused_belief.push(belief.recent_outcome, outcome, goes_on)
         fused_belief.push(belief.recent_whole[..., None], whole[:, None], goes_on)
-        alarm = self.evidence(belief) > 1.0
+        alarm = evidence > 1.0
         if alarm.any():
             self._end_phase(belief, alarm)
-        return seen._replace(alarm=alarm)
+        return Observed(alarm, evidence, peaks, stage)
 
     def stage(self, belief: Belief) -> NDArray[np.int64]:
-        """The stage of each phase, [E]: 0 while it has fewer runs than are kept, 1 then.
+        """The stage of each phase, [E]: 0 while it has fewer runs than are kept, then 1.
 
         From few runs z is often found wrong: unchanged plants then raise more evidence than later.
         """

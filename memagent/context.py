@@ -60,7 +60,7 @@ class AdaptConfig:
     As many others judge it."""
     support: int = 128
     """Most runs of steps that a context is fitted to while acting: a uniform sample of the phase, or ("none") the
-    newest."""
+    newest. Phases that have fewer end by a threshold of their own."""
     young: int = 16
     """Runs of a phase up to which the context is fitted after each; then, whenever they have grown by a quarter.
     Evidence that the phase is over counts from there on."""

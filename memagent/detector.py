@@ -19,7 +19,9 @@ from memagent.dynamics import DynamicsModel, Outcomes, gaussian_loss, surprise
 LOW_PEAK = 0.25
 """Evidence in nats from which a peak counts: lower ones say nothing of how high they can be."""
 STEPS, PEAKS, NEWEST = 1_000, 100, 0.125
-"""A tail is followed over about so many steps and peaks, and this share of all so far."""
+"""A tail is averaged over about STEPS steps and PEAKS peaks, and beyond these over the share NEWEST of all so far."""
+RARELY = 0.05
+"""Share of steps in phases with few runs below which these have no tail of their own."""
 HEAVIEST = 0.45
 """Largest shape of that tail; with 0.5 and more the heights have no variance to tell it by."""
 
@@ -61,29 +63,30 @@ class Detector(nn.Module):
         known, unknown = surprise(mean, log_var, steps.outcome.repeat(2, 1, 1)).sum(-1).chunk(2)
         return known - unknown
 
-    def observe_peaks(self, peaks: Tensor, stage: Tensor) -> None:
+    def observe_peaks(self, peaks: NDArray[np.float32], stage: NDArray[np.int64]) -> None:
         """Follow how often and how far the evidence rises while nothing changes.
 
-        All is averaged with weights that fall as a power of a peak's place (polynomial-decay averaging, Shamir and
-        Zhang 2013, https://arxiv.org/abs/1212.1824): what the young model gave is forgotten, and the rare high peaks
-        that make the tail do not move it much.
+        In each mean the n-th entry weighs about as n to the power 1 / NEWEST - 1 (polynomial-decay averaging, Shamir
+        and Zhang 2013, https://arxiv.org/abs/1212.1824): what the young model gave is forgotten, and single high peaks
+        do not move it much.
 
         Args:
             peaks: of n steps, [n], 0 where the evidence has not just fallen back to 0.
             stage: of their phases, [n]; -1: the step does not count.
         """
-        for i, here in enumerate((stage == 0, stage == 1)):
-            if not (steps := int(here.sum())):
+        for i in (0, 1):
+            here = stage == i
+            if not (steps := int(np.count_nonzero(here))):
                 continue
             excess = peaks[here & (peaks > LOW_PEAK)] - LOW_PEAK
             self.step_count[i] += steps
             share = min(1.0, steps / (STEPS + NEWEST * self.step_count[i].item()))
-            self.peak_rate[i].lerp_(excess.new_tensor(len(excess) / steps), share)
+            self.peak_rate[i] += share * (len(excess) / steps - self.peak_rate[i])
             if len(excess):
                 self.peak_count[i] += len(excess)
                 share = min(1.0, len(excess) / (PEAKS + NEWEST * self.peak_count[i].item()))
-                self.peak_excess[i].lerp_(excess.mean(), share)
-                self.peak_square[i].lerp_(excess.square().mean(), share)
+                self.peak_excess[i] += share * (float(excess.mean()) - self.peak_excess[i])
+                self.peak_square[i] += share * (float(np.square(excess).mean()) - self.peak_square[i])
 
     def thresholds(self, false_alarms: float) -> NDArray[np.float64]:
         """The evidence, in nats, that is exceeded `false_alarms` times in 10,000 steps without a change: [2], by stage.
@@ -93,7 +96,11 @@ class Detector(nn.Module):
         and Quantile Estimation for the Generalized Pareto Distribution), from what training has followed.
         """
         parts = (self.peak_rate.tolist(), self.peak_excess.tolist(), self.peak_square.tolist())
-        return np.array([_threshold(*tail, false_alarms) for tail in zip(*parts, strict=True)])
+        early, late = (_threshold(*tail, false_alarms) for tail in zip(*parts, strict=True))
+        few, many = self.step_count.tolist()
+        if few < RARELY * many:  # such steps came when the model knew nothing, and hardly since
+            early = late
+        return np.array([early, late])
 
 
 def _threshold(rate: float, mean: float, square: float, false_alarms: float) -> float:

@@ -86,6 +86,5 @@ def inside(player: Acting) -> Inside:
     belief = player.belief
     if belief is None:
         return Inside(memory=memory)
-    assert player.tracker is not None
-    evidence, noticed = player.tracker.evidence(belief), player.observed.alarm
-    return Inside(belief.context[0].copy(), float(evidence[0]), bool(noticed[0]), memory)
+    seen = player.observed
+    return Inside(belief.context[0].copy(), float(seen.evidence[0]), bool(seen.alarm[0]), memory)

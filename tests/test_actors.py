@@ -84,6 +84,9 @@ def test_the_learner_stores_what_one_process_would(env: str, memory: str) -> Non
         np.testing.assert_array_equal(stored[name], expected[name], err_msg=name)
     np.testing.assert_array_equal(agent._episodes, alone._episodes)
     assert len(agent.replay_buffer) == len(alone.replay_buffer) > 10
+    for name in ("step_count", "peak_count"):
+        assert torch.equal(getattr(agent.policy.detector, name), getattr(alone.policy.detector, name))
+    assert agent.policy.detector.step_count.any()
 
 
 def test_first_priorities_are_those_that_the_learner_finds() -> None:

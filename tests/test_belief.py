@@ -146,7 +146,7 @@ def follow_peaks(
     belief, seen = tracker.empty(num_envs), []
     live(tracker, belief, 1.0, steps, seed=7, seen=seen)
     peaks, stage = (np.concatenate([getattr(one, name) for one in seen]) for name in ("peaks", "stage"))
-    detector.observe_peaks(torch.from_numpy(peaks), torch.from_numpy(stage))
+    detector.observe_peaks(peaks, stage)
 
 
 def live(
@@ -251,9 +251,9 @@ def test_the_threshold_is_that_of_the_peaks_tail(shape: float) -> None:
 
 def follow(detector: Detector, heights: np.ndarray, steps: int, stage: int) -> None:
     """Show peaks that came within some steps of phases at one stage."""
-    peaks = torch.zeros(steps)
-    peaks[: len(heights)] = torch.as_tensor(heights)
-    detector.observe_peaks(peaks, torch.full((steps,), stage))
+    peaks = np.zeros(steps, np.float32)
+    peaks[: len(heights)] = heights
+    detector.observe_peaks(peaks, np.full(steps, stage))
 
 
 def test_the_threshold_rises_as_false_alarms_may_be_rarer_and_as_peaks_grow() -> None:
@@ -267,17 +267,25 @@ def test_the_threshold_rises_as_false_alarms_may_be_rarer_and_as_peaks_grow() ->
 def test_a_phase_with_few_runs_has_a_tail_of_its_own() -> None:
     detector, count = Detector(3, 2, 2, 4), 400
     before = detector.thresholds(1.0)
-    peaks, stage = (
-        torch.full((count,), 9.0),
-        torch.arange(count) % 2 - 1,
-    )  # 0 and -1, with which nothing counts
-    detector.observe_peaks(peaks, stage)
+    stage = np.arange(count) % 2 - 1  # 0, and -1, which does not count
+    detector.observe_peaks(np.full(count, 9.0, np.float32), stage)
     after = detector.thresholds(1.0)
     assert after[0] > before[0] and after[1] == before[1]
     assert (detector.step_count.tolist(), detector.peak_count.tolist()) == ([count / 2, 0], [count / 2, 0])
 
 
-def test_a_phase_counts_as_young_until_its_support_is_full(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_tail_of_few_runs_that_only_an_untrained_model_gave_is_not_used() -> None:
+    detector = Detector(3, 2, 2, 4)
+    follow(detector, np.full(100, 9.0), 1_000, stage=0)
+    follow(detector, np.full(1_000, 0.5), 19_000, stage=1)
+    assert detector.thresholds(1.0)[0] > 2 * detector.thresholds(1.0)[1]  # one step in twenty
+    follow(detector, np.full(100, 0.5), 1_900, stage=1)
+    assert detector.thresholds(1.0)[0] == detector.thresholds(1.0)[1]
+
+
+def test_a_phase_has_a_threshold_of_its_own_until_its_support_is_full(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     streams = Numbered(5, "detect", num_envs=1, steps=1)
     monkeypatch.setattr(streams.detector, "thresholds", lambda false_alarms: np.array([50.0, 25.0]))
     monkeypatch.setattr(streams.detector, "evidence", lambda told, steps: torch.ones(steps.mask.shape))
@@ -285,9 +293,9 @@ def test_a_phase_counts_as_young_until_its_support_is_full(monkeypatch: pytest.M
     kept = config.support
     for t in range(kept + 2):
         seen = streams.step(np.ones(1, bool))
-        young = t < kept  # runs before this step
+        few = t < kept  # runs before this step
         if t >= config.young:
-            assert seen.stage.tolist() == [0 if young else 1]
+            assert seen.stage.tolist() == [0 if few else 1]
         threshold = 50.0 if t + 1 < kept else 25.0
         assert streams.tracker.evidence(streams.belief)[0] == pytest.approx(
             streams.belief.score[0] / threshold

@@ -59,6 +59,7 @@ def test_a_change_within_an_episode_is_recorded_with_frames_and_beliefs() -> Non
     assert not np.array_equal(*(list(seen.conditions[t].values()) for t in (149, 150)))
     assert seen.contexts.shape == (300, SMALL.adapt.context_dim)
     assert (seen.evidence >= 0).all() and seen.evidence.any()
+    assert [t for t, share in enumerate(seen.evidence) if share > 1.0] == seen.noticed
     assert len(seen.frames) == 150 and all(frame.startswith(b"\xff\xd8") for frame in seen.frames.values())
     assert sum(map(len, seen.frames.values())) < 2e6
 

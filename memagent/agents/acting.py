@@ -76,7 +76,7 @@ class Acting:
         return {
             "adapt/changes": int(belief.phase.sum()),  # known so far, noticed or told
             "adapt/steps_since_change": float(belief.age.mean()),
-            "adapt/evidence_of_change": float(belief.score.mean()),
+            "adapt/evidence_of_change": float(self.observed.evidence.mean()),
             "adapt/context_moved": float(moved.mean()) if moved.size else 0.0,
         }
 

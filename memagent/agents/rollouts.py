@@ -177,8 +177,7 @@ class RolloutLearner(DescribedLearner, ABC):
             self._episodes[ended] += 1
         acting.observe(buffer_action, reward, dones, infos)
         if self.policy.detector is not None:
-            seen = (acting.observed.peaks, acting.observed.stage)
-            self.policy.detector.observe_peaks(*(torch.from_numpy(x).to(self.device) for x in seen))
+            self.policy.detector.observe_peaks(acting.observed.peaks, acting.observed.stage)
         self._last_obs = new_obs
 
     def _phases(self, infos: Sequence[Mapping[str, Any]]) -> np.ndarray:

@@ -30,8 +30,8 @@ class Stretch(NamedTuple):
     ends: list[int]  # rows that were added together, [C + 1]: those from one number to the next
     opens: NDArray[np.bool_]  # [R], the row opens a window
     state: tuple[NDArray, ...]  # parts [S, ...] from before the rows that do; M and L in float16
-    peaks: NDArray[np.float32]  # of the evidence of a change, in those steps whose evidence counts, [C]
-    stage: NDArray[np.int64]  # of the phase then, [C]
+    peaks: NDArray[np.float32]  # [P], of the evidence of a change, in the steps whose evidence counts
+    stage: NDArray[np.int64]  # [P], of the phase in each of these steps
     told: list[dict[int, dict[str, Any]]]  # [T], of each step and environment what `info` tells that is new
     figures: dict[str, float]  # see `Acting.figures`, and of the memory
 
@@ -174,8 +174,7 @@ def store(agent: MemoryAlgorithm, first: int, stretch: Stretch) -> None:
         )
     np.add.at(agent._episodes, envs[stretch.rows["final"]], 1)
     if agent.policy.detector is not None:
-        seen = (stretch.peaks, stretch.stage)
-        agent.policy.detector.observe_peaks(*(torch.tensor(x, device=agent.device) for x in seen))
+        agent.policy.detector.observe_peaks(stretch.peaks, stretch.stage)
 
 
 def _states(

@@ -26,7 +26,7 @@ class Inside:
     """What an agent believes and remembers after it has seen one observation; what it has not is left out."""
 
     context: NDArray | None = None  # [Z]
-    evidence: float | None = None  # that the condition has changed, as a share of what it is noticed above
+    evidence: float | None = None  # that the condition has changed, as a share of the threshold
     noticed: bool = False  # with this observation a change was noticed
     memory: Mapping[str, NDArray] = field(default_factory=dict)  # [N] by name
 
@@ -46,7 +46,7 @@ class Recording:
     changes: list[int]  # rows that were the first under a new condition
     noticed: list[int]  # rows with which the agent noticed a change
     contexts: NDArray | None = None  # [T, Z]
-    evidence: NDArray | None = None  # [T], as a share of what a change is noticed above
+    evidence: NDArray | None = None  # [T], as a share of the threshold
     memory: Mapping[str, NDArray] = field(default_factory=dict)  # [T, N] by name
     first: int = 0  # steps that were played before the first row
     frames: Mapping[int, bytes] = field(

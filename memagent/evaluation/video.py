@@ -120,7 +120,7 @@ def _draw_panel(draw: ImageDraw.ImageDraw, seen: Recording, t: int, top: int) ->
 
 def _draw_surprise(draw: ImageDraw.ImageDraw, evidence: float, top: int, font: Font) -> None:
     """A bar of the evidence of a change, and its threshold, 100 %, at two thirds of the way."""
-    draw.text((MARGIN, top), f"evidence of a change: {100 * evidence:.0f} %", INK, font)
+    draw.text((MARGIN, top), f"evidence: {100 * evidence:.0f} % of the threshold", INK, font)
     left, right, y = WIDTH // 2, WIDTH - MARGIN, top + 4
     draw.rectangle((left, y, right, y + 10), outline=GREY)
     mark = left + (right - left) * 2 // 3

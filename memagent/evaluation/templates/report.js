@@ -104,7 +104,7 @@ function makePlayer() {
     const number = data.ends.filter(end => end < now).length + 1;
     const entries = [["step", `${now} (episode ${number}, step ${now - begins[now]})`], ["action", data.actions[now]],
       ["reward", data.rewards[now]], ["return so far", brief(returns[now])]];
-    if (data.evidence) entries.push(["evidence", `${data.evidence[now]} of its threshold`]);
+    if (data.evidence) entries.push(["evidence", `${Math.round(100 * data.evidence[now])} % of the threshold`]);
     for (const [name, value] of Object.entries(before(data.conditions, now) ?? {}))
       entries.push([name, brief(value)]);
     at("now").replaceChildren(...entries.flatMap(pair => pair.map((text, k) => {
