@@ -63,7 +63,7 @@ def picture(seen: dict[str, np.ndarray], change: int, alarm: int) -> Figure:
     figure = Figure(figsize=(WIDTH, 4.2), layout="constrained")
     rows = {
         "pole's angle, °": seen["angle"],
-        "surprise / threshold": seen["evidence"],
+        "surprise": seen["evidence"],
         "context z": seen["context"] @ main_direction,
     }
     panels = figure.subplots(3, 1, sharex=True)
