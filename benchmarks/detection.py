@@ -130,7 +130,7 @@ def run(task: str, kind: str, seed: int) -> Run:
     began = time.perf_counter()
     config = adaptation.AGENTS[kind].config(task, seed)
     made = make_agent(config, envs.make_vec(task, 1, seed))
-    agent = type(made).load(adaptation.trained(task, kind, seed), device="cpu")
+    agent = type(made).load(adaptation.trained(task, kind, seed), device="cpu", adapt=config.adapt)
     streams = {signal: play(task, agent.make_acting(NUM_ENVS, **how)) for signal, how in SIGNALS.items()}
     return {
         "task": task,

@@ -155,7 +155,7 @@ PRESETS: Mapping[str, Settings] = {
         prediction_steps=4,
         steps_per_update=6,
         # A context that few steps have given is often wrong there: to begin anew too often costs less than too seldom.
-        adapt={"reward_unit": 0.1, "acting_steps": 40, "false_alarms": 5.0},
+        adapt={"reward_unit": 0.1, "acting_steps": 40, "false_alarms": 20.0},
     ),
     "Drift/PointGoals-v0": many_small_updates(
         reward_scale=1.0,
