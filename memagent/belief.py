@@ -76,9 +76,7 @@ class Observed(NamedTuple):
     """What one step of every stream gave."""
 
     alarm: NDArray[np.bool_]  # [E], a phase has ended by the evidence
-    evidence: NDArray[
-        np.float64
-    ]  # [E], see `BeliefTracker.evidence`; above 1 with an alarm, which sets it to 0
+    evidence: NDArray[np.float64]  # [E], see `BeliefTracker.evidence`, before an alarm; 0 without "detect"
     peaks: Array  # [E], how high the sum g was, in nats, that has just fallen back to 0; 0 where none has
     stage: NDArray[np.int64]  # [E], of the phase, see `BeliefTracker.stage`; -1 where no evidence counts yet
 
@@ -197,12 +195,13 @@ class BeliefTracker:
         ratio = self.detector.evidence(told, steps).squeeze(-1).clip(-CLIP, CLIP).cpu().numpy()
         ripe = goes_on & (belief.num_runs >= self.config.young)
         peaks = fused_belief.accumulate(ratio, ripe, MEMORY, belief.score, belief.peak, belief.pending)
-        evidence, stage = self.evidence(belief), np.where(ripe, self.stage(belief), -1)
+        stage = np.where(ripe, self.stage(belief), -1)
         if self.config.phase_signal != "detect":
-            return Observed(np.zeros(len(whole), np.bool_), evidence, peaks, stage)
+            return Observed.nothing(len(whole))._replace(peaks=peaks, stage=stage)
         fused_belief.push(belief.recent_inputs, inputs, goes_on)
         fused_belief.push(belief.recent_outcome, outcome, goes_on)
         fused_belief.push(belief.recent_whole[..., None], whole[:, None], goes_on)
+        evidence = self.evidence(belief)
         alarm = evidence > 1.0
         if alarm.any():
             self._end_phase(belief, alarm)

@@ -80,11 +80,11 @@ class Detector(nn.Module):
                 continue
             excess = peaks[here & (peaks > LOW_PEAK)] - LOW_PEAK
             self.step_count[i] += steps
-            share = min(1.0, steps / (STEPS + NEWEST * self.step_count[i].item()))
+            share = (steps / (STEPS + NEWEST * self.step_count[i])).clamp(max=1.0)
             self.peak_rate[i] += share * (len(excess) / steps - self.peak_rate[i])
             if len(excess):
                 self.peak_count[i] += len(excess)
-                share = min(1.0, len(excess) / (PEAKS + NEWEST * self.peak_count[i].item()))
+                share = (len(excess) / (PEAKS + NEWEST * self.peak_count[i])).clamp(max=1.0)
                 self.peak_excess[i] += share * (float(excess.mean()) - self.peak_excess[i])
                 self.peak_square[i] += share * (float(np.square(excess).mean()) - self.peak_square[i])
 

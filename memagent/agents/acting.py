@@ -70,13 +70,13 @@ class Acting:
 
     def figures(self) -> dict[str, float]:
         """What is believed of the environments, by its name in the log, each a mean over them, but for the changes."""
-        if (belief := self.belief) is None:
+        if self.tracker is None or (belief := self.belief) is None:
             return {}
         moved = np.linalg.norm(belief.context - belief.last_context, axis=-1)[belief.phase > 0]
         return {
             "adapt/changes": int(belief.phase.sum()),  # known so far, noticed or told
             "adapt/steps_since_change": float(belief.age.mean()),
-            "adapt/evidence_of_change": float(self.observed.evidence.mean()),
+            "adapt/evidence_of_change": float(self.tracker.evidence(belief).mean()),
             "adapt/context_moved": float(moved.mean()) if moved.size else 0.0,
         }
 

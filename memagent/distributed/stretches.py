@@ -18,7 +18,6 @@ from numpy.typing import ArrayLike, NDArray
 from memagent.agents import MemoryAlgorithm
 from memagent.agents.acting import select
 from memagent.agents.rows import Windows
-from memagent.belief import Observed
 from memagent.replay.streams import HALF_PRECISION
 
 
@@ -53,7 +52,7 @@ class Outbox:
     def _forget(self) -> None:
         self._added: list[dict[str, NDArray]] = []
         self._states: list[Sequence[NDArray]] = []
-        self._seen: list[Observed] = []
+        self._evidence: list[tuple[NDArray[np.float32], NDArray[np.int64]]] = []
 
     def seam(self) -> None:
         """The learner's replay has its own."""
@@ -76,7 +75,7 @@ class Outbox:
         rows["priority"] = self._tail.add(envs, self._next_row[envs], rows)
         self._added.append(rows)
         if not values["final"]:
-            self._seen.append(agent.acting.observed)
+            self._evidence.append((agent.acting.observed.peaks, agent.acting.observed.stage))
 
     def take(self, told: list[dict[int, dict[str, Any]]], figures: dict[str, float]) -> Stretch:
         """What has been added since the last call, with what else is sent."""
@@ -84,14 +83,14 @@ class Outbox:
         halves = [np.float16 if name in HALF_PRECISION else np.float32 for name in names]
         parts = zip(*self._states, strict=True)
         rows = {name: np.concatenate([one[name] for one in self._added]) for name in self._added[0]}
-        stage = np.concatenate([seen.stage for seen in self._seen])
+        peaks, stage = (np.concatenate(part) for part in zip(*self._evidence, strict=True))
         stretch = Stretch(
             env=rows.pop("env"),
             opens=rows.pop("opens"),
             rows=rows,
             ends=np.cumsum([0, *(len(one["env"]) for one in self._added)]).tolist(),
             state=tuple(np.concatenate(part).astype(half) for part, half in zip(parts, halves, strict=True)),
-            peaks=np.concatenate([seen.peaks for seen in self._seen])[stage >= 0],
+            peaks=peaks[stage >= 0],
             stage=stage[stage >= 0],
             told=told,
             figures=figures,

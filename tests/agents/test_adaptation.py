@@ -98,7 +98,7 @@ def test_the_log_tells_what_is_believed_of_the_environments() -> None:
         agent.dump_logs()
     assert logs["adapt/changes"] == belief.phase.sum() > 3
     assert logs["adapt/steps_since_change"] == belief.age.mean() > 0.0
-    assert logs["adapt/evidence_of_change"] == pytest.approx(agent.acting.observed.evidence.mean())
+    assert logs["adapt/evidence_of_change"] == pytest.approx(agent.acting.tracker.evidence(belief).mean())
     moved = np.linalg.norm(belief.context - belief.last_context, axis=-1)
     assert logs["adapt/context_moved"] == pytest.approx(moved.mean()) and moved.all()
 

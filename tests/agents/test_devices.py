@@ -22,6 +22,7 @@ def zeros_from_meta(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Numbers that an agent on "meta" can act and log by, and an optimizer that has none to move."""
     monkeypatch.setattr(torch.Tensor, "cpu", lambda tensor: torch.zeros(tensor.shape, dtype=tensor.dtype))
     monkeypatch.setattr(torch.Tensor, "item", lambda tensor: 0.0)
+    monkeypatch.setattr(torch.Tensor, "tolist", lambda tensor: [0.0] * len(tensor))
     monkeypatch.setattr(torch.optim.Adam, "step", lambda optimizer: None)
     with fx_config.patch(meta_nonzero_assume_all_nonzero=True):
         yield
