@@ -94,6 +94,11 @@ def run_apart(module: str, key: Key) -> Run:
     return json.loads(done.stdout.splitlines()[-1])
 
 
+def resident() -> int:
+    """Bytes of this process in memory."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
 def command_line(
     main: Callable[[Any], None], run: Callable[..., Run], options: type, description: str | None
 ) -> None:

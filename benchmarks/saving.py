@@ -9,7 +9,6 @@ that has other things to do, processor time says more than the clock.
 """
 
 import json
-import os
 import tempfile
 import time
 from dataclasses import dataclass
@@ -24,7 +23,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import VecEnv
 
 import envs
-from benchmarks.runs import machine
+from benchmarks.runs import machine, resident
 from memagent.agents import AdaptConfig, LearnerConfig, MemoryAlgorithm, MemoryDQN
 from memagent.checkpoints import Checkpoints
 from memagent.files import write_bytes, write_text
@@ -171,8 +170,7 @@ class Resident(BaseCallback):
 
     def _on_step(self) -> bool:
         if self.num_timesteps % self.every == 0:
-            pages = int(Path("/proc/self/statm").read_text().split()[1])
-            self.noted.append((self.num_timesteps, pages * os.sysconf("SC_PAGE_SIZE")))
+            self.noted.append((self.num_timesteps, resident()))
             print(self.noted[-1], flush=True)
         return True
 
@@ -189,20 +187,20 @@ def growth(options: Options) -> dict[str, Any]:
         policy_kwargs={"features_dim": 16, "head_size": 16},
         seed=0,
     )
-    resident = Resident(2_000)
+    noting = Resident(2_000)
     config = RunConfig()
     with tempfile.TemporaryDirectory(dir=".") as place:
         checkpoints = Checkpoints(Path(place), config.save_every, config.keep, partial(state_of, env))
-        agent.learn(options.steps, callback=[checkpoints, resident])
-    before = max(size for step, size in resident.noted if step <= options.warm_up)
-    after = max(size for step, size in resident.noted if step > 0.9 * options.steps)
+        agent.learn(options.steps, callback=[checkpoints, noting])
+    before = max(size for step, size in noting.noted if step <= options.warm_up)
+    after = max(size for step, size in noting.noted if step > 0.9 * options.steps)
     return {
         "steps": agent.num_timesteps,
         "warm_up": options.warm_up,
         "bytes_after_warm_up": before,
         "bytes_at_the_end": after,
         "growth": round(after / before - 1, 4),
-        "every_20000_steps": [pair for pair in resident.noted if pair[0] % 20_000 == 0],
+        "every_20000_steps": [pair for pair in noting.noted if pair[0] % 20_000 == 0],
     }
 
 

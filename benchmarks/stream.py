@@ -8,7 +8,6 @@ how many changes and alarms there were, in benchmarks/results/stream.json.
 """
 
 import json
-import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +19,7 @@ import tyro
 
 import envs
 from benchmarks import adaptation
-from benchmarks.runs import machine
+from benchmarks.runs import machine, resident
 from memagent.agents import MemoryDQN
 from memagent.belief import Belief
 from memagent.files import write_text
@@ -35,13 +34,6 @@ class Options:
 
     steps: int = 200_000
     """Steps of the stream."""
-    kind: str = "none"
-    """The agent's memory."""
-
-
-def resident() -> int:
-    """Bytes of this process in memory."""
-    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def phases(state: tuple[np.ndarray, ...]) -> int:
@@ -52,7 +44,7 @@ def phases(state: tuple[np.ndarray, ...]) -> int:
 def main(options: Options) -> None:
     """Play, and write what each part took."""
     torch.set_num_threads(1)
-    agent = MemoryDQN.load(adaptation.trained(TASK, options.kind, 0), device="cpu")
+    agent = MemoryDQN.load(adaptation.trained(TASK, "none", 0), device="cpu")
     env = envs.make_vec(TASK, 1, seed=0, schedule="random", change_at="step", phase_steps=PHASE)
     obs: Any = env.reset()
     state, start = None, np.ones(1, bool)
@@ -74,7 +66,7 @@ def main(options: Options) -> None:
     found = {
         "command": "python -m benchmarks.stream",
         "machine": machine(),
-        "agent": f"{TASK}, {options.kind}, seed 0",
+        "agent": f"{TASK}, none, seed 0",
         "steps": options.steps,
         "milliseconds_a_step": milliseconds.tolist(),
         "resident_bytes": size.astype(int).tolist(),
