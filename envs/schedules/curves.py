@@ -22,7 +22,12 @@ class _Curve(Schedule):
         """The closed form."""
 
     def _bind(self, hold: int, last: float = math.inf) -> SamplePath:
-        return HeldPath(self.at, hold, last)
+        return HeldPath(self._within, hold, last)
+
+    def _within(self, step: int) -> float:
+        """The closed form within the bounds, which it can round past."""
+        low, high = self.bounds
+        return min(max(self.at(step), low), high)
 
 
 @dataclass(frozen=True)
@@ -48,8 +53,7 @@ class Ramp(_Curve):
 
     def at(self, step: int) -> float:
         done = min(max((step - self.begin) / self.duration, 0.0), 1.0)
-        low, high = self.bounds  # the sum of two products can round past them
-        return min(max((1.0 - done) * self.start + done * self.end, low), high)
+        return (1.0 - done) * self.start + done * self.end
 
     def bind(self, seed: int, name: str) -> SamplePath:
         return self._bind(self.hold, self.begin + self.duration)
