@@ -48,8 +48,10 @@ def is_whole(env: Any) -> bool:
     """Whether `get_state` has all of an environment, which goes on in mid-episode; else reset it after `set_state`.
 
     It has of the environments of the catalogue, their bases and those with a `get_state` and `set_state` of their own,
-    in wrappers that are known here.
+    in wrappers that are known here; what SB3's wrappers of vector environments keep it has not.
     """
+    if hasattr(env, "venv"):
+        return False
     if hasattr(env, "batch"):
         return True
     if hasattr(env, "envs"):

@@ -145,7 +145,8 @@ def make_env(
             raise ValueError(f"{name} takes no wrappers: they would lie outside TransitionObservation.")
         env = gym.make(name, transition_observation=transition_observation, **kwargs)
     else:
-        with without_deprecations(gym.spec(name).entry_point):
+        spec = gym.registry.get(name)  # none yet of `module:ID`, whose module gym.make imports
+        with without_deprecations(spec and spec.entry_point):
             env = gym.make(name, **kwargs)
         if time_limit is not None and (env.spec is None or env.spec.max_episode_steps is None):
             env = gym.wrappers.TimeLimit(env, time_limit)

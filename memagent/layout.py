@@ -1,5 +1,7 @@
 """Where an observation holds what `envs.TransitionObservation` appends: read from the environment, never guessed."""
 
+import numpy as np
+from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnv, VecFrameStack, VecNormalize
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvWrapper
 
@@ -39,6 +41,23 @@ def start_index(env: VecEnv) -> int | None:
 def is_scaled(env: VecEnv) -> bool:
     """Whether VecNormalize scales the observation, and so whatever parts of it have a meaning."""
     return any(isinstance(layer, VecNormalize) and layer.norm_obs for layer in _layers(env))
+
+
+def refuse_contradiction(layout: Layout, obs: NDArray, action: NDArray, reward: NDArray) -> None:
+    """Compare what observations [E, O] show of the last step with its actions [E, A] and rewards [E].
+
+    Raises:
+        ValueError: they show other ones.
+    """
+    for name, did in (("action", action), ("reward", reward[:, None])):
+        shown = obs[:, slice(*layout[name])]
+        wrong = np.abs(shown - did) > 1e-3 * (0.01 + np.abs(did))
+        if wrong.any():
+            env = int(wrong.any(-1).argmax())
+            raise ValueError(
+                f"TransitionObservation shows the {name} {shown[env]} of a step whose {name} was {did[env]}: put it "
+                "outside the wrappers that change actions, rewards or observations; envs.make_vec(wrappers=…) does."
+            )
 
 
 def _layout_of_one(env: VecEnv) -> Layout | None:

@@ -360,7 +360,8 @@ class MemoryPolicy(BasePolicy, ABC):
             Actions, an array [E, ...] (no E for a single observation) and the state, a tuple of arrays with leading E.
 
         Raises:
-            ValueError: the observation is not of the space's shape, or the state is none that such a call returns.
+            ValueError: the observation is not of the space's shape, the episode starts are not as many, or the state is
+                none that such a call returns.
         """
         self.set_training_mode(False)
         if isinstance(observation, dict | tuple):
@@ -371,9 +372,13 @@ class MemoryPolicy(BasePolicy, ABC):
         obs = np.asarray(observation, dtype=np.float32)
         batched = is_vectorized_observation(obs, self.observation_space)
         obs = obs if batched else obs[None]
-        start = (
-            np.zeros(len(obs), bool) if episode_start is None else np.asarray(episode_start, bool).reshape(-1)
-        )
+        start = np.zeros(len(obs), bool)
+        if episode_start is not None:
+            start = np.asarray(episode_start, bool).reshape(-1)
+            if len(start) != len(obs):
+                raise ValueError(
+                    f"predict was given {len(start)} episode starts and {len(obs)} observations; give one for each."
+                )
         tracker = self._adapting(adapt)
         memory, belief = self._remembered(state, len(obs), tracker)
         context = None
@@ -417,8 +422,15 @@ class MemoryPolicy(BasePolicy, ABC):
                 f"predict was given a state with parts of shapes {shapes}; expected {expected}: pass what the last "
                 "call returned, for as many observations and with the same `adapt`, or None to begin anew."
             )
-        memory = type(memory)(*(torch.as_tensor(s, device=self.device) for s in state[:parts]))
-        return memory, belief and Belief(*(np.array(part) for part in state[parts:]))
+        of_memory, of_belief = (
+            zip(memory, state[:parts], strict=True),
+            zip(belief or (), state[parts:], strict=True),
+        )
+        memory = type(memory)(
+            *(torch.as_tensor(x, dtype=own.dtype, device=self.device) for own, x in of_memory)
+        )
+        remembered: list[Any] = [np.array(x, own.dtype) for own, x in of_belief]
+        return memory, belief and Belief(*remembered)
 
 
 def _bounds(space: spaces.Space) -> tuple[np.ndarray, np.ndarray]:

@@ -124,7 +124,7 @@ PRESETS: Mapping[str, Settings] = {
         # A constant push fells an upright pole in nine steps: a reversed one must show in few. Runs of 8 steps give
         # more on held-out contexts that are held still (270 and 240) and less where they change (255 and 400).
         # What an agent met while it learned to balance still counts in the tail of its evidence: 1 comes of 3.
-        "adapt": {"steps_ahead": 2, "history": 8, "false_alarms": 3.0},
+        "adapt": {"steps_ahead": 2, "history": 8},
         # A balanced pole shows little of what goes wrong: with 0.02 an agent knows less of what is outside the training
         # ranges (docs/adaptation.md).
         "exploration": {"final": 0.08},

@@ -3,11 +3,13 @@
 import math
 import reprlib
 from collections.abc import Mapping
-from dataclasses import is_dataclass
+from dataclasses import fields, is_dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+import numpy as np
 
 ConfigT = TypeVar("ConfigT")
 
@@ -31,12 +33,24 @@ def build(kind: type[ConfigT], settings: Any) -> ConfigT:
     return kind(**{name: value_of(f"{kind.__name__}.{name}", types[name], v) for name, v in settings.items()})
 
 
+def checked(config: ConfigT) -> ConfigT:
+    """A dataclass's values as `build` takes them: Python's numbers in place of NumPy's.
+
+    Raises:
+        ValueError: a value of another type than its field's.
+    """
+    return build(type(config), {field.name: getattr(config, field.name) for field in fields(config)})  # type: ignore[arg-type]
+
+
 def value_of(name: str, kind: Any, value: Any) -> Any:
     """A value of JSON as a setting of a type: a number, bool, string, path, choice, dataclass, or one of several.
+
+    NumPy's numbers stand for Python's.
 
     Raises:
         ValueError: it is none, with its name.
     """
+    value = value.item() if isinstance(value, np.generic) else value
     if is_dataclass(kind):
         return build(kind, value)  # type: ignore[arg-type]  # a class, not an instance
     if get_origin(kind) is tuple:  # of any number of one type, a list in JSON

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
+import numpy as np
+
 from envs.schedules.change_times import Between, Geometric, Listed, Periodic, Times
 from envs.schedules.curves import Decay, Ramp, Sigmoid, Sine, Square
 from envs.schedules.distributions import Choice, Distribution, Uniform
@@ -42,5 +44,7 @@ def from_json(data: Mapping[str, Any]) -> Any:
 
 
 def _plain(value: Any) -> Any:
-    """Tuples as lists, as JSON has no tuples."""
+    """Tuples as lists and NumPy's numbers as Python's, as JSON has neither."""
+    if isinstance(value, np.generic):
+        return value.item()
     return [_plain(item) for item in value] if isinstance(value, tuple | list) else value

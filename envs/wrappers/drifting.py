@@ -23,7 +23,7 @@ class DriftingEnv(gym.Wrapper, RecordConstructorArgs):
 
     The clock counts the steps of this environment and survives `reset()`. `reset(seed=s)` starts a new lifetime,
     exactly reproducible. `reset(options={"context": {...} | id, "frozen": True})` holds one context through all
-    further resets until `reset(options={"frozen": False})`; parameters a context does not name stay as they are,
+    further resets until `reset(options={"frozen": False})`; parameters it does not name have their scheduled values,
     `frozen` alone holds the present context, and a seed given meanwhile seeds the episodes only: the training clock
     does not move.
 
@@ -58,6 +58,7 @@ class DriftingEnv(gym.Wrapper, RecordConstructorArgs):
             plant: how the environment's physical parameters are set, for environments that are unknown here.
         """
         drift = drift if isinstance(drift, Drift) else Drift.from_json(drift)
+        seed, lifetime = (None if number is None else index(number) for number in (seed, lifetime))
         RecordConstructorArgs.__init__(
             self,
             drift=drift.to_json(),

@@ -194,23 +194,29 @@ class Held:
     """
 
     def __init__(self) -> None:
-        self.kept: np.ndarray | None = None
+        self.kept: dict[str, np.ndarray] = {}
 
-    def __call__(self, drawn: np.ndarray, steps: float, generator: np.random.Generator) -> np.ndarray:
-        """`drawn` [E, ...] where an environment takes new ones, on average after `steps` steps; else the last ones."""
-        if steps > 1.0 and self.kept is not None and self.kept.shape == drawn.shape:
+    def __call__(
+        self, kind: str, drawn: np.ndarray, steps: float, generator: np.random.Generator
+    ) -> np.ndarray:
+        """`drawn` [E, ...] where an environment takes new ones, on average after `steps` steps; else the last ones.
+
+        Numbers of one `kind` never stand in for those of another.
+        """
+        kept = self.kept.get(kind)
+        if steps > 1.0 and kept is not None and kept.shape == drawn.shape:
             fresh = generator.random(len(drawn)) * steps < 1.0
-            drawn = np.where(fresh.reshape(-1, *[1] * (drawn.ndim - 1)), drawn, self.kept)
-        self.kept = drawn
+            drawn = np.where(fresh.reshape(-1, *[1] * (drawn.ndim - 1)), drawn, kept)
+        self.kept[kind] = drawn
         return drawn
 
     def state_dict(self) -> dict[str, np.ndarray]:
-        """The numbers that are kept, as "kept"; nothing where there are none."""
-        return {} if self.kept is None else {"kept": self.kept}
+        """The numbers that are kept, by kind."""
+        return dict(self.kept)
 
     def load_state_dict(self, saved: Mapping[str, np.ndarray]) -> None:
         """Take over what `state_dict` gave."""
-        self.kept = saved.get("kept")
+        self.kept = dict(saved)
 
 
 def told_phases(infos: Sequence[Mapping[str, Any]]) -> np.ndarray:

@@ -36,6 +36,7 @@ from memagent.meta import MetaConfig
 from memagent.policies import MemoryPolicy
 from memagent.replay import PrioritizedSequenceBuffer, ReplayConfig
 from memagent.sb3_names import no_attribute, ways
+from memagent.settings import checked
 
 
 class MemoryAlgorithm(RolloutLearner, SavedLearner, ABC):
@@ -97,11 +98,12 @@ class MemoryAlgorithm(RolloutLearner, SavedLearner, ABC):
                 f"{type(self).__name__} has no setting {', '.join(unknown)}; {ways(unknown, self.configs)}."
             )
         check_device(device)
-        self.memory_config = memory or MemoryConfig()
-        self.meta_config, self.adapt_config = meta or MetaConfig(), adapt or AdaptConfig()
-        self.learner, self.replay_config = in_configs(
+        learner, replay = in_configs(
             words, learner or LearnerConfig(), replay or ReplayConfig(), getattr(env, "num_envs", 1)
         )
+        self.memory_config = checked(memory or MemoryConfig())
+        self.meta_config, self.adapt_config = checked(meta or MetaConfig()), checked(adapt or AdaptConfig())
+        self.learner, self.replay_config = checked(learner), checked(replay)
         self.held = Held()
         self.skipped_updates = 0
         self.skipped_in_a_row = 0

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any, get_type_hints
 
-import numpy as np
 from stable_baselines3.common.utils import LinearSchedule
 
 from memagent.agents.acting import MemoryScope
@@ -51,7 +50,7 @@ class LearnerConfig:
     states stay as they were while acting."""
     memory_scope: MemoryScope = "episode"
     """How long memory lives: an episode, a phase or the lifetime. A change that an adapting agent is told of empties
-    it too."""
+    it too. `predict` knows of episodes alone, and empties the memory where it is told that one starts."""
 
     def __post_init__(self) -> None:
         # 16 and 16.0 are the same setting, and are written alike.
@@ -96,6 +95,5 @@ class LearnerSetting:
         return self if agent is None else getattr(agent.learner, self.name)
 
     def __set__(self, agent: Any, value: Any) -> None:
-        plain = value.item() if isinstance(value, np.generic) else value
-        checked = value_of(self.name, get_type_hints(LearnerConfig)[self.name], plain)
+        checked = value_of(self.name, get_type_hints(LearnerConfig)[self.name], value)
         agent.learner = replace(agent.learner, **{self.name: checked})

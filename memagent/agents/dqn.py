@@ -15,6 +15,7 @@ from torch import Tensor
 from memagent.agents.base import MemoryAlgorithm
 from memagent.agents.rows import HeadRows
 from memagent.policies import MemoryQPolicy
+from memagent.settings import checked
 from memagent.targets import double_q_value, taken_value, td_errors, td_loss
 
 
@@ -87,7 +88,7 @@ class MemoryDQN(MemoryAlgorithm):
             "fraction": exploration_fraction,
         }
         given = {name: value for name, value in of_sb3.items() if value is not None}
-        self.exploration = replace(exploration or ExplorationConfig(), **given)
+        self.exploration = checked(replace(exploration or ExplorationConfig(), **given))
         super().__init__(policy, env, **kwargs)
 
     @property

@@ -376,7 +376,9 @@ class SequenceLearner(OffPolicyAlgorithm, ABC):
         shown = ((config.steps_ahead, config.history), (1, config.evidence_history))
         total = max(map(sum, shown))
         drawn = self.replay_buffer.support(envs, stretches, size=size, steps=total, span=span)
-        reward_of_models = self.policy.modelled_reward(self._seen_reward(drawn.reward))
+        # What TransitionObservation shows, and acting reads, is the environment's reward, however VecNormalize has it.
+        paid = drawn.reward if self.transition_layout else self._seen_reward(drawn.reward)
+        reward_of_models = self.policy.modelled_reward(paid)
         seen = (self._seen(drawn.obs), drawn.action, reward_of_models, drawn.mask)
         obs, action, reward, mask = (torch.from_numpy(part).to(self.device) for part in seen)
         final = torch.zeros_like(reward, dtype=torch.bool)

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
+from gymnasium import spaces
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.type_aliases import RolloutReturn, TrainFreq
 from stable_baselines3.common.vec_env import VecEnv
@@ -15,6 +16,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from memagent.agents.acting import final_observations, select, told_phases
 from memagent.agents.described import DescribedLearner
 from memagent.agents.finite import check_finite
+from memagent.layout import refuse_contradiction
 
 LONGEST_STRETCH = 512
 """Steps after which a believed phase begins another stretch of the replay."""
@@ -55,7 +57,7 @@ class RolloutLearner(DescribedLearner, ABC):
         """
         if self.collector is not None:
             return self._collect_from(self.collector, callback, kwargs.get("log_interval"))
-        left = train_freq._replace(frequency=train_freq.frequency - self.steps_since_update)
+        left = train_freq._replace(frequency=max(1, train_freq.frequency - self.steps_since_update))
         try:
             rollout = super().collect_rollouts(env, callback, left, *args, **kwargs)
         except BaseException:
@@ -69,7 +71,7 @@ class RolloutLearner(DescribedLearner, ABC):
         else:
             self._finish_step(callback.locals)
             self.steps_since_update += rollout.episode_timesteps // env.num_envs
-            if self.steps_since_update == train_freq.frequency:
+            if self.steps_since_update >= train_freq.frequency:
                 self.steps_since_update = 0
                 if self.num_timesteps > self.learning_starts and self.gradient_steps:
                     self.train(self.gradient_steps, self.batch_size)
@@ -120,7 +122,7 @@ class RolloutLearner(DescribedLearner, ABC):
         features = self.acting.see(self._last_obs)  # memory advances under random actions too
         if self.num_timesteps < learning_starts:
             drawn = np.array([self.action_space.sample() for _ in range(n_envs)])
-            actions = self.held(drawn, self.learner.exploration_steps, self.generator)
+            actions = self.held("action", drawn, self.learner.exploration_steps, self.generator)
         else:
             actions = self.explore(features)
             check_finite("action", actions, self.num_timesteps)
@@ -147,6 +149,11 @@ class RolloutLearner(DescribedLearner, ABC):
             obs, paid = np.asarray(self._last_original_obs), normalizer.get_original_reward()
             self._last_original_obs = normalizer.get_original_obs()
             final_obs = np.asarray(normalizer.unnormalize_obs(final_obs)) if ended.size else final_obs
+        if self.transition_layout is not None and acting.belief is not None:
+            goes_on, discrete = ~dones, isinstance(self.action_space, spaces.Discrete)
+            did = self.policy.action_vectors(buffer_action) if discrete else buffer_action
+            did = did.reshape(self.n_envs, -1)[goes_on]
+            refuse_contradiction(self.transition_layout, new_obs[goes_on], did, paid[goes_on])
         self.replay_buffer.add(
             np.arange(self.n_envs),
             obs=obs,

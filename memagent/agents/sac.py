@@ -15,6 +15,7 @@ from torch import Tensor
 from memagent.agents.base import MemoryAlgorithm
 from memagent.agents.rows import HeadRows
 from memagent.policies import MemoryActorCriticPolicy
+from memagent.settings import checked
 from memagent.targets import soft_value, squashed_sample, td_errors, td_loss, temperature_loss
 
 
@@ -51,11 +52,14 @@ def in_sb3_words(
         if ent_coef == "auto":
             return entropy
         try:
-            return replace(entropy, temperature=float(ent_coef.removeprefix("auto_")))
+            temperature = float(ent_coef.removeprefix("auto_"))
         except ValueError as error:
             raise ValueError(
                 f'ent_coef is {ent_coef!r}; give a number, "auto", or "auto_0.1" to begin with 0.1.'
             ) from error
+        if ent_coef.startswith("auto"):
+            return replace(entropy, temperature=temperature)
+        ent_coef = temperature
     return entropy if ent_coef is None else replace(entropy, temperature=float(ent_coef), learning_rate=0.0)
 
 
@@ -98,7 +102,7 @@ class MemorySAC(MemoryAlgorithm):
         target_entropy: float | Literal["auto"] | None = None,
         **kwargs: Any,
     ) -> None:
-        self.entropy = in_sb3_words(entropy or EntropyConfig(), ent_coef, target_entropy)
+        self.entropy = checked(in_sb3_words(entropy or EntropyConfig(), ent_coef, target_entropy))
         super().__init__(policy, env, **kwargs)
 
     @classmethod
@@ -156,5 +160,5 @@ class MemorySAC(MemoryAlgorithm):
         """Each environment's actor draws its action."""
         self.logger.record("rollout/temperature", self.policy.log_temperature.exp().item())
         drawn = self.policy.draw_noise(self.generator, features.shape[:1]).cpu().numpy()
-        noise = self.held(drawn, self.learner.exploration_steps, self.generator)
+        noise = self.held("noise", drawn, self.learner.exploration_steps, self.generator)
         return self.policy.actions(features, torch.from_numpy(noise).to(self.device))

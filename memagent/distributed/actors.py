@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -148,10 +148,9 @@ class Actors:
         agent, states = self._agent, [self._known(slot) for slot in self._slots]
         nothing = agent.make_acting(self._slots[0].share.num_envs).state_dict()
         acting = [nothing if state is None else state.acting for state in states]
-        names = set.intersection(*(set(one) for one in acting))
-        agent.acting.load_state_dict({name: np.concatenate([one[name] for one in acting]) for name in names})
-        held = [state.held["kept"] for state in states if state is not None and state.held]
-        agent.held.load_state_dict({"kept": np.concatenate(held)} if len(held) == len(states) else {})
+        agent.acting.load_state_dict(_joined(acting))
+        held = [{} if state is None else state.held for state in states]
+        agent.held.load_state_dict(_joined(held))
         if all(state is not None for state in states):
             agent._last_obs = np.concatenate([state.last_obs for state in states if state is not None])
         return {"actors": [None if state is None else state.env for state in states]}
@@ -367,3 +366,9 @@ class Actors:
         }
         self._ages, self._waited, self._logged = [], 0.0, now
         return figures
+
+
+def _joined(parts: Sequence[Mapping[str, NDArray]]) -> dict[str, NDArray]:
+    """Arrays [e, ...] of every actor as those of all environments, where each actor has them."""
+    names = set.intersection(*map(set, parts))
+    return {name: np.concatenate([part[name] for part in parts]) for name in names}

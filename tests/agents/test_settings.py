@@ -1,6 +1,7 @@
 """A setting is obeyed, wherever it is given, or refused in a sentence."""
 
 import re
+from dataclasses import replace
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from agents.builders import Corridor, build
 from gymnasium import spaces
 from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
+from stable_baselines3.common.type_aliases import TrainFreq, TrainFrequencyUnit
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 from memagent.agents import (
@@ -23,6 +25,7 @@ from memagent.agents import (
 )
 from memagent.agents.sac import in_sb3_words
 from memagent.archive import ArchiveError
+from memagent.context import AdaptConfig
 from memagent.memory import MemoryConfig
 from memagent.replay import ReplayConfig
 from memagent.sb3_names import ATTRIBUTES
@@ -79,6 +82,57 @@ def test_a_changed_setting_is_learned_with(agent: MemoryAlgorithm, monkeypatch: 
 def test_a_value_that_cannot_be_is_refused(agent: MemoryAlgorithm, name: str, value: Any, said: str) -> None:
     with pytest.raises(ValueError, match=said):
         setattr(agent, name, value)
+
+
+def test_configs_may_hold_numpys_numbers(tmp_path: Path) -> None:
+    given = {
+        "rows": np.int64(9),
+        "capacity": np.int64(2048),
+        "gamma": np.float32(0.5),
+        "final": np.float64(0.1),
+    }
+    env = DummyVecEnv([Corridor])
+    learner, replay = LearnerConfig(gamma=given["gamma"]), ReplayConfig(rows=given["rows"])
+    agent = MemoryDQN(
+        "MemoryPolicy",
+        env,
+        learner=learner,
+        replay=replay,
+        buffer_size=given["capacity"],
+        exploration_final_eps=given["final"],
+    )
+    agent.save(tmp_path / "agent")
+    loaded = MemoryDQN.load(tmp_path / "agent")
+    found = (loaded.replay_config.rows, loaded.replay_config.capacity, loaded.gamma, loaded.exploration.final)
+    assert found == (9, 2048, 0.5, 0.1)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (
+            {"adapt": AdaptConfig(phase_signal="detected")},
+            "AdaptConfig.phase_signal is 'detected'; give 'info' or",
+        ),  # type: ignore[arg-type]
+        (
+            {"learner": LearnerConfig(memory_scope="live")},
+            "LearnerConfig.memory_scope is 'live'; give 'episode' or",
+        ),  # type: ignore[arg-type]
+        ({"buffer_size": 1e4}, "ReplayConfig.capacity is 10000.0; give a whole number"),
+    ],
+)
+def test_a_config_with_a_value_of_another_kind_is_refused(given: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(said)):
+        MemoryDQN("MemoryPolicy", DummyVecEnv([Corridor]), **given)
+
+
+def test_updates_that_come_sooner_than_before_are_caught_up_with(tmp_path: Path) -> None:
+    agent = build(DummyVecEnv([Corridor] * 2), kind="none", steps_per_update=64)
+    agent.learn(40, callback=lambda local, _: local["self"].num_timesteps < 40)
+    agent.learner = replace(agent.learner, steps_per_update=32.0)
+    agent.train_freq = TrainFreq(16, TrainFrequencyUnit.STEP)
+    agent.learn(40, reset_num_timesteps=False)
+    assert agent.num_timesteps >= 80 and agent._n_updates > 0
 
 
 def test_a_seed_may_be_numpys() -> None:
@@ -146,6 +200,8 @@ def test_predict_answers_with_arrays_and_refuses_as_sb3_does(actions: spaces.Spa
         agent.predict((np.zeros(2), {}))
     with pytest.raises(ValueError, match="given a dict, expected an array"):
         agent.predict({"obs": np.zeros(2)})
+    with pytest.raises(ValueError, match="given 3 episode starts and 4 observations; give one for each"):
+        agent.predict(np.zeros((4, 2)), episode_start=np.ones(3, bool))
 
 
 @pytest.mark.parametrize(("given", "name"), [({}, "MemoryDQN"), ({"tb_log_name": "run"}, "run")])
@@ -234,6 +290,7 @@ def test_sb3s_words_are_the_configs_fields(tmp_path: Path) -> None:
         ("auto", "auto", EntropyConfig()),
         ("auto_0.3", -2.0, EntropyConfig(target=-2.0, temperature=0.3)),
         (0.2, None, EntropyConfig(temperature=0.2, learning_rate=0.0)),
+        ("0.2", None, EntropyConfig(temperature=0.2, learning_rate=0.0)),
     ],
 )
 def test_sb3s_words_of_sac(ent_coef: Any, target_entropy: Any, expected: EntropyConfig) -> None:

@@ -207,8 +207,31 @@ def test_normalised_parts_of_an_observation_are_not_read_as_what_they_were() -> 
         agent = build(venv, kind="none")
     assert agent.transition_layout is None
     agent.learn(100)
-    rewards_alone = VecNormalize(envs.make_vec("Drift/CartPole-v0", 2, seed=0), norm_obs=False)
-    assert build(rewards_alone, kind="none").transition_layout is not None
+
+
+def test_where_rewards_alone_are_normalised_context_models_learn_those_that_acting_shows_them() -> None:
+    env = VecNormalize(envs.make_vec("Drift/Pendulum-v0", 2, seed=0), norm_obs=False)
+    agent = build(env, kind="none")
+    agent.learn(200)
+    assert agent.acting.belief is not None
+    acted = agent.acting.belief.outcome[0, :, -1]
+    learned = agent._drawn(np.zeros(1, np.int64), np.zeros(1, np.int64), 8).runs.outcome[0, :, -1]
+    assert abs(learned.mean().item() / acted.mean() - 1.0) < 0.5  # scaled by VecNormalize it is 0.01 of it
+
+
+@pytest.mark.parametrize(
+    ("wrap", "name"),
+    [
+        (lambda env: gym.wrappers.RescaleAction(env, np.float32(-0.5), np.float32(0.5)), "action"),
+        (gym.wrappers.NormalizeReward, "reward"),
+        (gym.wrappers.NormalizeObservation, "action"),
+        (lambda env: gym.wrappers.TransformReward(env, lambda reward: reward + 1.0), "reward"),
+    ],
+)
+def test_a_wrapper_around_what_shows_the_last_step_is_refused(wrap: Any, name: str) -> None:
+    agent = build(wrap(gym.make("Drift/Pendulum-v0")), kind="none")
+    with pytest.raises(ValueError, match=f"TransitionObservation shows the {name} .* put it outside"):
+        agent.learn(10)
 
 
 def test_vec_normalize_inside_a_stack_of_frames_is_refused() -> None:
@@ -219,12 +242,23 @@ def test_vec_normalize_inside_a_stack_of_frames_is_refused() -> None:
 def test_what_is_tried_is_kept_for_as_many_steps_as_asked_on_average() -> None:
     held, generator = Held(), np.random.default_rng(0)
     drawn = np.arange(4_000.0)
-    kept = np.array([held(np.full(8, number), 5.0, generator) for number in drawn])  # [steps, E]
+    kept = np.array([held("noise", np.full(8, number), 5.0, generator) for number in drawn])  # [steps, E]
     changes = (np.diff(kept, axis=0) != 0).mean(0)
     np.testing.assert_allclose(changes, 1 / 5, atol=0.03)
     assert len(np.unique(changes)) > 1  # each environment in its own time
-    at_once = [held(np.full(8, number), 1.0, generator)[0] for number in range(5)]
+    at_once = [held("noise", np.full(8, number), 1.0, generator)[0] for number in range(5)]
     assert at_once == [0, 1, 2, 3, 4]
+
+
+def test_random_actions_and_noise_never_stand_in_for_each_other() -> None:
+    env = Recorder(spaces.Box(100.0, 101.0, (1,), np.float32))
+    agent = build(env, kind="none", learning_starts=48, exploration_steps=1e9)
+    for _ in range(2):  # the second time begins with random actions again
+        agent.learn(96)
+    assert all(env.action_space.contains(action) for action in env.given)
+    random, sampled, again, _ = np.ravel(env.given).reshape(4, 48)
+    assert np.unique(random) == np.unique(again)
+    assert not np.isclose(sampled, 101.0).any()  # which noise of 100 would saturate to
 
 
 def test_random_actions_are_kept_as_asked() -> None:

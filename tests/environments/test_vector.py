@@ -201,3 +201,11 @@ def test_mujocos_compiler_does_not_repeat_what_it_says_of_gymnasiums_models(
     with without_deprecations("mujoco"):
         mujoco.get_mju_user_warning()("the simulation is unstable")
     assert capfd.readouterr().err == "WARNING: the simulation is unstable\n"
+
+
+@pytest.mark.filterwarnings("ignore:.*Using the latest versioned environment")
+@pytest.mark.parametrize("name", ["gymnasium.envs:CartPole-v1", "CartPole"])
+def test_an_id_may_name_its_module_and_leave_out_its_version(name):
+    np.testing.assert_array_equal(
+        make_vec(name, 2, seed=0).reset(), make_vec("CartPole-v1", 2, seed=0).reset()
+    )
