@@ -58,7 +58,7 @@ from memagent.results import (
     write_results,
 )
 from memagent.run_config import EvaluationConfig, RunConfig, preset_config, settings_of
-from memagent.runs import RunError, load_agent, load_config
+from memagent.runs import RunError, load_agent, load_config, runs_code
 from memagent.sb3_models import ModelOptions, as_trained, load_model
 from memagent.stopping import plain_errors
 from memagent.traces import inside, play_stream, trace_episode
@@ -130,10 +130,12 @@ def main(options: Options) -> None:
     paths = run_dirs_of(options.run_dirs)
     configs = [with_options(load_config(settings_dir(path), trust=options.trust), options) for path in paths]
     if len(paths) == 1 and options.group_by is None and options.threshold is None:
-        judge(paths[0], configs[0], options.out or paths[0], trust=options.trust)
+        judge(settings_dir(paths[0]), configs[0], options.out or paths[0], trust=options.trust)
         return
     if options.video:
-        raise RunError("--video takes one run folder; several are compared.")
+        raise RunError(
+            "--video is of one run folder, and takes no comparison; leave it out, or the other flags and folders."
+        )
     for path, config in zip(paths, configs, strict=True):
         if not (path / "evaluation.json").is_file():
             judge(path, config, path, trust=options.trust)
@@ -296,7 +298,10 @@ def training_conditions(config: RunConfig, episodes: Mapping[str, np.ndarray]) -
     found = {}
     for number in np.unique(episodes["context_id"][episodes["env"] == 0]).astype(int).tolist():
         env.set_options([{"context": number, "frozen": True}, *[{}] * (config.num_envs - 1)])
-        env.reset()
+        try:
+            env.reset()
+        except ValueError as error:
+            raise RunError(f"episodes.csv is not that of a training in {config.env}: {error}") from error
         found[number] = dict(env.reset_infos[0]["context"])
     env.close()
     return found
@@ -375,6 +380,7 @@ def commands(agent: MemoryAlgorithm, config: RunConfig, run_dir: Path, out: Path
     for name, value in asdict(config.evaluation).items():
         judge += [f"--{name.replace('_', '-')}", str(value)] if name in asked else []
     judge += ["--out", str(out)] if out != run_dir else []
+    judge += ["--trust"] if runs_code(config) else []
     return [shlex.join(train), shlex.join(judge)]
 
 
@@ -470,5 +476,5 @@ def parse(arguments: Sequence[str]) -> Options:
 
 
 if __name__ == "__main__":
-    with plain_errors(RunError):
+    with plain_errors(RunError, OSError):
         main(parse(sys.argv[1:]))

@@ -23,12 +23,12 @@ if __name__ == "__main__":
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 import argparse
-import json
 import re
 import sys
 import traceback
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -46,6 +46,7 @@ from memagent.agents import MemoryAlgorithm
 from memagent.agents.finite import NonFiniteError
 from memagent.archive import ArchiveError, reason
 from memagent.checkpoints import Checkpoints, saved
+from memagent.comparing import read_evaluation
 from memagent.distributed.actor import Environments
 from memagent.distributed.collecting import collecting, env_state, is_whole, joined, learner_env
 from memagent.distributed.trials import launching
@@ -55,10 +56,21 @@ from memagent.jobs import Launch
 from memagent.phase_evaluation import PhaseEvaluation
 from memagent.presets import preset_settings
 from memagent.progress import Records, last_step
+from memagent.results import check_out
 from memagent.resuming import alone, last_whole
 from memagent.run_config import RunConfig, Words, Wrappers, preset_config, settings_of
-from memagent.runs import RunError, begun_run, load_config, make_agent, named_dir, save_agent, save_status
-from memagent.seeds import begin, complete, how_to_go_on, refuse_other, seed_dirs
+from memagent.runs import (
+    RunError,
+    RunState,
+    begun_run,
+    how_to_go_on,
+    load_config,
+    make_agent,
+    named_dir,
+    save_agent,
+    save_status,
+)
+from memagent.seeds import begin, complete, refuse_other, seed_dirs
 from memagent.stopping import StopOnSignal, plain_errors, stop_with_input
 from memagent.tracking import Tracker, TrackingCallback, TrackingError, start_run
 from memagent.tracking_results import labels_of, track_results
@@ -121,11 +133,20 @@ def train_seeds(
         RunError: no agent can learn so, or the run folders cannot be made.
         SystemExit: as in `resume_seeds`.
     """
-    env = make_env(config, config.num_envs, config.seed)
-    make_agent(config, env)  # what is wrong with it is said once
-    env.close()
+    try_out(config)
     with launching(ray, config) as launch:
         resume_seeds(begin(config, seeds), jobs, launch, trust=trust)
+
+
+def try_out(config: RunConfig) -> None:
+    """Make an agent, so that what is wrong with it is said once, and not by each of several trainings.
+
+    Raises:
+        RunError: no agent can learn so.
+    """
+    env = make_env(config, config.num_envs, config.seed)
+    make_agent(config, env)
+    env.close()
 
 
 def resume_seeds(
@@ -143,9 +164,8 @@ def resume_seeds(
         SystemExit: with 1 where some failed, with 130 or 143 after a signal.
     """
     failed = complete(parent, Path(__file__), jobs, trust=trust, launch=launch)
-    files = [file for path in seed_dirs(parent) if (file := path / "evaluation.json").is_file()]
-    of_seeds = {file.parent.name: json.loads(file.read_bytes())["contexts"] for file in files}
-    if of_seeds:
+    judged = [path for path in seed_dirs(parent) if (path / "evaluation.json").is_file()]
+    if of_seeds := {path.name: read_evaluation(path)["contexts"] for path in judged}:
         Console().print(seed_table(of_seeds, title=f"{len(of_seeds)} seeds, {parent}"))
     if failed:
         print(f"error: failed: {', '.join(failed)}; mend it, then {how_to_go_on(parent)}.", file=sys.stderr)
@@ -163,8 +183,9 @@ def search(config: RunConfig, trials: int) -> None:
         raise RunError(
             "--tune takes 1 trial or more, and an --eval-share above 0: trials are compared by scores."
         )
-    folder = config.run_dir or named_dir(config, "search")
     torch.set_num_threads(config.threads)
+    try_out(config)
+    folder = config.run_dir or named_dir(config, "search")
     with StopOnSignal() as stop:
         try:
             tune(config, folder, trials, partial(train_trial, stop=stop))
@@ -210,6 +231,7 @@ def run(
         agent, config, run_dir, tracker: the run.
         extra: what a checkpoint of it held beside the agent; nothing where the training begins.
     """
+    check_out(run_dir, asdict(config.evaluation))  # now, not when all is learned
     if agent.num_timesteps < config.total_timesteps:
         with collecting(agent, config, ENVIRONMENTS, extra.get("env")):
             learn(agent, config, run_dir, tracker, extra)
@@ -291,25 +313,34 @@ def end(agent: MemoryAlgorithm, run_dir: Path, stop: StopOnSignal, failure: Exce
     """Save the agent and the run's status; say why a training ended early, and end the program with it."""
     try:
         where = f"the agent is saved in {save_agent(agent, run_dir)}"
-    except ArchiveError as error:
+    except (ArchiveError, OSError) as error:
         failure = failure or error
         written = saved(run_dir / "checkpoints")
         kept = f"{written[-1]} is the newest that was" if written else "there is no checkpoint"
         where = f"it was not saved in this state, and {kept}"
     steps = agent.num_timesteps
     if stop.received is not None:
-        save_status(run_dir, "interrupted", steps)
+        note(run_dir, "interrupted", steps)
         word = "Interrupted" if stop.received == signal.SIGINT else "Terminated"
-        go_on = f"go on with `python train.py --resume {run_dir}`"
-        print(f"{word} after {steps} steps; {where}; {go_on}.", file=sys.stderr)
+        print(f"{word} after {steps} steps; {where}; {how_to_go_on(run_dir)}.", file=sys.stderr)
         raise SystemExit(128 + stop.received)
     if failure is not None:
-        save_status(run_dir, "failed", steps)
-        trace = write_text(run_dir / "error.txt", "".join(traceback.format_exception(failure)))
+        note(run_dir, "failed", steps)
+        trace = "".join(traceback.format_exception(failure))
+        try:
+            trace = f"the traceback in {write_text(run_dir / 'error.txt', trace)}."
+        except OSError:
+            trace = f"the traceback is\n{trace}"
         said = f"{type(failure).__name__}: {reason(failure).rstrip('.')}"
-        print(f"error: {said}, after {steps} steps; {where}, the traceback in {trace}.", file=sys.stderr)
+        print(f"error: {said}, after {steps} steps; {where}, {trace}", file=sys.stderr)
         raise SystemExit(1)
     save_status(run_dir, "trained", steps)
+
+
+def note(run_dir: Path, state: RunState, steps: int) -> None:
+    """Write how a training ended early, where that can be written: a full disk hides neither that nor why."""
+    with suppress(OSError):
+        save_status(run_dir, state, steps)
 
 
 @dataclass(frozen=True)
@@ -460,5 +491,5 @@ def as_flag(argument: str) -> str:
 
 
 if __name__ == "__main__":
-    with plain_errors(RunError, TrackingError, NonFiniteError):
+    with plain_errors(RunError, TrackingError, NonFiniteError, OSError):
         start(sys.argv[1:])

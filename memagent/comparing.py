@@ -36,16 +36,29 @@ def load_judged(path: Path, *, trust: bool = False) -> Judged:
     """
     run_dir = settings_dir(path)
     settings = settings_of(load_config(run_dir, trust=trust))
-    file, log = path / "evaluation.json", run_dir / "episodes.csv"
+    evaluation, log = read_evaluation(path), run_dir / "episodes.csv"
     try:
-        evaluation = json.loads(file.read_bytes())
-        _check(evaluation)
         episodes = read_episodes(log) if log.is_file() else None
+    except (OSError, ValueError) as error:
+        raise RunError(f"{log} holds no episodes of a training: {reason(error)}; remove it.") from error
+    return Judged(path, json.loads(json.dumps(settings)), evaluation, episodes)
+
+
+def read_evaluation(folder: Path) -> dict[str, Any]:
+    """What a folder's evaluation.json holds.
+
+    Raises:
+        RunError: it cannot be read, or is none that `evaluate.py` writes.
+    """
+    file = folder / "evaluation.json"
+    try:
+        evaluation: dict[str, Any] = json.loads(file.read_bytes())
+        _check(evaluation)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise RunError(
-            f"{path} holds no evaluation that can be compared: {reason(error)}; remove {file}, and judge it anew."
+            f"{folder} holds no evaluation that can be compared: {reason(error)}; remove {file}, and judge it anew."
         ) from error
-    return Judged(path, json.loads(json.dumps(settings)), evaluation, episodes)
+    return evaluation
 
 
 def _check(evaluation: Mapping[str, Any]) -> None:

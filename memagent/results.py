@@ -60,7 +60,7 @@ def check_out(out: Path, settings: Mapping[str, Any]) -> None:
         held = earlier.read_bytes() if earlier.is_file() else None
     except OSError as error:
         raise RunError(
-            f"The evaluation cannot be written into {out}: {error}; name another folder by --out."
+            f"The evaluation cannot be written into {out}: {error}; evaluate.py takes another folder by --out."
         ) from error
     if held is None:
         return
@@ -70,8 +70,8 @@ def check_out(out: Path, settings: Mapping[str, Any]) -> None:
         same = False
     if not same:
         raise RunError(
-            f"{earlier} holds an evaluation with other settings, which would be lost; name another folder by --out, or "
-            "remove it first."
+            f"{earlier} holds an evaluation with other settings, which would be lost; remove it first, or give "
+            "evaluate.py another folder by --out."
         )
 
 

@@ -16,6 +16,7 @@ from memagent.settings import build
 
 LogFormat = Literal["csv", "json", "tensorboard"]
 MAX_CONTEXTS = 10_000
+MAX_SEED = 2**32 - 1
 
 
 def words(given: Sequence[str]) -> dict[str, Any]:
@@ -88,6 +89,7 @@ class EvaluationConfig:
         for name, low in {"contexts": 1, "episodes": 1, "warmup_episodes": 0, "time_limit": 1}.items():
             if getattr(self, name) < low:
                 raise ValueError(f"{name} is {getattr(self, name)}; give {low} or more.")
+        _refuse_seed(self.seed)
         if self.contexts > MAX_CONTEXTS:
             raise ValueError(
                 f"contexts is {self.contexts}; give {MAX_CONTEXTS} at most: all are played at once."
@@ -187,6 +189,7 @@ class RunConfig:
         for name in ("total_timesteps", "num_envs", "threads", "keep"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; give 1 or more.")
+        _refuse_seed(self.seed)
         if self.save_every is not None and self.save_every < 1:
             raise ValueError(f"save_every is {self.save_every}; give 1 or more, or None for any number.")
         if self.save_minutes is not None and not self.save_minutes > 0.0:
@@ -200,6 +203,12 @@ class RunConfig:
                 f"actors is {self.actors}, and num_envs is {self.num_envs}; give 0, or a number that divides num_envs."
             )
         checked_wrappers(self.wrapper)
+
+
+def _refuse_seed(seed: int) -> None:
+    """ValueError where NumPy's generators take no such seed."""
+    if not 0 <= seed <= MAX_SEED:
+        raise ValueError(f"seed is {seed}; give a whole number from 0 to {MAX_SEED}.")
 
 
 def preset_config(env: str, preset: Mapping[str, Any]) -> RunConfig:

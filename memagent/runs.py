@@ -15,6 +15,7 @@ evaluation.json, report.html, figures/, wandb/
 """
 
 import json
+import shlex
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -171,9 +172,14 @@ def load_config(run_dir: Path, *, trust: bool = False) -> RunConfig:
         config = replace(build(RunConfig, json.loads(path.read_bytes())), run_dir=run_dir)
     except (ValueError, RecursionError) as error:  # not JSON, an unknown setting, a value that it cannot have
         raise RunError(f"{path} does not hold the settings of a run: {reason(error)}") from error
-    if not trust:
+    if not trust and runs_code(config):
         _refuse_foreign(path, config)
     return config
+
+
+def runs_code(config: RunConfig) -> bool:
+    """Whether an environment's settings may run code of their choice, and so need trust."""
+    return bool(config.env_kwargs) or any(":" in name for name in (config.env, *config.wrapper))
 
 
 def _refuse_foreign(path: Path, config: RunConfig) -> None:
@@ -183,11 +189,10 @@ def _refuse_foreign(path: Path, config: RunConfig) -> None:
         raise RunError(
             f"{path} names {', '.join(map(repr, named))}, for which a module would be imported; {trusted}"
         )
-    if config.env_kwargs:
-        raise RunError(
-            f"{path} gives the environment {config.env!r} arguments, {shortened(config.env_kwargs)}, which may be "
-            f"names of files or of code; {trusted}"
-        )
+    raise RunError(
+        f"{path} gives the environment {config.env!r} arguments, {shortened(config.env_kwargs)}, which may be "
+        f"names of files or of code; {trusted}"
+    )
 
 
 def _refuse_link(run_dir: Path, path: Path) -> None:
@@ -229,6 +234,11 @@ def save_agent(agent: MemoryAlgorithm, run_dir: Path) -> Path:
     return path
 
 
+def how_to_go_on(folder: Path) -> str:
+    """What a person may do with trainings that are not finished."""
+    return f"go on with `python train.py --resume {shlex.quote(str(folder))}`"
+
+
 def model_file(run_dir: Path) -> Path:
     """model.zip, or where a run was killed that of its newest checkpoint.
 
@@ -239,9 +249,7 @@ def model_file(run_dir: Path) -> Path:
         _refuse_link(run_dir, path := folder / "model.zip")
         if path.is_file():
             return path
-    raise RunError(
-        f"{run_dir} holds neither model.zip nor a checkpoint; go on with `python train.py --resume {run_dir}`."
-    )
+    raise RunError(f"{run_dir} holds neither model.zip nor a checkpoint; {how_to_go_on(run_dir)}.")
 
 
 def load_agent(run_dir: Path, config: RunConfig, env: VecEnv, *, trust: bool = False) -> MemoryAlgorithm:

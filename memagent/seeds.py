@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from memagent.jobs import Job, Launch, LocalProcess, run
-from memagent.run_config import RunConfig, settings_of
-from memagent.runs import RunError, load_config, load_status, named_dir, save_config
+from memagent.run_config import MAX_SEED, RunConfig, settings_of
+from memagent.runs import RunError, how_to_go_on, load_config, load_status, named_dir, save_config
 
 OUTPUT = "output.txt"
 """The file in a seed's run folder with all that its training printed."""
@@ -21,13 +21,15 @@ def begin(config: RunConfig, seeds: Sequence[int]) -> Path:
 
     Args:
         config: of all of them; its seed is not looked at, and its `run_dir` is the folder for all.
-        seeds: different ones, 0 or more.
+        seeds: different ones, from 0 to MAX_SEED.
 
     Raises:
         RunError: the seeds are no such numbers, or there is something already, or no folder can be made there.
     """
-    if len(set(seeds)) < len(seeds) or min(seeds) < 0:
-        raise RunError(f"--seeds are {' '.join(map(str, seeds))}; give different whole numbers, 0 or more.")
+    if len(set(seeds)) < len(seeds) or min(seeds) < 0 or max(seeds) > MAX_SEED:
+        raise RunError(
+            f"--seeds are {' '.join(map(str, seeds))}; give different whole numbers from 0 to {MAX_SEED}."
+        )
     parent = config.run_dir
     try:
         if parent is None:
@@ -38,9 +40,9 @@ def begin(config: RunConfig, seeds: Sequence[int]) -> Path:
             (folder := parent / f"seed-{seed}").mkdir(parents=True)
             save_config(folder, replace(config, seed=seed))
     except FileExistsError:
+        assert parent is not None
         raise RunError(
-            f"{parent} is there already and not empty; name a new folder, or go on with the trainings in it by "
-            f"`python train.py --resume {parent}`."
+            f"{parent} is there already and not empty; name a new folder, or {how_to_go_on(parent)}."
         ) from None
     except OSError as error:
         raise RunError(f"No run folders can be made: {error}; name another folder by --run-dir.") from error
@@ -73,8 +75,8 @@ def refuse_other(parent: Path, config: RunConfig, seeds: Sequence[int], *, trust
         ]
         if differ:
             raise RunError(
-                f"{parent} holds trainings with another {', '.join(differ)}; "
-                f"`python train.py --resume {parent}` goes on with them, other settings need a new folder."
+                f"{parent} holds trainings with another {', '.join(differ)}; {how_to_go_on(parent)}, or give other "
+                "settings a new folder."
             )
 
 
@@ -118,11 +120,6 @@ def complete(
         print(f"All have stopped; {how_to_go_on(parent)}.", file=sys.stderr)  # noqa: T201
         raise
     return [name for name, code in codes.items() if code]
-
-
-def how_to_go_on(parent: Path) -> str:
-    """What a person may do with trainings that are not finished."""
-    return f"go on with `python train.py --resume {parent}`"
 
 
 def _at_once(jobs: int | None, wanted: int, threads: int, *, elsewhere: bool) -> int:

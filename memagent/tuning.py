@@ -160,7 +160,7 @@ def tune(config: RunConfig, folder: Path, trials: int, train: Train) -> None:
         train: trains with some settings in a folder; the evaluated return at the end, None where it was pruned.
 
     Raises:
-        RunError: Optuna is not there, or the folder holds another search.
+        RunError: Optuna is not there, the folder holds another search or none, or every trial has failed.
         StoppedError: a person has stopped a trial, which counts as failed.
     """
     optuna = _optuna()
@@ -176,6 +176,10 @@ def tune(config: RunConfig, folder: Path, trials: int, train: Train) -> None:
             said = _run(study, trial, config, folder, values, train)
             _write_best(study, folder)
             print(f"trial {trial.number} of {trials}: {said}", flush=True)  # noqa: T201
+        if all(trial.state == _state("FAIL") for trial in study.get_trials(deepcopy=False)):
+            raise RunError(
+                f"Every trial has failed; mend what they say, and search in another folder than {folder}."
+            )
 
 
 def _optuna() -> Any:
@@ -191,7 +195,10 @@ class _Storage:
     """The database of a search."""
 
     def __init__(self, optuna: Any, folder: Path) -> None:
+        from sqlalchemy.exc import SQLAlchemyError  # comes with Optuna
+
         self.optuna, self.folder = optuna, folder
+        self.errors = (OSError, SQLAlchemyError, optuna.exceptions.StorageInternalError)
         try:
             folder.mkdir(parents=True, exist_ok=True)
             if not (folder / "tuning.db").is_file() and any(folder.iterdir()):
@@ -200,19 +207,27 @@ class _Storage:
                 f"sqlite:///{folder.resolve() / 'tuning.db'}",
                 engine_kwargs={"connect_args": {"timeout": 60}},
             )
-        except OSError as error:
-            raise RunError(f"No search can be made in {folder}: {error}.") from error
+        except self.errors as error:
+            raise self._refusal(error) from error
+
+    def _refusal(self, error: Exception) -> RunError:
+        return RunError(
+            f"No search can be made in {self.folder}: {reason(error)}; name another folder by --run-dir."
+        )
 
     def study(self, config: RunConfig, space: Mapping[str, Range | Choice]) -> optuna.Study:
         """The search, begun anew or joined."""
         settings = json.dumps(settings_of(config), sort_keys=True)
-        study = self.optuna.create_study(
-            storage=self.storage,
-            study_name="memagent",
-            direction="maximize",
-            load_if_exists=True,
-            pruner=self.optuna.pruners.MedianPruner(n_startup_trials=STARTUP_TRIALS),
-        )
+        try:
+            study = self.optuna.create_study(
+                storage=self.storage,
+                study_name="memagent",
+                direction="maximize",
+                load_if_exists=True,
+                pruner=self.optuna.pruners.MedianPruner(n_startup_trials=STARTUP_TRIALS),
+            )
+        except self.errors as error:
+            raise self._refusal(error) from error
         held = study.user_attrs.get("settings")
         if held is None:
             study.set_user_attr("settings", settings)

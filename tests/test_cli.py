@@ -240,6 +240,21 @@ def test_another_evaluation_takes_no_ones_place(
     made = json.loads((tmp_path / "new" / "out" / "evaluation.json").read_text())
     assert len(made["contexts"]) == 4
     assert made["contexts"][0]["context"] != json.loads(before)["contexts"][0]["context"]
+    within = shutil.copytree(trained[0], tmp_path / "copy") / "another"
+    assert run("evaluate.py", tmp_path / "copy", *other, "--out", within)[0] == 0
+    held = (within / "evaluation.json").read_bytes()
+    code, _, err = run("evaluate.py", within, *other)  # which names run and folder at once
+    assert (code, (within / "evaluation.json").read_bytes()) == (0, held), err
+
+
+def test_episodes_of_contexts_that_never_were_are_one_sentence(
+    trained: tuple[Path, str, str], tmp_path: Path, run: Run
+) -> None:
+    copy = shutil.copytree(trained[0], tmp_path / "copy")
+    (copy / "episodes.csv").write_text("step,env,phase,context_id,return,length\n1,0,0,-7,3,5\n")
+    code, _, err = run("evaluate.py", copy)
+    assert code == 2
+    assert "error: episodes.csv is not that of a training in Drift/CartPole-v0: There is no context -7" in err
 
 
 def test_continuous_actions_leave_the_same_folder(
@@ -481,7 +496,14 @@ def test_a_broken_folder_is_one_sentence_and_stays_as_it_is(
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--learner.gamma", "2"], ["--memory.kind", "rnn"], ["--no-such-flag"]]
+    "arguments",
+    [
+        ["--learner.gamma", "2"],
+        ["--memory.kind", "rnn"],
+        ["--evaluation.seed", "-1"],
+        ["--seed", str(2**32)],
+        ["--no-such-flag"],
+    ],
 )
 def test_a_value_out_of_its_range_is_refused(run: Run, arguments: list[str]) -> None:
     code, out, err = run("train.py", *arguments)

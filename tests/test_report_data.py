@@ -89,6 +89,9 @@ def test_the_commands_make_the_run_and_judge_it_again() -> None:
     assert words[:2] == ["python", "train.py"]
     assert settings_of(train.parse(words[2:])) == settings_of(config)
     words = shlex.split(second)
+    assert "--trust" not in words
+    foreign = replace(config, env_kwargs={"observe_context": True})
+    assert evaluate.commands(agent_of(foreign), foreign, Path("run"), Path("run"))[1].endswith(" --trust")
     options = evaluate.parse(words[2:])
     assert (options.run_dirs, options.out, options.contexts, options.deterministic) == (
         (Path("runs/a b"),),

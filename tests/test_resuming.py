@@ -11,8 +11,9 @@ from typing import Any
 
 import gymnasium as gym
 import pytest
-from agents.builders import SMALL, Corridor
+from agents.builders import SMALL, Corridor, build
 
+import envs
 import train
 from memagent.agents import AdaptConfig, LearnerConfig
 from memagent.agents.checkpoint import read_table
@@ -245,6 +246,36 @@ def test_a_state_that_the_environments_cannot_have_is_one_sentence(folder: Path,
     with pytest.raises(RunError, match=r"is in no state that .* names") as caught:
         train.resume(folder)
     assert len(str(caught.value).splitlines()) == 1
+
+
+def test_an_evaluation_that_would_be_lost_is_refused_before_the_training(folder: Path, quiet: None) -> None:
+    (folder / "evaluation.json").write_text('{"settings": {"contexts": 2}}')
+    before = (folder / "progress.csv").read_bytes()
+    with pytest.raises(RunError, match=r"holds an evaluation with other settings, .*; remove it first"):
+        train.resume(folder)
+    assert (folder / "progress.csv").read_bytes() == before
+
+
+@pytest.mark.parametrize("interrupted", [False, True])
+def test_a_full_disk_hides_neither_the_error_nor_the_way_on(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], interrupted: bool
+) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    for name in ("save_agent", "save_status", "write_text"):
+        monkeypatch.setattr(train, name, full)
+    stop = StopOnSignal()
+    stop.received = signal.SIGINT if interrupted else None
+    with pytest.raises(SystemExit) as ended:
+        train.end(build(envs.make_vec("CartPole-v1"), kind="none"), folder, stop, None)
+    said = capsys.readouterr().err
+    assert ended.value.code == (130 if interrupted else 1)
+    assert "it was not saved in this state, and" in said and "is the newest that was" in said
+    if interrupted:
+        assert f"go on with `python train.py --resume {folder}`" in said
+    else:
+        assert "error: OSError: [Errno 28] No space left on device" in said and "Traceback" in said
 
 
 def test_files_that_lost_rows_are_refused(folder: Path, quiet: None) -> None:

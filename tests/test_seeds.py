@@ -35,7 +35,7 @@ def test_the_folder_has_the_name_of_a_run(tmp_path: Path, monkeypatch: pytest.Mo
     assert parent.parent == Path("runs") and parent.name.startswith("CartPole-v0-dnc-3seeds-20")
 
 
-@pytest.mark.parametrize("seeds", [[1, 1], [-1, 2]])
+@pytest.mark.parametrize("seeds", [[1, 1], [-1, 2], [0, 2**32]])
 def test_seeds_that_are_none_are_refused(tmp_path: Path, seeds: list[int]) -> None:
     with pytest.raises(RunError, match="--seeds are"):
         begin(RunConfig(run_dir=tmp_path / "all"), seeds)

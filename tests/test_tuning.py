@@ -99,6 +99,20 @@ def test_trials_of_two_processes_at_once_differ(tmp_path: Path) -> None:
     assert len(given) >= 4 and len(set(given)) == len(given)
 
 
+def test_a_search_that_cannot_be_is_one_sentence(tmp_path: Path) -> None:
+    def fail(config: RunConfig) -> float:
+        raise ArchiveError("weights are not finite.")
+
+    with pytest.raises(RunError, match="Every trial has failed; mend what they say"):
+        tune(BASE, tmp_path / "failing", 2, Tried(fail))
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "tuning.db").write_text(
+        "no database, but long enough to be looked at as one" * 100
+    )
+    with pytest.raises(RunError, match=r"No search can be made in .*broken: .*; name another folder"):
+        tune(BASE, tmp_path / "broken", 2, Tried())
+
+
 def test_what_cannot_be_trained_fails_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     def score(config: RunConfig) -> float:
         if len(tried.configs) == 2:

@@ -119,16 +119,16 @@ def grouped(judged: Sequence[Judged], group_by: Sequence[str] = ()) -> dict[str,
     for index, key in enumerate(keys):
         by_key.setdefault(key, []).append(index)
     shown = list(group_by) or differ
-    made = {}
-    for indices in by_key.values():
-        values = {name: of_runs[indices[0]].get(name) for name in shown}
-        name = _name([judged[i] for i in indices], values)
-        made[name] = sorted((judged[i] for i in indices), key=lambda run: run.settings["seed"])
-    if len(made) < len(by_key):
-        raise ValueError(
-            f"The groups have the same name, {', '.join(made)}; say by --group-by what they differ in."
-        )
-    return made
+    groups = [[judged[i] for i in indices] for indices in by_key.values()]
+    values = [{name: of_runs[indices[0]].get(name) for name in shown} for indices in by_key.values()]
+    called = [
+        _of_folder(runs) if not told or len(told) > NAMED_BY_UP_TO else _of_values(told)
+        for runs, told in zip(groups, values, strict=True)
+    ]
+    if len(set(called)) < len(called):  # folders of one name
+        called = [_of_values(told) for told in values]
+    by_seed = (sorted(runs, key=lambda run: run.settings["seed"]) for runs in groups)
+    return dict(zip(called, by_seed, strict=True))
 
 
 def _refuse_twice(judged: Sequence[Judged], of_runs: Sequence[Mapping[str, Any]], own: Sequence[str]) -> None:
@@ -143,11 +143,14 @@ def _refuse_twice(judged: Sequence[Judged], of_runs: Sequence[Mapping[str, Any]]
         seen[key] = run
 
 
-def _name(runs: Sequence[Judged], values: Mapping[str, Any]) -> str:
-    """A group's name: of the settings that set it apart, or of its folder where there are none, or many of them."""
-    if not values or len(values) > NAMED_BY_UP_TO:
-        folders = {run.folder.parent if len(runs) > 1 else run.folder for run in runs}
-        return min(folder.name or str(folder) for folder in folders)
+def _of_folder(runs: Sequence[Judged]) -> str:
+    """A group's name by the folder that its runs are in."""
+    folders = {run.folder.parent if len(runs) > 1 else run.folder for run in runs}
+    return min(folder.name or str(folder) for folder in folders)
+
+
+def _of_values(values: Mapping[str, Any]) -> str:
+    """A group's name by the settings that set it apart."""
     return ", ".join(
         value
         if isinstance(value, str)

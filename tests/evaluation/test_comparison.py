@@ -72,6 +72,16 @@ def test_groups_are_named_by_the_settings_that_are_asked_for() -> None:
         grouped(runs, ["memory.kin"])
 
 
+def test_groups_in_one_folder_that_differ_in_much_are_named_by_their_settings() -> None:
+    several = [{"learner": dict.fromkeys("abcd", value)} for value in (1, 2)]
+    runs = [
+        judged(f"all/{i}-{seed}", "none", seed, [1.0], settings=s)
+        for i, s in enumerate(several)
+        for seed in (0, 1)
+    ]
+    assert list(grouped(runs)) == ["a 1, b 1, c 1, d 1", "a 2, b 2, c 2, d 2"]
+
+
 def test_the_same_training_counts_once() -> None:
     again = [judged("a", "none", 0, [1.0, 2.0]), judged("b", "none", 0, [1.0, 2.0])]
     with pytest.raises(ValueError, match="a and b have the same settings and the same seed"):
