@@ -18,7 +18,7 @@ from memagent.dynamics import DynamicsModel, Outcomes, gaussian_loss, surprise
 
 LOW_PEAK = 0.25
 """Evidence in nats from which a peak counts: lower ones say nothing of how high they can be."""
-STEPS, PEAKS, NEWEST = 1_000, 50, 1 / 16
+STEPS, PEAKS, NEWEST = 1_000, 100, 1 / 16
 """A tail is averaged over about STEPS steps and PEAKS peaks, and beyond these over the share NEWEST of all so far."""
 RARELY = 0.05
 """Share of steps in phases with few runs below which these have no tail of their own."""

@@ -123,7 +123,6 @@ PRESETS: Mapping[str, Settings] = {
         "replay": {"capacity": 200_000, "rows": 32, "n_step": 8},
         # A constant push fells an upright pole in nine steps: a reversed one must show in few. Runs of 8 steps give
         # more on held-out contexts that are held still (270 and 240) and less where they change (255 and 400).
-        # What an agent met while it learned to balance still counts in the tail of its evidence: 1 comes of 3.
         "adapt": {"steps_ahead": 2, "history": 8},
         # A balanced pole shows little of what goes wrong: with 0.02 an agent knows less of what is outside the training
         # ranges (docs/adaptation.md).
@@ -156,7 +155,7 @@ PRESETS: Mapping[str, Settings] = {
         prediction_steps=4,
         steps_per_update=6,
         # A context that few steps have given is often wrong there: to begin anew too often costs less than too seldom.
-        adapt={"reward_unit": 0.1, "acting_steps": 40, "false_alarms": 20.0},
+        adapt={"reward_unit": 0.1, "acting_steps": 40, "false_alarms": 15.0},
     ),
     "Drift/PointGoals-v0": many_small_updates(
         reward_scale=1.0,
