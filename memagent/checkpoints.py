@@ -14,7 +14,7 @@ from typing import Any
 from stable_baselines3.common.callbacks import BaseCallback
 
 from memagent.agents import MemoryAlgorithm
-from memagent.agents.checkpoint import read_table
+from memagent.agents.checkpoint import read_table, read_whole
 from memagent.archive import ArchiveError
 from memagent.files import remove_folder, remove_unfinished
 
@@ -100,9 +100,9 @@ def saved(folder: Path) -> list[Path]:
 
 
 def is_whole(path: Path) -> bool:
-    """Whether a checkpoint says what it holds."""
+    """Whether a checkpoint is what was written."""
     try:
-        read_table(path)
+        read_whole(path)
     except ArchiveError:
         return False
     return True

@@ -87,8 +87,13 @@ class Tracker:
             self.lost = True
 
     def log(self, values: Mapping[str, Any], step: int) -> None:
-        """Write one row of the history: numbers, strings or W&B's own media, as of environment step `step`."""
-        self._tell(lambda: self.run.log({**values, self.step_name: step}))
+        """Write one row of the history, numbers, strings, W&B's media or SB3's pictures, as of environment step `step`."""
+
+        def log() -> None:
+            row = {key: _as_wandb(value) for key, value in values.items()}
+            self.run.log({**row, self.step_name: step})
+
+        self._tell(log)
 
     def log_figure(self, key: str, figure: MatplotlibFigure | Path, step: int) -> None:
         """Write a picture, drawn (a matplotlib figure) or already on disk (a path), as of environment step `step`."""
@@ -171,8 +176,9 @@ def start_run(
         labels: what the run is sorted by; WANDB_RUN_GROUP, WANDB_TAGS and WANDB_JOB_TYPE go before.
 
     Raises:
-        TrackingError: the mode is none of the three, or W&B was asked to track online and does not know the account.
-            Without a network the run is tracked offline, and where that fails too not at all; a sentence says so.
+        TrackingError: the mode is none of the three, W&B was asked to track online and does not know the account, or a
+            setting is none that it takes. Without a network the run is tracked offline, and where that fails too not at
+            all; a sentence says so.
     """
     mode = mode or os.environ.get("WANDB_MODE") or "offline"  # type: ignore[assignment]  # checked in the next line
     if mode not in get_args(TrackingMode):
@@ -204,10 +210,15 @@ def start_run(
         )
     except (wandb.Error, OSError) as error:
         why = f"W&B could not start the run {mode} ({str(error).splitlines()[0]})"
-        if mode == "online" and not isinstance(error, wandb.errors.CommError):
-            raise TrackingError(
-                f"{why}; log in once with `wandb login`, or track offline and upload later with `wandb sync`."
-            ) from error
+        if isinstance(error, wandb.errors.UsageError):
+            mend = (
+                "log in once with `wandb login`, or track offline and upload later with `wandb sync`"
+                if "API key" in str(error)
+                else "mend what it names; variables such as WANDB_PROJECT say it"
+            )
+            raise TrackingError(f"{why}; {mend}.") from error
+        if mode == "disabled":
+            raise TrackingError(f"{why}.") from error
         less: TrackingMode = "offline" if mode == "online" else "disabled"
         then = {
             "offline": "it is tracked offline: upload it later with `wandb sync`",
@@ -250,10 +261,12 @@ class WandbWriter(KVWriter):
         for key, value in sorted(key_values.items()):
             if "wandb" in key_excluded.get(key, ()):
                 continue
+            if isinstance(value, Video):
+                raise FormatUnsupportedError(["wandb"], "video")
             if isinstance(value, HParam):
                 self.tracker.update_config(value.hparam_dict)
             else:
-                row[key] = _as_wandb(value)
+                row[key] = value
         if row:
             self.tracker.log(row, step)
 
@@ -294,13 +307,12 @@ class TrackingCallback(BaseCallback):
 
 def _as_wandb(value: Any) -> Any:
     """A value of SB3's logger as W&B takes it."""
-    if isinstance(value, Video):
-        raise FormatUnsupportedError(["wandb"], "video")
     if isinstance(value, Figure):
-        image = wandb.Image(value.figure)
-        if value.close:
-            plt.close(value.figure)
-        return image
+        try:
+            return wandb.Image(value.figure)
+        finally:
+            if value.close:
+                plt.close(value.figure)
     if isinstance(value, Image):
         pixels = value.image if isinstance(value.image, str) else np.asarray(value.image)
         if not isinstance(pixels, str) and value.dataformats.upper() == "CHW":

@@ -134,6 +134,24 @@ def test_another_actor_goes_on_where_the_last_stretch_ended(lost: int) -> None:
     assert (np.diff(episodes[of_first][begins]) == 1).all()
 
 
+def test_a_checkpoint_without_one_actors_state_lets_the_others_go_on() -> None:
+    pytest.importorskip("ray")
+    from memagent.distributed.actors import Actors
+
+    agent = learner(CONFIG)
+    stretch, state = actor(agent, CONFIG, Share(0, 2)).collect(weights(agent), 0, 0, 16)
+    store(agent, 0, stretch)
+    actors = Actors(agent, CONFIG, ENVIRONMENTS)
+    actors._slots[0].state = state  # the other's went with its machine
+    held = actors.get_state()
+    resumed = Actors(agent, CONFIG, ENVIRONMENTS, held["actors"])
+    known, lost = (slot.state for slot in resumed._slots)
+    assert lost is None
+    np.testing.assert_array_equal(known.last_obs, state.last_obs)
+    for name, expected in (state.acting | state.held).items():
+        np.testing.assert_array_equal((known.acting | known.held)[name], expected, err_msg=name)
+
+
 def test_a_stretch_that_comes_twice_is_refused() -> None:
     agent = learner(CONFIG)
     one = actor(agent, CONFIG, Share(0, 2))

@@ -14,7 +14,7 @@ from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 from memagent.agents import MemoryAlgorithm, MemoryDQN
-from memagent.agents.checkpoint import read_table
+from memagent.agents.checkpoint import read_table, read_whole
 from memagent.archive import ArchiveError
 from memagent.checkpoints import Checkpoints, saved
 from memagent.files import UNFINISHED, whole_folder
@@ -77,9 +77,10 @@ def test_a_step_that_has_one_is_written_again_only_if_it_is_broken(tmp_path: Pat
     before = rest.stat().st_mtime_ns
     checkpoints.write()
     assert rest.stat().st_mtime_ns == before
-    rest.write_text("{}")
-    checkpoints.write()
-    assert read_table(rest.parent)["steps"] == 0
+    for broken in ("training.json", "training.safetensors", "model.zip"):
+        (rest.parent / broken).write_text("{}")
+        checkpoints.write()
+        assert read_whole(rest.parent)["steps"] == 0
 
 
 def test_what_was_left_unfinished_is_removed(tmp_path: Path) -> None:

@@ -276,6 +276,22 @@ def test_pictures_settings_and_exclusions_of_sb3s_logger(tmp_path: Path) -> None
     assert not plt.fignum_exists(figure.number)
 
 
+def test_pictures_that_cannot_be_written_end_no_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    figure, _ = plt.subplots()
+    with start_run(tmp_path, {}) as tracker:
+        monkeypatch.setattr(wandb, "Image", full)
+        logger = Logger(None, [WandbWriter(tracker)])
+        logger.record("figure", Figure(figure, close=True))
+        logger.dump(11)
+        assert tracker.lost and "No space left on device" in capsys.readouterr().err
+    assert not plt.fignum_exists(figure.number)
+
+
 @pytest.mark.parametrize(
     ("error", "exit_code"),
     [
@@ -330,6 +346,18 @@ def test_online_without_an_account_says_what_to_do(tmp_path: Path, monkeypatch: 
         TrackingError, match=r"online \(No API key configured\.\); log in once with `wandb login`"
     ):
         start_run(tmp_path, {}, mode="online")
+
+
+@pytest.mark.parametrize("mode", ["offline", "disabled", "online"])
+def test_a_project_that_cannot_be_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], mode: Any
+) -> None:
+    monkeypatch.setenv("WANDB_PROJECT", "team/drift")
+    with pytest.raises(
+        TrackingError, match=rf"run {mode} \(Invalid project name 'team/drift'.*mend what it names"
+    ):
+        start_run(tmp_path, {}, mode=mode)
+    assert "not tracked" not in capsys.readouterr().err
 
 
 OFFLINE_RUN = """

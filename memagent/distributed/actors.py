@@ -146,13 +146,13 @@ class Actors:
     def get_state(self) -> dict[str, Any]:
         """The states of each actor's environments, as JSON's types; the agent gets the arrays that belong to them."""
         agent, states = self._agent, [self._known(slot) for slot in self._slots]
-        nothing = agent.make_acting(self._slots[0].share.num_envs).state_dict()
-        acting = [nothing if state is None else state.acting for state in states]
-        agent.acting.load_state_dict(_joined(acting))
-        held = [{} if state is None else state.held for state in states]
-        agent.held.load_state_dict(_joined(held))
-        if all(state is not None for state in states):
-            agent._last_obs = np.concatenate([state.last_obs for state in states if state is not None])
+        if known := [state for state in states if state is not None]:
+            filled = [
+                state or known[0] for state in states
+            ]  # `_restore` leaves those alone that are not known
+            agent.acting.load_state_dict(_joined([state.acting for state in filled]))
+            agent.held.load_state_dict(_joined([state.held for state in filled]))
+            agent._last_obs = np.concatenate([state.last_obs for state in filled])
         return {"actors": [None if state is None else state.env for state in states]}
 
     def _known(self, slot: Slot) -> ActorState | None:

@@ -102,7 +102,7 @@ def steps_to_threshold(
     returns = np.asarray(returns, dtype=np.float64)
     if returns.size < window:
         return None
-    means = np.convolve(returns, np.full(window, 1 / window), "valid")
+    means = np.convolve(returns, np.ones(window), "valid") / window
     (reached,) = np.nonzero(means >= threshold)
     return int(np.asarray(steps)[reached[0] + window - 1]) if reached.size else None
 

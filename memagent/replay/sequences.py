@@ -101,11 +101,13 @@ class PrioritizedSequenceBuffer:
     ) -> None:
         self.config, self.num_envs = config, num_envs
         rows = config.capacity // num_envs // config.stride * config.stride
-        if rows < config.window:
-            needed = -(-config.window // config.stride) * config.stride * num_envs
+        least = (
+            -(-(config.window + config.stride - 1) // config.stride) * config.stride
+        )  # one is always whole
+        if rows < least:
             raise ValueError(
-                f"A replay of capacity {config.capacity} holds no window of {config.window} rows for each of "
-                f"{num_envs} environments; give a capacity of at least {needed}."
+                f"A replay of capacity {config.capacity} does not always hold a window of {config.window} rows of each "
+                f"of {num_envs} environments; give a capacity of at least {least * num_envs}."
             )
         fields: dict[str, tuple[Shape, DTypeLike]] = {
             "obs": (tuple(obs_shape), np.float32),

@@ -72,6 +72,7 @@ def test_steps_to_a_threshold_end_with_the_first_window_that_reaches_it():
     assert metrics.steps_to_threshold(steps, returns, 5.0, window=2) == 30
     assert metrics.steps_to_threshold(steps, returns, 6.0, window=2) == 40
     assert metrics.steps_to_threshold(steps, returns, 6.5, window=2) is None
+    assert metrics.steps_to_threshold(range(40), [9.0] * 40, 9.0) == 19  # reached to the last bit
     assert metrics.steps_to_threshold(steps, returns, 0.0, window=6) is None
 
 

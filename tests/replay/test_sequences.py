@@ -297,13 +297,17 @@ def test_a_large_buffer_takes_memory_only_where_it_is_written() -> None:
 
 
 def test_a_capacity_below_one_window_per_environment_is_refused() -> None:
-    """625 rows hold a window of 75; 4 do not, and rows are used in whole strides."""
-    config = ReplayConfig(capacity=1279)
-    with pytest.raises(ValueError, match=r"capacity 1279 holds no window of 75 rows.*at least 1280"):
+    """96 rows always hold a window of 75 that begins at a multiple of 16; 80 do not, once the oldest rows go."""
+    config = ReplayConfig(capacity=1535)
+    with pytest.raises(
+        ValueError, match=r"capacity 1535 does not always hold a window of 75 rows.*at least 1536"
+    ):
         make(config, num_envs=16)
-    buffer = make(ReplayConfig(capacity=1280), num_envs=16)
-    Filler(buffer).fill(300)
-    assert len(buffer) == 16
+    filler = Filler(make(ReplayConfig(capacity=1536), num_envs=16))
+    filler.fill(96)
+    for _ in range(200):
+        assert len(filler.buffer) >= 16
+        filler.fill(1)
 
 
 def test_an_empty_buffer_says_what_it_needs() -> None:
