@@ -87,7 +87,7 @@ class Tracker:
             self.lost = True
 
     def log(self, values: Mapping[str, Any], step: int) -> None:
-        """Write one row of the history, numbers, strings, W&B's media or SB3's pictures, as of environment step `step`."""
+        """Write a row of the history, as of environment step `step`: numbers, strings, W&B's media, SB3's pictures."""
 
         def log() -> None:
             row = {key: _as_wandb(value) for key, value in values.items()}
