@@ -414,23 +414,19 @@ class MemoryPolicy(BasePolicy, ABC):
         memory, belief = self.initial_state(count), tracker.empty(count) if tracker else None
         if state is None:
             return memory, belief
-        parts = len(memory)
+        parts, own = len(memory), (*memory, *(belief or ()))
         shapes = [tuple(np.shape(part)) for part in state]
-        expected = [tuple(part.shape) for part in (*memory, *(belief or ()))]
+        expected = [tuple(part.shape) for part in own]
         if shapes != expected:
             raise ValueError(
                 f"predict was given a state with parts of shapes {shapes}; expected {expected}: pass what the last "
                 "call returned, for as many observations and with the same `adapt`, or None to begin anew."
             )
-        of_memory, of_belief = (
-            zip(memory, state[:parts], strict=True),
-            zip(belief or (), state[parts:], strict=True),
-        )
+        pairs = list(zip(own, state, strict=True))
         memory = type(memory)(
-            *(torch.as_tensor(x, dtype=own.dtype, device=self.device) for own, x in of_memory)
+            *(torch.as_tensor(x, dtype=like.dtype, device=self.device) for like, x in pairs[:parts])
         )
-        remembered: list[Any] = [np.array(x, own.dtype) for own, x in of_belief]
-        return memory, belief and Belief(*remembered)
+        return memory, belief and Belief(*(np.array(x, like.dtype) for like, x in pairs[parts:]))
 
 
 def _bounds(space: spaces.Space) -> tuple[np.ndarray, np.ndarray]:

@@ -81,6 +81,12 @@ def test_a_loop_of_predict_adapts_as_acting_does_to_the_bit(name: str, kind: str
     earlier, copied, given = kept  # a state that was handed on is not written to
     for part, copy in zip(given, copied, strict=True):
         np.testing.assert_array_equal(part, copy)
+    listed = [part.tolist() for part in copied]  # as from JSON
+    for ours, theirs in zip(
+        agent.predict(earlier, listed)[1], agent.predict(earlier, copied)[1], strict=True
+    ):
+        np.testing.assert_array_equal(ours, theirs)
+        assert ours.dtype == theirs.dtype
     with pytest.raises(ValueError, match="pass what the last call returned"):
         agent.predict(earlier, given, start, adapt=False)
 
