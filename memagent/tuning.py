@@ -195,7 +195,7 @@ class _Storage:
     """The database of a search."""
 
     def __init__(self, optuna: Any, folder: Path) -> None:
-        from sqlalchemy.exc import SQLAlchemyError  # comes with Optuna
+        from sqlalchemy.exc import SQLAlchemyError
 
         self.optuna, self.folder = optuna, folder
         self.errors = (OSError, SQLAlchemyError, optuna.exceptions.StorageInternalError)
