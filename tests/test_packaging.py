@@ -69,7 +69,7 @@ def third_party_imports(*folders: str) -> set[str]:
 def test_what_the_code_imports_is_a_dependency() -> None:
     distributions = packages_distributions()
     # imported where they are used only: MuJoCo, a memory on CUDA, videos, searches, trainings over machines
-    optional = {"mujoco", "triton", "imageio_ffmpeg", "optuna", "ray"}
+    optional = {"mujoco", "triton", "imageio_ffmpeg", "optuna", "sqlalchemy", "ray"}
     roots = third_party_imports("memagent", "envs") - optional
     assert {canonicalize_name(distributions[root][0]) for root in roots} <= names(PROJECT["dependencies"])
 
