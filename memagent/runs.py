@@ -179,13 +179,18 @@ def load_config(run_dir: Path, *, trust: bool = False) -> RunConfig:
 
 def runs_code(config: RunConfig) -> bool:
     """Whether an environment's settings may run code of their choice, and so need trust."""
-    return bool(config.env_kwargs) or any(":" in name for name in (config.env, *config.wrapper))
+    return bool(config.env_kwargs or _modules(config))
+
+
+def _modules(config: RunConfig) -> list[str]:
+    """What is named by the module that is imported for it."""
+    return [name for name in (config.env, *config.wrapper) if ":" in name]
 
 
 def _refuse_foreign(path: Path, config: RunConfig) -> None:
     """RunError where a stranger's settings would let an environment run code of their choice."""
     trusted = "if you trust who made the folder, add --trust."
-    if named := [name for name in (config.env, *config.wrapper) if ":" in name]:
+    if named := _modules(config):
         raise RunError(
             f"{path} names {', '.join(map(repr, named))}, for which a module would be imported; {trusted}"
         )

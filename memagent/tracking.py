@@ -180,17 +180,17 @@ def start_run(
             setting is none that it takes. Without a network the run is tracked offline, and where that fails too not at
             all; a sentence says so.
     """
-    mode = mode or os.environ.get("WANDB_MODE") or "offline"  # type: ignore[assignment]  # checked in the next line
-    if mode not in get_args(TrackingMode):
+    tried: TrackingMode = mode or os.environ.get("WANDB_MODE") or "offline"  # type: ignore[assignment]
+    if tried not in get_args(TrackingMode):
         raise TrackingError(
-            f"The W&B mode is {mode!r}, as given or by WANDB_MODE; choose one of {', '.join(get_args(TrackingMode))}."
+            f"The W&B mode is {tried!r}, as given or by WANDB_MODE; choose one of {', '.join(get_args(TrackingMode))}."
         )
-    if mode != "online":
+    if tried != "online":
         # W&B reports its own errors to a server unless told not to, and looks that server up at its start.
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
     run_dir.mkdir(parents=True, exist_ok=True)
     identity, logged_before = _identity(run_dir)
-    goes_on = bool(identity) and mode == "online"  # offline it is the id alone that says so
+    goes_on = bool(identity) and tried == "online"  # offline it is the id alone that says so
     labels = labels or Labels()
     tags = os.environ.get("WANDB_TAGS")
     try:
@@ -204,32 +204,41 @@ def start_run(
             tags=tags.split(",") if tags else [tag[:LONGEST_TAG] for tag in labels.tags],
             dir=run_dir.resolve(),  # W&B's background process may have another working directory
             config=dict(config),
-            mode=mode,
+            mode=tried,
             reinit="create_new",  # else W&B hands out the run that the process has already
-            settings=wandb.Settings(console="off", quiet=True, silent=mode != "online"),
+            settings=wandb.Settings(console="off", quiet=True, silent=tried != "online"),
         )
     except (wandb.Error, OSError) as error:
-        why = f"W&B could not start the run {mode} ({str(error).splitlines()[0]})"
-        if isinstance(error, wandb.errors.UsageError):
-            mend = (
-                "log in once with `wandb login`, or track offline and upload later with `wandb sync`"
-                if "API key" in str(error)
-                else "mend what it names; variables such as WANDB_PROJECT say it"
-            )
-            raise TrackingError(f"{why}; {mend}.") from error
-        if mode == "disabled":
-            raise TrackingError(f"{why}.") from error
-        less: TrackingMode = "offline" if mode == "online" else "disabled"
-        then = {
-            "offline": "it is tracked offline: upload it later with `wandb sync`",
-            "disabled": "it is not tracked",
-        }
-        print(f"{why}; {then[less]}.", file=sys.stderr)  # noqa: T201
-        return start_run(run_dir, config, less, project, name, logged, labels)
+        return start_run(run_dir, config, _lesser(tried, error), project, name, logged, labels)
     logged = max(logged, logged_before)
-    if mode != "disabled":
+    if tried != "disabled":
         write_text(run_dir / "tracking.json", json.dumps({"run": run.id, "logged": logged}) + "\n")
     return Tracker(run, logged=logged)
+
+
+def _lesser(mode: TrackingMode, error: Exception) -> TrackingMode:
+    """The mode to try after one in which a run could not start; a sentence says so.
+
+    Raises:
+        TrackingError: a person has to mend it, or there is none left.
+    """
+    why = f"W&B could not start the run {mode} ({str(error).splitlines()[0]})"
+    if isinstance(error, wandb.errors.UsageError):
+        mend = (
+            "log in once with `wandb login`, or track offline and upload later with `wandb sync`"
+            if "API key" in str(error)
+            else "mend what it names; variables such as WANDB_PROJECT say it"
+        )
+        raise TrackingError(f"{why}; {mend}.") from error
+    if mode == "disabled":
+        raise TrackingError(f"{why}.") from error
+    less: TrackingMode = "offline" if mode == "online" else "disabled"
+    then = {
+        "offline": "it is tracked offline: upload it later with `wandb sync`",
+        "disabled": "it is not tracked",
+    }
+    print(f"{why}; {then[less]}.", file=sys.stderr)  # noqa: T201
+    return less
 
 
 def _identity(run_dir: Path) -> tuple[str | None, int]:

@@ -147,9 +147,8 @@ class Actors:
         """The states of each actor's environments, as JSON's types; the agent gets the arrays that belong to them."""
         agent, states = self._agent, [self._known(slot) for slot in self._slots]
         if known := [state for state in states if state is not None]:
-            filled = [
-                state or known[0] for state in states
-            ]  # `_restore` leaves those alone that are not known
+            # `_restore` leaves those alone that are not known.
+            filled = [state or known[0] for state in states]
             agent.acting.load_state_dict(_joined([state.acting for state in filled]))
             agent.held.load_state_dict(_joined([state.held for state in filled]))
             agent._last_obs = np.concatenate([state.last_obs for state in filled])

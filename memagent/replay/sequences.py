@@ -101,9 +101,8 @@ class PrioritizedSequenceBuffer:
     ) -> None:
         self.config, self.num_envs = config, num_envs
         rows = config.capacity // num_envs // config.stride * config.stride
-        least = (
-            -(-(config.window + config.stride - 1) // config.stride) * config.stride
-        )  # one is always whole
+        # One is always whole: the ring takes the oldest stride away before the newest window is complete.
+        least = -(-(config.window + config.stride - 1) // config.stride) * config.stride
         if rows < least:
             raise ValueError(
                 f"A replay of capacity {config.capacity} does not always hold a window of {config.window} rows of each "

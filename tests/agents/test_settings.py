@@ -85,21 +85,13 @@ def test_a_value_that_cannot_be_is_refused(agent: MemoryAlgorithm, name: str, va
 
 
 def test_configs_may_hold_numpys_numbers(tmp_path: Path) -> None:
-    given = {
-        "rows": np.int64(9),
-        "capacity": np.int64(2048),
-        "gamma": np.float32(0.5),
-        "final": np.float64(0.1),
-    }
-    env = DummyVecEnv([Corridor])
-    learner, replay = LearnerConfig(gamma=given["gamma"]), ReplayConfig(rows=given["rows"])
     agent = MemoryDQN(
         "MemoryPolicy",
-        env,
-        learner=learner,
-        replay=replay,
-        buffer_size=given["capacity"],
-        exploration_final_eps=given["final"],
+        DummyVecEnv([Corridor]),
+        learner=LearnerConfig(gamma=np.float32(0.5)),
+        replay=ReplayConfig(rows=np.int64(9)),
+        buffer_size=np.int64(2048),
+        exploration_final_eps=np.float64(0.1),
     )
     agent.save(tmp_path / "agent")
     loaded = MemoryDQN.load(tmp_path / "agent")
@@ -113,11 +105,11 @@ def test_configs_may_hold_numpys_numbers(tmp_path: Path) -> None:
         (
             {"adapt": AdaptConfig(phase_signal="detected")},
             "AdaptConfig.phase_signal is 'detected'; give 'info' or",
-        ),  # type: ignore[arg-type]
+        ),
         (
             {"learner": LearnerConfig(memory_scope="live")},
             "LearnerConfig.memory_scope is 'live'; give 'episode' or",
-        ),  # type: ignore[arg-type]
+        ),
         ({"buffer_size": 1e4}, "ReplayConfig.capacity is 10000.0; give a whole number"),
     ],
 )
@@ -126,7 +118,7 @@ def test_a_config_with_a_value_of_another_kind_is_refused(given: dict[str, Any],
         MemoryDQN("MemoryPolicy", DummyVecEnv([Corridor]), **given)
 
 
-def test_updates_that_come_sooner_than_before_are_caught_up_with(tmp_path: Path) -> None:
+def test_updates_that_come_sooner_than_before_are_caught_up_with() -> None:
     agent = build(DummyVecEnv([Corridor] * 2), kind="none", steps_per_update=64)
     agent.learn(40, callback=lambda local, _: local["self"].num_timesteps < 40)
     agent.learner = replace(agent.learner, steps_per_update=32.0)

@@ -212,6 +212,7 @@ def test_normalised_parts_of_an_observation_are_not_read_as_what_they_were() -> 
 def test_where_rewards_alone_are_normalised_context_models_learn_those_that_acting_shows_them() -> None:
     env = VecNormalize(envs.make_vec("Drift/Pendulum-v0", 2, seed=0), norm_obs=False)
     agent = build(env, kind="none")
+    assert agent.transition_layout is not None
     agent.learn(200)
     assert agent.acting.belief is not None
     acted = agent.acting.belief.outcome[0, :, -1]
