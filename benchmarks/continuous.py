@@ -2,7 +2,7 @@
 
     python -m benchmarks.continuous
 
-trains every agent on every task with three seeds, two runs at a time on one core each, and keeps the results in
+trains every agent on every task (three seeds, or `--seeds`), two runs at a time on one core each, and keeps results in
 benchmarks/results/continuous.json, continuous.md (tables) and continuous.png (learning curves). Runs that are there
 already are not repeated; `--again` does so.
 

@@ -108,10 +108,11 @@ def tables(summary: Mapping[str, Any]) -> str:
     text = (
         "Mean returns of the episodes of a stream whose context changes at any step, 400 apart in the mean, by how the "
         "agent knows of changes: not at all and without adapting; not at all, fitting the newest steps; by itself; "
-        "told. Noticing by itself: its share of what being told gives; of the changes that matter the share missed "
-        "within 100 steps, and the median delay in steps; the share missed of all changes; false alarms in 10,000 "
-        "steps; median steps to recover within an episode, and the share of changes that are not overcome within 100. "
-        "Made by `python -m benchmarks.detection`."
+        "told. Noticing by itself: the share of the gap from untold to told that it closes; of the changes that matter "
+        "(a reversed action, a heading turned by more than a quarter, a platform moved by more than its radius) the "
+        "share missed within 100 steps, and the median delay in steps; the share missed of all changes; false alarms "
+        "in 10,000 steps; median steps to recover within an episode, and the share of changes that are not overcome "
+        "within 100. Made by `python -m benchmarks.detection`."
     )
     parts = [text, markdown(head, list(_rows(summary)))]
     if cycles := list(_cycles(summary)):

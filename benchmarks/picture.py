@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import tyro
 from matplotlib.figure import Figure
 
 import envs
@@ -84,4 +85,4 @@ def picture(seen: dict[str, np.ndarray], change: int, alarm: int) -> Figure:
 
 
 if __name__ == "__main__":
-    main()
+    tyro.cli(main, description=__doc__)

@@ -122,7 +122,7 @@ PRESETS: Mapping[str, Settings] = {
         # Everything seen is kept, so that old contexts stay alive; few and short windows buy more updates.
         "replay": {"capacity": 200_000, "rows": 32, "n_step": 8},
         # A constant push fells an upright pole in nine steps: a reversed one must show in few. Runs of 8 steps give
-        # more on held-out contexts that are held still (270 and 240) and less where they change (255 and 400).
+        # more on held-out contexts that are held still (270 and 240) and less where they change (253 and 391).
         "adapt": {"steps_ahead": 2, "history": 8},
         # A balanced pole shows little of what goes wrong: with 0.02 an agent knows less of what is outside the training
         # ranges (docs/adaptation.md).

@@ -124,7 +124,7 @@ def _body(base: str) -> str:
     env = gym.make(base, disable_env_checker=True).unwrapped
     env.reset(seed=0)
     rows = [
-        (f"`{name}`", parameter.unit, parameter.meaning, f"{parameter.read(env):g}")
+        (f"`{name}`", parameter.unit, parameter.meaning, f"{parameter.read(env) + 0.0:g}")
         for name, parameter in find_plant(env).parameters.items()
     ]
     env.close()

@@ -23,6 +23,7 @@ from torch import Tensor
 
 from memagent.agents.described import DescribedLearner
 from memagent.agents.saving import COUNTERS, EPISODE, SKIPS, Where, bytes_of, name_of
+from memagent.agents.words import in_configs
 from memagent.archive import NOT_A_ZIP, ArchiveError, member_names, parse_archive, reason, shortened
 from memagent.fields import (
     check_tensors,
@@ -145,13 +146,16 @@ def _unfilled(
     if env is not None:
         env = cls._wrap_env(env, settings["verbose"])
         check_for_correct_spaces(env, observation_space, action_space)
+    num_envs = entry(data, "n_envs", int) if env is None else env.num_envs
+    rhythm = {word: settings.pop(word) for word in ("train_freq", "gradient_steps") if word in settings}
+    settings["learner"], _ = in_configs(rhythm, settings["learner"], settings["replay"], num_envs)
     settings |= {"env": env, "device": device, "_init_setup_model": False}
     agent = cls(**settings)
     agent.observation_space, agent.action_space = observation_space, action_space
     assert observation_space.shape is not None
     layout = layout_of(data, observation_space.shape[0])
     if env is None:
-        agent.n_envs = entry(data, "n_envs", int)
+        agent.n_envs = num_envs
     elif agent.transition_layout not in (None, layout):
         raise ArchiveError(
             f"its observations are laid out as {layout}, the environment's as {agent.transition_layout}; give the "

@@ -29,7 +29,9 @@ from memagent.evaluation.metrics import SPLIT_NAMES, SPLITS, context_means, resu
 from memagent.evaluation.numerals import with_ends
 
 # Settings that make no other agent, and how it is judged, which is the same for all.
-ASIDE = ("seed", "wandb", "device", "threads", "save_every", "save_minutes", "keep")
+ASIDE = (
+    "seed", "wandb", "device", "threads", "save_every", "save_minutes", "keep", "log_formats", "video", "eval_share",
+)  # fmt: skip
 # Settings that make another task, whose returns do not compare.
 TASK = ("env", "env_kwargs", "wrapper")
 NAMED_BY_UP_TO = 3

@@ -1,6 +1,6 @@
 """Scores between two references: 0 is random actions, 1 an agent that is told the context (the oracle).
 
-The references of a task are mean returns by split: {"train": {"random": -1262.0, "oracle": -209.0}, "held_out": {...}}.
+The references of a task are mean returns by split: {"train": {"random": -1212.0, "oracle": -242.0}, "held_out": {...}}.
 A split without both has no normalised scores.
 """
 

@@ -38,7 +38,8 @@ class MemoryConfig:
 
     temporal_links: bool = True
     """Keep the link matrix, which lets a head read in the order of writing (Graves 2016, Methods, "Temporal memory
-    linkage"). Off saves 64 % of the state and most of the time: reads are by content alone."""
+    linkage"). Off saves 64 % of the state, and of the memory's time in training 30 % at 128 slots, 86 % at 512: reads
+    are by content alone."""
 
     layer_norm: bool = True
     """Layer norm of the controller's output before the interface (Franke, Niehues & Waibel 2018, "Robust and

@@ -325,6 +325,13 @@ def test_updates_come_as_often_as_asked_with_any_number_of_environments(
     assert max(made) - min(made) <= 1
 
 
+def test_a_loaded_agent_counts_the_environments_that_it_had_or_is_given(tmp_path: Path) -> None:
+    MemoryDQN("MemoryPolicy", DummyVecEnv([Corridor] * 3)).save(tmp_path / "agent.zip")
+    for env, num_envs in ((None, 3), (DummyVecEnv([Corridor] * 2), 2)):
+        agent = MemoryDQN.load(tmp_path / "agent.zip", env, train_freq=4, gradient_steps=2)
+        assert agent.learner.steps_per_update == 2 * num_envs
+
+
 @pytest.mark.parametrize(
     "wrong",
     [{"train_freq": (1, "episode")}, {"train_freq": 0}, {"gradient_steps": 0}, {"gradient_steps": -2}],
