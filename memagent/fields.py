@@ -16,8 +16,9 @@ from memagent.settings import value_of
 MOMENTS = ("exp_avg", "exp_avg_sq", "step")
 BOX_TYPES = (
     *("float16", "float32", "float64"),
-    *("uint8", "uint16", "uint32", "int8", "int16", "int32", "int64"),
+    *("bool", "uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64"),
 )
+WHOLE_TYPES = tuple(name for name in BOX_TYPES if "int" in name)
 
 
 def entry(data: Mapping[str, Any], name: str, kind: Any) -> Any:
@@ -53,10 +54,15 @@ def numbers_of(values: list[Any], names: Iterable[str]) -> list[dict[str, float]
 def space_as_json(space: spaces.Space) -> dict[str, Any]:
     """A Box or Discrete space as JSON's types; infinite bounds as strings."""
     if isinstance(space, spaces.Discrete):
-        return {"type": "Discrete", "n": int(space.n), "start": int(space.start)}
+        return {
+            "type": "Discrete",
+            "n": int(space.n),
+            "start": int(space.start),
+            "dtype": str(space.dtype),
+        }
     if isinstance(space, spaces.Box) and str(space.dtype) in BOX_TYPES:
         low, high = (
-            [x if np.isfinite(x) else str(x) for x in bound.ravel().tolist()]
+            [+x if np.isfinite(x) else str(x) for x in bound.ravel().tolist()]
             for bound in (space.low, space.high)
         )
         return {
@@ -75,7 +81,11 @@ def space_of(saved: dict[str, Any]) -> spaces.Space:
         n, start = entry(saved, "n", int), entry(saved, "start", int)
         if not 0 < n < 2**31 or not abs(start) < 2**31:
             raise ArchiveError(f"its Discrete space has n={n} and start={start}, expected n above 0.")
-        return spaces.Discrete(n, start=start)
+        if (dtype := saved.get("dtype", "int64")) not in WHOLE_TYPES:
+            raise ArchiveError(f"its Discrete space has the type {shortened(dtype)}, expected whole numbers.")
+        return spaces.Discrete(
+            n, start=start, **({} if dtype == "int64" else {"dtype": np.dtype(dtype).type})
+        )
     if saved.get("type") == "Box" and saved.get("dtype") in BOX_TYPES:
         low, high, shape = (entry(saved, name, list) for name in ("low", "high", "shape"))
         try:
@@ -154,7 +164,7 @@ def moments_of(given: Mapping[str, Tensor], parameters: Mapping[str, Tensor]) ->
         ArchiveError: names, shapes, dtypes or signs that Adam's cannot have.
     """
     held = {name.rpartition("/")[0] for name in given}
-    step = torch.empty((), device="meta")
+    step = torch.empty((), dtype=torch.float32, device="meta")
     expected = {
         f"{name}/{moment}": step if moment == "step" else parameter
         for name, parameter in parameters.items()

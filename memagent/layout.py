@@ -25,8 +25,12 @@ def start_index(env: VecEnv) -> int | None:
     """The column of one observation that is 1 at an episode's first step, for `MemoryExtractor`; None: there is none.
 
     Raises:
-        ValueError: the environment names parts that do not fit its observation, or the flag is scaled.
+        ValueError: env is no VecEnv, names parts that do not fit its observation, or scales the flag.
     """
+    if not isinstance(env, VecEnv):
+        raise ValueError(
+            f"start_index was given {env}, expected SB3's VecEnv: make one of it by DummyVecEnv."
+        )
     layout = _layout_of_one(env)
     if layout is None:
         return None

@@ -177,7 +177,7 @@ def _key(name: str) -> str:
 
 def _safe(gradient: dict[str, Tensor], max_norm: float | None) -> dict[str, Tensor]:
     """Clip each task's gradient [K, ...] to `max_norm` and zero it where the task has a NaN or an infinity."""
-    squares = torch.stack([g.square().flatten(1).sum(-1) for g in gradient.values()]).sum(0)  # [K]
+    squares = torch.stack([g.square().reshape(len(g), -1).sum(-1) for g in gradient.values()]).sum(0)  # [K]
     finite = squares.isfinite()
     # min(1, c / |g|) written so that its derivative stays finite at g = 0, where that of |g| is not.
     scale = None if max_norm is None else max_norm * squares.clamp(min=max_norm**2).rsqrt()

@@ -17,6 +17,7 @@ from memagent.evaluation.phase_scores import PhaseScores, Scored, Seen
 from memagent.evaluation.players import RandomPlayer
 from memagent.evaluation.protocol import Context, Player, play
 from memagent.files import write_text
+from memagent.told import told_context, told_number
 
 MOST_CONTEXTS = 16
 PARTS = 10  # evaluations of a training in which nothing drifts
@@ -85,7 +86,7 @@ class PhaseEvaluation(BaseCallback):
 
     def _on_step(self) -> bool:
         info, phases = self.locals["infos"][0], self.scores.phases
-        told = info.get("phase")
+        told = told_number(info, "phase")
         if not phases:
             phases.append(self._place_of(info))
         elif told != self.told:
@@ -112,15 +113,14 @@ class PhaseEvaluation(BaseCallback):
 
     def _place_of(self, info: Mapping[str, Any]) -> int:
         """The place of the present context among those that are followed, a new one's too; −1: it is not followed."""
-        number = int(info.get("context_id", 0)) if self.held else 0
+        number = (told_number(info, "context_id") or 0) if self.held else 0
         contexts = self.scores.contexts
         for place, seen in enumerate(contexts):
             if seen.context_id == number:
                 return place
         if len(contexts) == MOST_CONTEXTS:
             return -1
-        values = {name: float(value) for name, value in info.get("context", {}).items()} if self.held else {}
-        contexts.append(Seen(number, values))
+        contexts.append(Seen(number, told_context(info) if self.held else {}))
         return len(contexts) - 1
 
     def evaluate(self, *, ended: bool) -> None:

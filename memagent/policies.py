@@ -248,7 +248,7 @@ class MemoryPolicy(BasePolicy, ABC):
     def unscale_action(self, scaled_action: np.ndarray) -> np.ndarray:
         """The reverse: elements of the action space to the last bit, the nearest where it holds whole numbers."""
         if isinstance(self.action_space, spaces.Discrete):
-            return scaled_action + self.action_space.start
+            return (scaled_action + self.action_space.start).astype(self.action_space.dtype)
         low, high = _bounds(self.action_space)
         exact = low + 0.5 * (scaled_action.astype(np.float64) + 1.0) * (high - low)
         if np.issubdtype(self.action_space.dtype, np.integer):
@@ -258,7 +258,7 @@ class MemoryPolicy(BasePolicy, ABC):
     def as_vectors(self, actions: Tensor) -> Tensor:
         """Actions as the heads take them, [..., *A], as vectors [..., A]: one-hot where they are discrete."""
         if isinstance(self.action_space, spaces.Discrete):
-            return functional.one_hot(actions, int(self.action_space.n)).float()
+            return functional.one_hot(actions.long(), int(self.action_space.n)).float()
         return (
             actions.flatten(-len(self.action_space.shape)) if self.action_space.shape else actions[..., None]
         )
@@ -334,6 +334,7 @@ class MemoryPolicy(BasePolicy, ABC):
             return None
         return torch.randn(count, self.noise_dim, dtype=torch.float32, device=self.device)
 
+    @torch.inference_mode(False)  # in the caller's inference mode no context could be fitted
     def predict(
         self,
         observation: np.ndarray | dict[str, np.ndarray],

@@ -13,9 +13,9 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import KVWriter, Logger, TensorBoardOutputFormat
 from tqdm.auto import tqdm
 
-from memagent.agents.acting import told_number, told_phases
 from memagent.memory import DNCState, GRUState, LSTMState, State
 from memagent.tables import Table, read_rows
+from memagent.told import told_number, told_phases
 
 EPISODE_COLUMNS = ("step", "env", "phase", "context_id", "return", "length")
 
@@ -61,7 +61,7 @@ class TrainingLog(BaseCallback):
     def _add(self, env: int, info: dict[str, Any]) -> None:
         episode = info["episode"]
         self._recent.append((self.num_timesteps, episode["r"]))
-        phase, context = (told_number(info, name) for name in ("phase", "context_id"))
+        phase, context = (told_number(info, name) or 0 for name in ("phase", "context_id"))
         row = (self.num_timesteps, env, phase, context, episode["r"], episode["l"])
         self.table.add(dict(zip(EPISODE_COLUMNS, row, strict=True)))
 
@@ -70,7 +70,7 @@ class TrainingLog(BaseCallback):
         while len(self._recent) > 1 and self._recent[0][0] <= oldest:
             self._recent.popleft()
         shown = {"return": f"{np.mean([gained for _, gained in self._recent]):.1f}"}
-        if any("phase" in info for info in infos):
+        if any(told_number(info, "phase") is not None for info in infos):
             phase = float(told_phases(infos).mean())
             self.logger.record("rollout/phase", phase)
             shown["phase"] = f"{phase:.1f}"

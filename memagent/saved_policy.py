@@ -75,9 +75,9 @@ def _built(cls: type[PolicyT], tensors: Mapping[str, Tensor], data: Mapping[str,
     parameters["layout"] = layout_of({"transition_layout": given.get("layout")}, size[0])
     parameters["lr_schedule"] = ConstantSchedule(rate)
     with torch.device("meta"):  # shapes that take no memory
-        described = cls(**parameters)
+        described = cls(**parameters).float()
     check_tensors(tensors, described.state_dict(), "")
-    return cls(**parameters)
+    return cls(**parameters).float()  # whatever PyTorch's default is
 
 
 def _as_json(value: Any) -> Any:

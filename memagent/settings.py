@@ -42,6 +42,25 @@ def checked(config: ConfigT) -> ConfigT:
     return build(type(config), {field.name: getattr(config, field.name) for field in fields(config)})  # type: ignore[arg-type]
 
 
+def plain(value: Any) -> Any:
+    """Python's number in place of NumPy's; anything else as it is."""
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def given(name: str, kind: type[ConfigT], value: ConfigT | None) -> ConfigT:
+    """A config that was given under a name, checked; None is the default one.
+
+    Raises:
+        ValueError: it is no such config, or holds a value of another type than its field's.
+    """
+    if value is None:
+        return kind()
+    if not isinstance(value, kind):
+        off = "enabled=False" if value is False and hasattr(kind, "enabled") else "…"
+        raise ValueError(f"{name} is {reprlib.repr(value)}; give {kind.__name__}({off}).")
+    return checked(value)
+
+
 def value_of(name: str, kind: Any, value: Any) -> Any:
     """A value of JSON as a setting of a type: a number, bool, string, path, choice, dataclass, or one of several.
 
@@ -50,7 +69,7 @@ def value_of(name: str, kind: Any, value: Any) -> Any:
     Raises:
         ValueError: it is none, with its name.
     """
-    value = value.item() if isinstance(value, np.generic) else value
+    value = plain(value)
     if is_dataclass(kind):
         return build(kind, value)  # type: ignore[arg-type]  # a class, not an instance
     if get_origin(kind) is tuple:  # of any number of one type, a list in JSON

@@ -231,6 +231,13 @@ def test_a_loss_that_is_not_one_number_per_task_is_refused():
             learner.adapt({"w": w}, loss, torch.zeros(2, 1))
 
 
+def test_a_parameter_may_be_one_number():
+    a = torch.zeros(())
+    rates = MetaConfig(num_steps=1, lr=0.1, inner_grad_norm=None)
+    adapted = MetaLearner({"a": a}, rates).adapt({"a": a}, lambda p, s: (p["a"] - s) ** 2, torch.arange(3.0))
+    torch.testing.assert_close(adapted["a"], 0.2 * torch.arange(3.0))
+
+
 def test_zero_steps_give_every_task_the_parameters():
     w = torch.arange(3.0)
     adapted = MetaLearner({"w": w}).adapt(

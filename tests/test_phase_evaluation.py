@@ -94,6 +94,24 @@ def test_a_training_in_which_nothing_drifts_is_scored_by_tenths(tmp_path: Path) 
     assert scoring.scores.transfer() == dict.fromkeys(("forgetting", "backward_transfer", "forward_transfer"))
 
 
+@pytest.mark.parametrize(
+    ("told", "phases"),
+    [(np.int64, 4), (str, 1), (lambda phase: np.array([phase]), 1)],
+    ids=["int64", "word", "array"],
+)
+def test_a_phase_is_any_whole_number_and_nothing_else(told: Any, phases: int, tmp_path: Path) -> None:
+    class Foreign(Phased):
+        def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict]:
+            *step, info = super().step(action)
+            return (*step, info | {"phase": told(info["phase"])})
+
+    agent = build(DummyVecEnv([Foreign]), kind="none", learning_starts=10_000)
+    scoring = PhaseEvaluation(held, agent.make_acting, tmp_path, share=9.0)
+    agent.learn(50, scoring)
+    assert len(scoring.scores.phases) == phases
+    json.dumps(scoring.get_state())
+
+
 def test_models_of_sb3_are_scored_alike(tmp_path: Path) -> None:
     model = PPO("MlpPolicy", DummyVecEnv([Phased]), n_steps=16, batch_size=16, n_epochs=1, device="cpu")
     scoring = PhaseEvaluation(held, partial(PredictPlayer, model), tmp_path / "new", share=9.0)

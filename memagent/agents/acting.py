@@ -14,6 +14,7 @@ from torch import Tensor
 
 from memagent.belief import Belief, BeliefTracker, Observed
 from memagent.policies import MemoryPolicy
+from memagent.told import told_phases
 
 MemoryScope = Literal["episode", "phase", "lifetime"]
 CARRIED = ("episode_start", "memory_start", "phase")
@@ -217,17 +218,6 @@ class Held:
     def load_state_dict(self, saved: Mapping[str, np.ndarray]) -> None:
         """Take over what `state_dict` gave."""
         self.kept = dict(saved)
-
-
-def told_phases(infos: Sequence[Mapping[str, Any]]) -> np.ndarray:
-    """The phase [E] of the step just done, as the environments tell it; 0 where they tell none."""
-    return np.array([told_number(info, "phase") for info in infos], np.int64)
-
-
-def told_number(info: Mapping[str, Any], name: str) -> int:
-    """A whole number that an environment tells; 0 where it tells none, whatever else it has by that name."""
-    value = info.get(name)
-    return int(value) if isinstance(value, int | np.integer) else 0
 
 
 def final_observations(infos: Sequence[Mapping[str, Any]], envs: np.ndarray) -> np.ndarray:

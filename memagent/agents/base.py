@@ -6,6 +6,8 @@ its heads are worth a subclass's.
 
 from __future__ import annotations
 
+import math
+import reprlib
 import warnings
 from abc import ABC
 from collections.abc import Mapping
@@ -36,7 +38,7 @@ from memagent.meta import MetaConfig
 from memagent.policies import MemoryPolicy
 from memagent.replay import PrioritizedSequenceBuffer, ReplayConfig
 from memagent.sb3_names import no_attribute, ways
-from memagent.settings import checked
+from memagent.settings import given, plain
 
 
 class MemoryAlgorithm(RolloutLearner, SavedLearner, ABC):
@@ -98,12 +100,21 @@ class MemoryAlgorithm(RolloutLearner, SavedLearner, ABC):
                 f"{type(self).__name__} has no setting {', '.join(unknown)}; {ways(unknown, self.configs)}."
             )
         check_device(device)
-        learner, replay = in_configs(
-            words, learner or LearnerConfig(), replay or ReplayConfig(), getattr(env, "num_envs", 1)
+        if env is None and _init_setup_model:
+            raise ValueError(
+                f"{type(self).__name__} was given no environment; only `load` can do without one."
+            )
+        self.memory_config = given("memory", MemoryConfig, memory)
+        self.meta_config, self.adapt_config = (
+            given("meta", MetaConfig, meta),
+            given("adapt", AdaptConfig, adapt),
         )
-        self.memory_config = checked(memory or MemoryConfig())
-        self.meta_config, self.adapt_config = checked(meta or MetaConfig()), checked(adapt or AdaptConfig())
-        self.learner, self.replay_config = checked(learner), checked(replay)
+        self.learner, self.replay_config = in_configs(
+            words,
+            given("learner", LearnerConfig, learner),
+            given("replay", ReplayConfig, replay),
+            getattr(env, "num_envs", 1),
+        )
         self.held = Held()
         self.skipped_updates = 0
         self.skipped_in_a_row = 0
@@ -123,10 +134,10 @@ class MemoryAlgorithm(RolloutLearner, SavedLearner, ABC):
             batch_size=self.learner.batch_size,
             tau=self.learner.tau,
             gamma=self.learner.gamma,
-            policy_kwargs=policy_kwargs,
+            policy_kwargs={name: plain(value) for name, value in (policy_kwargs or {}).items()},
             stats_window_size=stats_window_size,
             tensorboard_log=tensorboard_log,
-            verbose=verbose,
+            verbose=int(verbose),  # SB3 takes bools
             device=device,
             support_multi_env=True,
             seed=None if seed is None else index(seed),
@@ -165,6 +176,11 @@ class MemoryAlgorithm(RolloutLearner, SavedLearner, ABC):
             raise ValueError(
                 f"{cls.__name__} was given Gymnasium's {type(env).__name__}, expected an environment or SB3's VecEnv: "
                 "take envs.make_vec without api='gymnasium', or SB3's make_vec_env."
+            )
+        if not isinstance(env, gym.Env | VecEnv):
+            raise ValueError(
+                f"{cls.__name__} was given {reprlib.repr(env)} as environment, expected an id, a gymnasium.Env or "
+                "SB3's VecEnv: of several environments make one, by envs.make_vec or SB3's DummyVecEnv."
             )
         cls.check_spaces(env.observation_space, env.action_space)
         if isinstance(env, gym.Env):
@@ -226,8 +242,15 @@ class MemoryAlgorithm(RolloutLearner, SavedLearner, ABC):
         """A policy with the weights that training begins from, by the agent's spaces, layout and configs.
 
         Raises:
+            ValueError: the policy is none of this algorithm's.
             TypeError: policy_kwargs has a name that the policy does not take.
         """
+        kind = self.policy_aliases["MemoryPolicy"]
+        if not issubclass(self.policy_class, kind):
+            raise ValueError(
+                f"{type(self).__name__} was given the policy {self.policy_class.__name__}, expected {kind.__name__} "
+                "or a subclass."
+            )
         try:
             return self._made_policy()
         except TypeError as error:
@@ -358,6 +381,11 @@ class MemoryAlgorithm(RolloutLearner, SavedLearner, ABC):
         progress_bar: bool = False,
     ) -> Self:
         """As SB3's; in TensorBoard's folder a run is named after the algorithm, unless `tb_log_name` is given."""
+        if not math.isfinite(total_timesteps):
+            raise ValueError(
+                f"learn was given {total_timesteps} steps, expected a number: schedules end with it. A callback may "
+                "end the training sooner."
+            )
         name = type(self).__name__ if tb_log_name is None else tb_log_name
         return super().learn(total_timesteps, callback, log_interval, name, reset_num_timesteps, progress_bar)
 

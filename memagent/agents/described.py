@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import ClassVar
+from collections.abc import Collection, Mapping
+from typing import Any, ClassVar
 
 import numpy as np
 from gymnasium import spaces
@@ -30,6 +31,10 @@ class DescribedLearner(SequenceLearner, ABC):
     @abstractmethod
     def check_spaces(cls, observation_space: spaces.Space, action_space: spaces.Space) -> None:
         """ValueError for an action or observation space that the agent cannot take."""
+
+    def begins_anew(self, given: Mapping[str, Any], saved: Mapping[str, Any]) -> Collection[str]:
+        """The weights that settings `given` to `load` set, in place of the file's; `saved` are the file's configs."""
+        return ()
 
     @abstractmethod
     def make_policy(self) -> MemoryPolicy:

@@ -15,7 +15,7 @@ from torch import Tensor
 from memagent.agents.base import MemoryAlgorithm
 from memagent.agents.rows import HeadRows
 from memagent.policies import MemoryQPolicy
-from memagent.settings import checked
+from memagent.settings import checked, given
 from memagent.targets import double_q_value, taken_value, td_errors, td_loss
 
 
@@ -87,8 +87,8 @@ class MemoryDQN(MemoryAlgorithm):
             "final": exploration_final_eps,
             "fraction": exploration_fraction,
         }
-        given = {name: value for name, value in of_sb3.items() if value is not None}
-        self.exploration = checked(replace(exploration or ExplorationConfig(), **given))
+        changes = {name: value for name, value in of_sb3.items() if value is not None}
+        self.exploration = checked(replace(given("exploration", ExplorationConfig, exploration), **changes))
         super().__init__(policy, env, **kwargs)
 
     @property
@@ -128,4 +128,4 @@ class MemoryDQN(MemoryAlgorithm):
         greedy = self.policy.actions(features)
         chance = self.generator.random(len(greedy)) < self.exploration_rate
         drawn = self.action_space.start + self.generator.integers(self.action_space.n, size=len(greedy))
-        return np.where(chance, drawn, greedy)
+        return np.where(chance, drawn, greedy).astype(self.action_space.dtype)

@@ -71,8 +71,11 @@ def load_agent(
         agent._setup_model()
     except ValueError as error:  # an ArchiveError, or a setting or space that an agent refuses
         raise ArchiveError(f"{name_of(path)} was not loaded: {reason(error)}") from error
-    agent.generator = generator
-    _fill(agent.policy, weights, moments)
+    if given.get("seed") is None:
+        agent.generator = generator
+    anew = agent.begins_anew(given, data["configs"])
+    weights |= {name: value for name, value in agent.policy.state_dict().items() if name in anew}
+    _fill(agent.policy, weights, {name: held for name, held in moments.items() if name not in anew})
     return agent
 
 
@@ -147,7 +150,9 @@ def _unfilled(
         env = cls._wrap_env(env, settings["verbose"])
         check_for_correct_spaces(env, observation_space, action_space)
     num_envs = entry(data, "n_envs", int) if env is None else env.num_envs
-    rhythm = {word: settings.pop(word) for word in ("train_freq", "gradient_steps") if word in settings}
+    rhythm: dict[str, Any] = {
+        word: settings.pop(word) for word in ("train_freq", "gradient_steps") if word in settings
+    }
     settings["learner"], _ = in_configs(rhythm, settings["learner"], settings["replay"], num_envs)
     settings |= {"env": env, "device": device, "_init_setup_model": False}
     agent = cls(**settings)

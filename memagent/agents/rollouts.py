@@ -13,10 +13,11 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.type_aliases import RolloutReturn, TrainFreq
 from stable_baselines3.common.vec_env import VecEnv
 
-from memagent.agents.acting import final_observations, select, told_phases
+from memagent.agents.acting import final_observations, select
 from memagent.agents.described import DescribedLearner
 from memagent.agents.finite import check_finite
 from memagent.layout import refuse_contradiction
+from memagent.told import told_phases
 
 LONGEST_STRETCH = 512
 """Steps after which a believed phase begins another stretch of the replay."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
@@ -15,7 +16,7 @@ from torch import Tensor
 from memagent.agents.base import MemoryAlgorithm
 from memagent.agents.rows import HeadRows
 from memagent.policies import MemoryActorCriticPolicy
-from memagent.settings import checked
+from memagent.settings import checked, given
 from memagent.targets import soft_value, squashed_sample, td_errors, td_loss, temperature_loss
 
 
@@ -102,7 +103,9 @@ class MemorySAC(MemoryAlgorithm):
         target_entropy: float | Literal["auto"] | None = None,
         **kwargs: Any,
     ) -> None:
-        self.entropy = checked(in_sb3_words(entropy or EntropyConfig(), ent_coef, target_entropy))
+        self.entropy = checked(
+            in_sb3_words(given("entropy", EntropyConfig, entropy), ent_coef, target_entropy)
+        )
         super().__init__(policy, env, **kwargs)
 
     @classmethod
@@ -118,6 +121,12 @@ class MemorySAC(MemoryAlgorithm):
 
     def policy_settings(self) -> dict[str, Any]:
         return {"temperature": self.entropy.temperature, "temperature_rate": self.entropy.learning_rate}
+
+    def begins_anew(self, given: Mapping[str, Any], saved: Mapping[str, Any]) -> Collection[str]:
+        """The temperature, where it is given as a fixed one, or to begin from another number than the file's did."""
+        first = saved.get("entropy", {}).get("temperature")
+        own = not self.entropy.learning_rate or self.entropy.temperature != first
+        return ("log_temperature",) if own and {"entropy", "ent_coef"} & given.keys() else ()
 
     @property
     def target_entropy(self) -> float:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields, replace
-from typing import Any, TypedDict
+from dataclasses import replace
+from typing import Any, TypedDict, get_type_hints
 
 import numpy as np
 from stable_baselines3.common.type_aliases import Schedule
 
 from memagent.agents.config import LearnerConfig
 from memagent.replay import ReplayConfig
+from memagent.settings import value_of
 
 
 class Words(TypedDict, total=False):
@@ -37,16 +38,17 @@ def in_configs(
     Raises:
         ValueError: a word has a value that it cannot have.
     """
-    own = {field.name for field in fields(LearnerConfig)}
-    changes = {name: value for name, value in words.items() if name in own}
-    if callable(rate := changes.get("learning_rate")):
-        changes |= linear(rate)
+    kinds = get_type_hints(LearnerConfig)
+    words = dict(words)
+    if callable(rate := words.get("learning_rate")):
+        words |= linear(rate)
+    changes = {name: value_of(name, kinds[name], value) for name, value in words.items() if name in kinds}
     if "train_freq" in words or "gradient_steps" in words:
         changes["steps_per_update"] = steps_per_update(
             words.get("train_freq", 1), words.get("gradient_steps", 1), num_envs
         )
     if "buffer_size" in words:
-        replay = replace(replay, capacity=words["buffer_size"])
+        replay = replace(replay, capacity=value_of("buffer_size", int, words["buffer_size"]))
     return replace(learner, **changes), replay
 
 
@@ -73,9 +75,12 @@ def steps_per_update(train_freq: int | tuple[int, str], gradient_steps: int, num
         ValueError: `train_freq` counts episodes, or a number is not above 0 (`gradient_steps` may be -1: an update for
             every step).
     """
-    steps, unit = train_freq if isinstance(train_freq, tuple) else (train_freq, "step")
-    if unit != "step" or steps < 1:
+    steps, unit = (
+        train_freq if isinstance(train_freq, tuple | list) and len(train_freq) == 2 else (train_freq, "step")
+    )
+    if getattr(unit, "value", unit) != "step" or not isinstance(steps, int | np.integer) or steps < 1:
         raise ValueError(f"train_freq is {train_freq!r}; give steps of the environments, 1 or more.")
-    if gradient_steps == 0 or gradient_steps < -1:
+    updates = value_of("gradient_steps", int, gradient_steps)
+    if updates == 0 or updates < -1:
         raise ValueError(f"gradient_steps is {gradient_steps}; give a number above 0, or -1.")
-    return 1.0 if gradient_steps == -1 else steps * num_envs / gradient_steps
+    return 1.0 if updates == -1 else float(steps * num_envs / updates)

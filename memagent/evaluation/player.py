@@ -114,6 +114,8 @@ def player_data(seen: Recording) -> dict[str, Any]:
         "steps": len(seen.rewards),
         "actions": [_written(action) for action in seen.actions],
         "rewards": [float(f"{reward:.5g}") for reward in seen.rewards],
+        "returns": [float(f"{gained:.5g}") for gained in seen.returns],
+        "times": seen.times.tolist(),
         "ends": np.flatnonzero(seen.ends).tolist(),
         "changes": seen.changes,
         "noticed": seen.noticed,

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnv
 
 from memagent.evaluation.protocol import Player
+from memagent.told import told_context, told_number
 
 BEFORE, AFTER = 150, 150  # steps shown around a change
 FRAMES = 150  # pictures at most
@@ -39,6 +40,7 @@ class Recording:
     actions: NDArray  # [T] or [T, A]
     rewards: NDArray  # [T]
     returns: NDArray  # [T], of the episode so far
+    times: NDArray[np.int64]  # [T], steps of the episode before this one
     ends: NDArray[np.bool_]  # [T], the step was its episode's last
     conditions: list[
         Mapping[str, float]
@@ -63,9 +65,10 @@ class Row:
     action: NDArray
     reward: float
     gained: float
+    time: int
     ends: bool
     condition: Mapping[str, float]
-    phase: int
+    phase: int | None
     frame: bytes | None
 
 
@@ -99,7 +102,7 @@ def record(
     """
     rows: list[Row] = []
     stride = max(1, -(-(before + after) // frames))
-    end, change, gained = limit, None, 0.0
+    end, change, gained, time = limit, None, 0.0, 0
     obs: Any = env.reset()
     while len(rows) < end:
         frame = render() if len(rows) % stride == 0 else None
@@ -116,14 +119,15 @@ def record(
                 action=np.copy(action[0]),
                 reward=float(reward[0]),
                 gained=gained,
+                time=time,
                 ends=bool(done[0]),
-                condition=dict(told.get("context", {})),
-                phase=int(told.get("phase", 0)),
+                condition=told_context(told),
+                phase=told_number(told, "phase"),
                 frame=None if frame is None else jpeg(frame, width),
             )
         )
-        gained = 0.0 if done[0] else gained
-        if "phase" not in told:
+        gained, time = (0.0, 0) if done[0] else (gained, time + 1)
+        if rows[-1].phase is None:
             end = before + after  # there is no change to wait for
         elif change is None and len(rows) > max(before, 1) and rows[-1].phase != rows[-2].phase:
             change = len(rows) - 1
@@ -143,6 +147,7 @@ def _arrays(rows: list[Row], first: int) -> Recording:
         actions=np.stack([row.action for row in rows]),
         rewards=np.array([row.reward for row in rows]),
         returns=np.array([row.gained for row in rows]),
+        times=np.array([row.time for row in rows]),
         ends=np.array([row.ends for row in rows]),
         conditions=[row.condition for row in rows],
         changes=[t for t in range(1, len(rows)) if rows[t].phase != rows[t - 1].phase],

@@ -10,6 +10,7 @@ from stable_baselines3.common.callbacks import EvalCallback
 from stable_baselines3.common.evaluation import evaluate_policy
 
 from envs import make_vec
+from memagent import context
 from memagent.agents import MemoryAlgorithm
 from memagent.evaluation.protocol import play
 
@@ -164,3 +165,25 @@ def test_a_training_goes_on_with_a_replay_that_was_emptied() -> None:
     agent.replay_buffer.reset()
     agent.learn(200, reset_num_timesteps=False)
     assert agent.replay_buffer.size() == 208  # rollouts of 16 steps
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+def test_predict_adapts_in_inference_mode_too(compiled: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(context.compiling, "ENABLED", compiled)
+    env = make_vec("Drift/CartPole-v0", 2, seed=0)
+    agent = build(env, kind="none")
+
+    def beliefs() -> tuple[np.ndarray, ...]:
+        env.seed(1)
+        obs, state, start = env.reset(), None, np.ones(2, bool)
+        for _ in range(30):
+            actions, state = agent.predict(obs, state, start, deterministic=True)
+            obs, _, start, _ = env.step(actions)
+        assert state is not None
+        return state
+
+    outside = beliefs()
+    with torch.inference_mode():
+        within = beliefs()
+    for a, b in zip(outside, within, strict=True):
+        np.testing.assert_array_equal(a, b)

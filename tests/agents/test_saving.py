@@ -20,6 +20,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv
 from benchmarks.mutations import bytes_altered, contents_altered, members_altered
 from memagent.agents import EntropyConfig, LearnerConfig, MemoryAlgorithm, MemoryDQN, MemorySAC
 from memagent.archive import ArchiveError, format_archive, parse_archive
+from memagent.fields import space_as_json, space_of
 from memagent.memory import MemoryConfig
 from memagent.policies import MemoryQPolicy
 
@@ -189,6 +190,36 @@ def test_settings_are_taken_or_refused(file: Path, sac: MemoryAlgorithm) -> None
     buffer.seek(0)
     hot = MemorySAC.load(buffer, entropy=EntropyConfig(learning_rate=0.5))
     assert hot.policy.optimizer.param_groups[-1]["lr"] == 0.5
+
+
+def test_a_temperature_and_a_seed_that_are_given_take_the_place_of_the_files(sac: MemorySAC) -> None:
+    buffer = io.BytesIO()
+    sac.save(buffer)
+
+    def load(**given: Any) -> MemorySAC:
+        buffer.seek(0)
+        return MemorySAC.load(buffer, corridors(actions=BOX), **given)
+
+    learned = sac.policy.log_temperature.item()
+    assert load(ent_coef="auto").policy.log_temperature.item() == learned != np.log(0.1)
+    fixed, begun = (load(ent_coef=given).learn(100, reset_num_timesteps=False) for given in (0.5, "auto_0.5"))
+    assert fixed.policy.log_temperature.exp().item() == pytest.approx(0.5, abs=1e-6)
+    assert 0.0 < abs(begun.policy.log_temperature.exp().item() - 0.5) < 0.1
+    draws = [load(seed=seed).generator.random() for seed in (None, None, 1, 1, 2)]
+    assert draws[0] == draws[1] and draws[2] == draws[3] and len(set(draws)) == 3
+
+
+@pytest.mark.parametrize(
+    "space",
+    [
+        spaces.Discrete(3, start=1, dtype=np.int32),
+        spaces.Box(0, 1, (3,), np.bool_),
+        spaces.Box(0, 2**64 - 1, (2,), np.uint64),
+    ],
+    ids=str,
+)
+def test_spaces_of_any_number_are_said_in_json(space: spaces.Space) -> None:
+    assert space_of(json.loads(json.dumps(space_as_json(space)))) == space
 
 
 def test_a_file_does_not_say_where_to_write(tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ from memagent.agents.sac import in_sb3_words
 from memagent.archive import ArchiveError
 from memagent.context import AdaptConfig
 from memagent.memory import MemoryConfig
+from memagent.policies import MemoryActorCriticPolicy
 from memagent.replay import ReplayConfig
 from memagent.sb3_names import ATTRIBUTES
 
@@ -92,6 +93,8 @@ def test_configs_may_hold_numpys_numbers(tmp_path: Path) -> None:
         replay=ReplayConfig(rows=np.int64(9)),
         buffer_size=np.int64(2048),
         exploration_final_eps=np.float64(0.1),
+        policy_kwargs={"head_size": np.int32(8)},
+        verbose=False,
     )
     agent.save(tmp_path / "agent")
     loaded = MemoryDQN.load(tmp_path / "agent")
@@ -110,7 +113,13 @@ def test_configs_may_hold_numpys_numbers(tmp_path: Path) -> None:
             {"learner": LearnerConfig(memory_scope="live")},
             "LearnerConfig.memory_scope is 'live'; give 'episode' or",
         ),
-        ({"buffer_size": 1e4}, "ReplayConfig.capacity is 10000.0; give a whole number"),
+        ({"buffer_size": 1e4}, "buffer_size is 10000.0; give a whole number"),
+        ({"batch_size": None}, "batch_size is None; give a whole number"),
+        ({"learning_rate": "x"}, "learning_rate is 'x'; give a finite number"),
+        ({"memory": "lstm"}, "memory is 'lstm'; give MemoryConfig(…)"),
+        ({"learner": {"gamma": 0.9}}, "learner is {'gamma': 0.9}; give LearnerConfig(…)"),
+        ({"adapt": False}, "adapt is False; give AdaptConfig(enabled=False)"),
+        ({"exploration": 0.0}, "exploration is 0.0; give ExplorationConfig(…)"),
     ],
 )
 def test_a_config_with_a_value_of_another_kind_is_refused(given: dict[str, Any], said: str) -> None:
@@ -252,6 +261,16 @@ def test_policies_of_sb3_and_a_rate_that_follows_are_refused_in_a_sentence(
         MemoryDQN.load(tmp_path / "agent", n_steps=2)
 
 
+def test_what_an_agent_cannot_learn_in_or_with_is_refused_in_a_sentence(agent: MemoryDQN) -> None:
+    for env, said in ((None, "was given no environment"), ([Corridor()], "of several environments make one")):
+        with pytest.raises(ValueError, match=said):
+            MemoryDQN("MemoryPolicy", env)
+    with pytest.raises(ValueError, match="given the policy MemoryActorCriticPolicy, expected MemoryQPolicy"):
+        MemoryDQN(MemoryActorCriticPolicy, DummyVecEnv([Corridor]))
+    with pytest.raises(ValueError, match="learn was given inf steps, expected a number"):
+        agent.learn(float("inf"))
+
+
 def test_sb3s_words_are_the_configs_fields(tmp_path: Path) -> None:
     env = DummyVecEnv([Corridor] * 4)
     words = {"learning_rate": 1e-4, "learning_starts": 7, "batch_size": 3, "tau": 0.1, "gamma": 0.9}
@@ -311,6 +330,7 @@ def test_a_linear_schedule_of_the_learning_rate_is_taken_and_another_refused() -
         ({"learner": LearnerConfig(steps_per_update=20)}, lambda n: 20.0),
         ({"train_freq": 4, "gradient_steps": 3}, lambda n: 4 * n / 3),
         ({"train_freq": (2, "step"), "gradient_steps": -1}, lambda n: 1.0),
+        ({"train_freq": TrainFreq(3, TrainFrequencyUnit.STEP)}, lambda n: 3.0 * n),
     ],
 )
 def test_updates_come_as_often_as_asked_with_any_number_of_environments(
@@ -334,7 +354,10 @@ def test_a_loaded_agent_counts_the_environments_that_it_had_or_is_given(tmp_path
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"train_freq": (1, "episode")}, {"train_freq": 0}, {"gradient_steps": 0}, {"gradient_steps": -2}],
+    [
+        *({"train_freq": wrong} for wrong in ((1, "episode"), 0, (4,), None)),
+        *({"gradient_steps": wrong} for wrong in (0, -2, None)),
+    ],
 )
 def test_updates_that_cannot_be_counted_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=f"{next(iter(wrong))} is .*; give"):

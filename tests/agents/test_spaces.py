@@ -1,5 +1,6 @@
 """Agents act within their action space and say what they cannot take; what environments tell is taken or named."""
 
+from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
@@ -12,8 +13,9 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecFrameStack, VecNorm
 
 import envs
 from memagent.agents import MemoryDQN, MemorySAC
-from memagent.agents.acting import Held, told_phases
+from memagent.agents.acting import Held
 from memagent.policies import MemoryActorCriticPolicy
+from memagent.told import told_phases
 
 pytestmark = pytest.mark.filterwarnings("ignore:The environment has no TransitionObservation")
 
@@ -129,7 +131,9 @@ def test_several_rewards_are_refused_in_a_sentence(shown: bool) -> None:
         agent.learn(100)
 
 
-@pytest.mark.parametrize("phase", ["red", None, 0.25, float("nan"), np.array([1, 2]), np.array([3])])
+@pytest.mark.parametrize(
+    "phase", ["red", None, 0.25, float("nan"), -1, 2**64, np.array([1, 2]), np.array([3])]
+)
 def test_what_is_no_whole_number_is_no_phase(phase: Any) -> None:
     assert told_phases([{"phase": phase}, {}, {"phase": np.int32(2)}]).tolist() == [0, 0, 2]
     agent = build(Recorder(spaces.Discrete(2), info=phase), kind="none")
@@ -159,17 +163,35 @@ def test_a_vector_environment_without_last_observations_is_named() -> None:
         agent.learn(100)
 
 
-def test_a_default_of_float64_is_no_agents_business() -> None:
+def test_a_default_of_float64_is_no_agents_business(tmp_path: Path) -> None:
     torch.set_default_dtype(torch.float64)
     try:
         agent = build(envs.make_vec("Pendulum-v1", 2, seed=0), refresh_every=1)
         agent.learn(200)
         action, state = agent.predict(np.zeros((3, 9), np.float32))
         agent.predict(np.zeros((3, 9), np.float32), state)
+        agent.save(tmp_path / "agent.zip")
+        agent.policy.save(tmp_path / "policy.zip")
+        loaded = (
+            type(agent).load(tmp_path / "agent.zip").policy,
+            type(agent.policy).load(tmp_path / "policy.zip"),
+        )
     finally:
         torch.set_default_dtype(torch.float32)
     assert agent._n_updates > 0 and action.dtype == np.float32
-    assert {p.dtype for p in agent.policy.parameters()} == {torch.float32}
+    assert {p.dtype for policy in (agent.policy, *loaded) for p in policy.parameters()} == {torch.float32}
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.int32])
+def test_actions_are_of_the_spaces_own_type(dtype: type) -> None:
+    class Strict(Corridor):
+        def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict]:
+            assert self.action_space.contains(action)
+            return super().step(action)
+
+    agent = build(DummyVecEnv([lambda: Strict(actions=spaces.Discrete(3, start=1, dtype=dtype))]))
+    agent.learn(200)  # at random, explored and greedy ones
+    assert agent.predict(np.zeros(2, np.float32), adapt=False)[0].dtype == dtype
 
 
 class Ramp(Corridor):

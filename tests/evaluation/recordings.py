@@ -18,6 +18,7 @@ def made_up(frames: bool = True, **others) -> Recording:
         "actions": t % 2,
         "rewards": np.ones(STEPS),
         "returns": (t - np.where(t >= 30, 30, np.where(t >= 10, 10, 0)) + 1.0),
+        "times": t - np.where(t >= 30, 30, np.where(t >= 10, 10, 0)),
         "first": 100,
         "ends": ends,
         "conditions": [{"force": 10.0 if step < CHANGE else -10.0} for step in t],

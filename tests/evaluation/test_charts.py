@@ -1,5 +1,7 @@
 """The charts of a page show the numbers they are given."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from evaluation.recordings import CHANGE, NOTICED, SLOTS, STEPS, made_up
@@ -113,7 +115,11 @@ def test_what_is_not_known_of_an_agent_has_no_panel():
 
 
 def test_the_player_s_data_are_those_of_the_steps():
-    data = player_data(made_up())
+    begun = made_up()
+    data = player_data(
+        replace(begun, returns=begun.returns + 7.0, times=begun.times + 7)
+    )  # before the first row
+    assert (data["returns"][:2], data["times"][:2]) == ([8.0, 9.0], [7, 8])
     assert (data["steps"], data["changes"], data["noticed"], data["ends"]) == (
         STEPS,
         [CHANGE],

@@ -115,6 +115,7 @@ def test_the_slider_moves_frame_memory_and_cursor(tab: Tab, page: Path) -> None:
     assert "1 step ago; the agent has not noticed yet" in later["said"]
     assert "noticed after 6 steps" in slide(tab, NOTICED)["said"]
     assert f"{CHANGE - 4} steps before the change" in first["said"]
+    assert "21 (episode 2, step 11)" in later["now"] and "return so far12" in later["now"]
     assert waited(tab, f"{CURSOR} === {NOTICED}")
     assert slide(tab, 4) == first
 

@@ -2,9 +2,11 @@
 
 import io
 from types import SimpleNamespace
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
+import pytest
 from PIL import Image
 from stable_baselines3.common.vec_env import DummyVecEnv
 
@@ -48,6 +50,7 @@ def test_the_steps_around_the_first_change_after_a_while_are_kept():
     assert np.flatnonzero(found.ends).tolist() == [13 - 12, 20 - 12]
     # Episodes of 7 steps: the one at the first row began at step 7, whose reward is 8.
     assert (found.first, found.returns[:3].tolist()) == (12, [8 + 9 + 10 + 11 + 12 + 13, 63 + 14, 15])
+    assert found.times[:3].tolist() == [5, 6, 0]
     assert found.changes == [8, 12]
     assert [c["force"] for c in found.conditions] == [10.0] * 8 + [20.0] * 4 + [30.0] * 2
     assert len(one.told) == 26
@@ -64,6 +67,20 @@ def test_an_environment_that_tells_no_phase_is_played_no_longer_than_is_shown():
     one = player(actions=2)
     found = record(DummyVecEnv([lambda: gym.make("CartPole-v1")]), one, before=8, after=6, limit=30)
     assert len(one.told) == len(found.rewards) == 14
+    assert (found.changes, found.conditions) == ([], [{}] * 14)
+
+
+@pytest.mark.parametrize(
+    "told",
+    [{"phase": "opening"}, {"phase": None, "context": np.ones(2)}, {"context": {"level": "easy"}}],
+    ids=str,
+)
+def test_what_else_an_environment_has_by_these_names_is_no_drift(told: dict[str, Any]) -> None:
+    class Foreign(Counting):
+        def step(self, action):
+            return (*super().step(action)[:4], told)
+
+    found = record(DummyVecEnv([Foreign]), player(), before=8, after=6, limit=30)
     assert (found.changes, found.conditions) == ([], [{}] * 14)
 
 

@@ -35,13 +35,6 @@ function makePlayer() {
   if (!holder) return null;
   const data = JSON.parse(holder.textContent), at = id => document.getElementById(id);
   const course = at("course"), slider = at("slider"), frame = at("frame"), last = data.steps - 1;
-  const returns = [], begins = [];
-  for (let t = 0, sum = 0, begin = 0; t <= last; t++) {
-    sum += data.rewards[t];
-    returns.push(sum);
-    begins.push(begin);
-    if (data.ends.includes(t)) { sum = 0; begin = t + 1; }
-  }
   const before = (pairs, t) => pairs.findLast(([from]) => from <= t)?.[1];
   const memory = JSON.parse(charts.find(c => c.box === course).text).data.filter(trace => trace.meta === "memory")
     .map(trace => {
@@ -100,10 +93,10 @@ function makePlayer() {
   function show(t) {
     now = Math.min(last, Math.max(0, t));
     slider.value = now;
-    if (frame) frame.src = before(data.frames, now);
+    if (frame) frame.src = before(data.frames, now) ?? data.frames[0][1];
     const number = data.ends.filter(end => end < now).length + 1;
-    const entries = [["step", `${now} (episode ${number}, step ${now - begins[now]})`], ["action", data.actions[now]],
-      ["reward", data.rewards[now]], ["return so far", brief(returns[now])]];
+    const entries = [["step", `${now} (episode ${number}, step ${data.times[now]})`], ["action", data.actions[now]],
+      ["reward", data.rewards[now]], ["return so far", brief(data.returns[now])]];
     if (data.evidence) entries.push(["evidence", `${Math.round(100 * data.evidence[now])} % of the threshold`]);
     for (const [name, value] of Object.entries(before(data.conditions, now) ?? {}))
       entries.push([name, brief(value)]);
