@@ -253,7 +253,7 @@ def judge_model(options: Options) -> dict[str, Any]:
         raise RunError("A model and run folders were given; judge one after the other.")
     if options.video:
         raise RunError("--video takes a run folder: it shows what an agent of ours believes.")
-    config = RunConfig(env=given.env, env_kwargs=given.env_kwargs, wrapper=given.wrapper)
+    config = RunConfig(env=envs.canonical_id(given.env), env_kwargs=given.env_kwargs, wrapper=given.wrapper)
     config = with_options(config, options)
     torch.set_num_threads(config.threads)
     model = load_model(given.model, given.algo, config.device, trust=options.trust)
@@ -403,6 +403,11 @@ def make_env(
     if given and config.env not in envs.CATALOGUE:
         raise RunError(
             f"{config.env} takes no {' and no '.join(given)}: only {', '.join(envs.CATALOGUE)} drift."
+        )
+    if "drift" in config.env_kwargs and config.env in envs.CATALOGUE:
+        raise RunError(
+            f"env_kwargs has a drift, expected {config.env}'s own, in whose contexts runs are judged: set schedule and "
+            "phase_steps, or register an id with your drift (docs/own-environment.md)."
         )
     own = {*inspect.signature(envs.make_vec).parameters, *drift}
     if taken := config.env_kwargs.keys() & own:

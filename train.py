@@ -28,7 +28,7 @@ import sys
 import traceback
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -468,17 +468,17 @@ def parse(arguments: Sequence[str], preset: Path | None = None) -> RunConfig:
     """
     flags = [as_flag(argument) for argument in arguments]
     asked, _ = tyro.cli(Asked, args=flags, return_unknown_args=True, add_help=False)
-    actions = None
-    if asked.env not in envs.CATALOGUE:
+    actions, env = None, envs.canonical_id(asked.env)
+    if env not in envs.CATALOGUE:
         one = make_env(RunConfig(**vars(asked)), num_envs=1, seed=0)
         actions = one.action_space
         one.close()
-    settings = preset_settings(asked.env, actions)
+    settings = preset_settings(env, actions)
     if preset is not None:
         settings = merged(settings, read_preset(preset))
-    default = preset_config(asked.env, settings)
-    about = f"The settings of a run, with the defaults of {asked.env}."
-    return tyro.cli(RunConfig, args=flags, default=default, description=about)
+    default = preset_config(env, settings)
+    about = f"The settings of a run, with the defaults of {env}."
+    return replace(tyro.cli(RunConfig, args=flags, default=default, description=about), env=env)
 
 
 def as_flag(argument: str) -> str:

@@ -1,6 +1,6 @@
 """Drifting Gymnasium environments: `import envs` registers the ids `Drift/*`, `Memory/*` and `Base/*`."""
 
-from envs.catalogue import CATALOGUE, PROBES, contexts, default_drift, register
+from envs.catalogue import CATALOGUE, PROBES, canonical_id, contexts, default_drift, register
 from envs.catalogue.scores import reference_scores
 from envs.drift import Drift
 from envs.lifetime import Clock, Lifetime
@@ -26,6 +26,7 @@ __all__ = [
     "RecallEnv",
     "RepeatEnv",
     "TransitionObservation",
+    "canonical_id",
     "contexts",
     "default_drift",
     "get_state",

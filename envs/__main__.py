@@ -15,7 +15,7 @@ from pathlib import Path
 
 import gymnasium as gym
 
-from envs.catalogue import CATALOGUE, default_drift
+from envs.catalogue import CATALOGUE, canonical_id, default_drift
 from envs.catalogue.documentation import described, listing, page, picture
 from envs.catalogue.plots import draw_drift
 
@@ -39,6 +39,9 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     if options.plot and options.id is None:
         parser.error("--plot draws one id: name it.")
+    if options.steps < 1:
+        parser.error(f"--steps is {options.steps}, expected 1 or more.")
+    options.id = options.id and canonical_id(options.id)
     if options.id is not None and options.id not in CATALOGUE:
         near = get_close_matches(options.id, CATALOGUE, n=1)
         hint = f"did you mean {near[0]}?" if near else "python -m envs lists them."

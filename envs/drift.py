@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any, Literal, get_args
 
 from envs.schedules import Constant, Distribution, Draw, Schedule, Times, from_json, to_json
@@ -28,7 +29,7 @@ class Drift:
     def __post_init__(self) -> None:
         if self.change_at not in get_args(ChangeAt):
             raise ValueError(f'change_at={self.change_at!r}: expected "episode_end" or "step".')
-        schedules = {n: Constant(s) if isinstance(s, int | float) else s for n, s in self.parameters.items()}
+        schedules = {n: Constant(float(s)) if isinstance(s, Real) else s for n, s in self.parameters.items()}
         wrong = [name for name, schedule in schedules.items() if not isinstance(schedule, Schedule)]
         if wrong:
             raise ValueError(

@@ -8,9 +8,11 @@ takes hold and numbers the phases. It can also hold one context, and the lifetim
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_right
 from collections.abc import Callable, Mapping
 from copy import copy
+from numbers import Real
 from typing import Any
 
 from envs.drift import Context, Drift
@@ -81,6 +83,13 @@ class Lifetime:
             self._starts.append(boundary)
             self._contexts.append(values)
             self._ids.append(self._first.setdefault(values, len(self._contexts) - 1))
+
+
+def _finite(name: str, value: Any) -> float:
+    """A value that somebody gave a parameter."""
+    if not isinstance(value, Real) or not math.isfinite(value):
+        raise ValueError(f"The context has {name}={value}: expected a finite number.")
+    return float(value)
 
 
 def _rebuilt(drift: Drift, seed: int, scanned: int) -> Lifetime:
@@ -171,7 +180,7 @@ class Clock:
         unknown = sorted(set(context) - set(scheduled))
         if unknown:
             raise ValueError(f"The context names {unknown}, and only {sorted(scheduled)} drift here.")
-        return {**scheduled, **{name: float(value) for name, value in context.items()}}
+        return {**scheduled, **{name: _finite(name, value) for name, value in context.items()}}
 
     def hold(self, context: Context) -> None:
         """Holds a context until `release`; the lifetime stands still."""

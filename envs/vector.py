@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from operator import index
 from typing import TYPE_CHECKING, Any, Literal, get_args, overload
 
 import gymnasium as gym
@@ -11,7 +12,7 @@ import numpy as np
 from gymnasium import spaces
 
 from envs.batched.wrapper_stack import read_stack
-from envs.catalogue import CATALOGUE, PROBES, register
+from envs.catalogue import CATALOGUE, PROBES, canonical_id, register
 from envs.plants.mujoco import without_deprecations
 from envs.wrappers import FlatActions, TransitionObservation
 from envs.wrappers.flat_actions import MOST_COMBINATIONS, combinations
@@ -66,8 +67,9 @@ def make_vec(
         batched: whether all environments step in one compiled call, with the same results: None where they
             can (tasks that declare batched dynamics, with the drifts that these and BATCHED_CHANNELS of
             `envs.batched.wrapper_stack` know), False never, True or an error.
-        shared_clock: whether all environments of a `Drift/` id pass through the same contexts at the same
-            lifetime steps, in different episodes; else each has a lifetime of its own.
+        shared_clock: whether all environments of a `Drift/` id have the same contexts due at the same lifetime
+            steps, in different episodes (each takes a change at the end of its own, unless `change_at="step"`);
+            else each has a lifetime of its own.
         subprocess: one process for each environment; worth it for slow environments only.
         transition_observation: whether observations show the last transition; of ids outside the catalogue, those
             that observe a vector and act with a vector or one number, once they are made flat.
@@ -78,6 +80,7 @@ def make_vec(
     Of environments outside the catalogue, observations that are numbers, but no images, are flattened to a vector, and
     MultiDiscrete and MultiBinary actions of at most 1,024 combinations to one Discrete.
     """
+    id, num_envs = canonical_id(id), index(num_envs)  # noqa: A001
     if num_envs < 1:
         raise ValueError(f"num_envs={num_envs}: expected at least 1 environment.")
     if api not in get_args(VectorAPI):
@@ -86,6 +89,8 @@ def make_vec(
     if seed is not None:
         drawn = np.random.SeedSequence(seed).generate_state(num_envs).tolist()
     seeds: Sequence[int | None] = drawn or [None] * num_envs
+    if shared_clock and id not in CATALOGUE:
+        raise ValueError(f"{id} has no clock to share: only {', '.join(CATALOGUE)} drift.")
     if shared_clock:
         kwargs = {
             **kwargs,

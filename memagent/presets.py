@@ -221,6 +221,8 @@ def preset_settings(env_id: str, actions: spaces.Space | None = None) -> Setting
         actions: its action space, by whose kind ids without settings of their own have theirs; None: they have the
             defaults. Where nothing drifts there is no adaptation.
     """
+    bare = env_id.rpartition(":")[2]  # Gymnasium takes module:ID, and an id without its version
+    env_id = next((known for known in PRESETS if bare in (known, known.rpartition("-v")[0])), bare)
     if env_id in PRESETS or env_id.startswith(DRIFTING):
         settings = deepcopy(PRESETS.get(env_id, {}))
     elif actions is None:

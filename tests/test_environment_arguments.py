@@ -83,6 +83,7 @@ def test_difficulty_is_given_on_the_command_line_and_judged_as_trained() -> None
             "env_kwargs has seed, expected arguments of the env",
         ),
         ({"env_kwargs": {"phase_steps": 9}}, "env_kwargs has phase_steps"),
+        ({"env_kwargs": {"drift": {"parameters": {}}}}, "env_kwargs has a drift, expected Drift/"),
         (
             {"env": "CartPole-v1", "wrapper": {"gymnasium.wrappers:No": {}}},
             "cannot be made: .*no attribute 'No'",

@@ -32,6 +32,7 @@ __all__ = [
     "Entry",
     "Schedule",
     "Split",
+    "canonical_id",
     "contexts",
     "default_drift",
     "make",
@@ -57,6 +58,16 @@ def register() -> None:
     for name in PROBES:
         if name not in gym.registry:
             gym.register(name, "envs.catalogue:make_probe", kwargs={"name": name})
+
+
+def canonical_id(name: str) -> str:
+    """The catalogue's id that is spelt in one of Gymnasium's ways, as envs:Drift/CartPole-v0 or Drift/CartPole is."""
+    module, _, bare = name.rpartition(":")
+    if module not in ("", "envs"):
+        return name
+    return next(
+        (known for known in (*CATALOGUE, *PROBES) if bare in (known, known.rpartition("-v")[0])), name
+    )
 
 
 def make(

@@ -48,7 +48,7 @@ def draw_drift(
     figure.suptitle(f"{name}, seed {seed}", fontsize=9)
     if frames:
         _film(figure, rows[len(moving)], name, drift, seed, steps, frames)
-    figure.savefig(path, dpi=100, metadata={"Description": described(name, drift, seed, steps)})
+    figure.savefig(path, format="png", dpi=100, metadata={"Description": described(name, drift, seed, steps)})
 
 
 def described(name: str, drift: Drift, seed: int, steps: int) -> str:

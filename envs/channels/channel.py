@@ -115,6 +115,8 @@ def permutation(number: float, size: int, name: str) -> list[int]:
         raise ValueError(
             f"{name}={number}: expected a whole number from 0 to {size}! − 1, as there are {size} entries."
         )
+    if not number:
+        return list(range(size))
     left, rest, order = list(range(size)), int(number), []
     for place in range(size, 0, -1):
         index, rest = divmod(rest, math.factorial(place - 1))

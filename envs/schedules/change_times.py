@@ -13,6 +13,8 @@ import numpy as np
 
 from envs.keyed_random import keyed
 
+LONGEST = 10**12  # steps between two changes; more would overflow within a lifetime
+
 
 class Segments(Protocol):
     """A lifetime cut into segments: segment 0 begins at step 0, segment k at the k-th change."""
@@ -45,9 +47,10 @@ class Periodic(Times):
     every: int
 
     def __post_init__(self) -> None:
-        if not whole(self.every) or self.every < 1:
+        if not whole(self.every) or not 1 <= self.every <= LONGEST:
             raise ValueError(
-                f"Periodic(every={self.every!r}): expected a period of at least 1 step, a whole number."
+                f"Periodic(every={self.every!r}): expected a period of at least 1 step, a whole number, and no "
+                f"more than {LONGEST:,}."
             )
 
     def bind(self, seed: int) -> Periodic:
@@ -96,8 +99,10 @@ class Geometric(Times):
     stream: str = ""
 
     def __post_init__(self) -> None:
-        if not self.mean >= 1:
-            raise ValueError(f"Geometric(mean={self.mean}): expected a mean gap of at least 1 step.")
+        if not 1 <= self.mean <= LONGEST:
+            raise ValueError(
+                f"Geometric(mean={self.mean}): expected a mean gap of at least 1 step and at most {LONGEST:,}."
+            )
 
     def bind(self, seed: int) -> Segments:
         return _random_segments(self, seed)

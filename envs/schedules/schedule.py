@@ -8,6 +8,8 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Protocol
 
+from envs.schedules.change_times import whole
+
 
 class SamplePath(Protocol):
     """The values of one parameter over one lifetime, as a function of the step."""
@@ -59,8 +61,8 @@ class HeldPath:
 
 
 def check_hold(schedule: Schedule, hold: int) -> None:
-    """Refuses to hold values for less than a step."""
-    if hold < 1:
+    """Refuses to hold values for less than a step, or for part of one."""
+    if not whole(hold) or hold < 1:
         raise ValueError(
-            f"{type(schedule).__name__}(hold={hold}): expected to hold values for at least 1 step."
+            f"{type(schedule).__name__}(hold={hold}): expected to hold values for at least 1 step, a whole number."
         )

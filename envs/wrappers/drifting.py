@@ -179,6 +179,7 @@ class DriftingEnv(gym.Wrapper, RecordConstructorArgs):
         if context is not None or (frozen and not held):
             values = clock.find(context)
             self._check_context(values)
+            self.apply(values)  # what cannot take effect is refused before it is held
             clock.hold(values)
         elif frozen is False:
             clock.release()
@@ -215,8 +216,9 @@ class DriftingEnv(gym.Wrapper, RecordConstructorArgs):
     def apply(self, context: Context) -> None:
         """Puts a context into effect: plant, channels, and what an oracle observes."""
         self.plant.set(self.env.unwrapped, {name: context[name] for name in self._physical})
+        abroad = {name: value for name, value in context.items() if name not in self.plant.parameters}
         for channel in self._channels:
-            channel.set(context)
+            channel.set(abroad)
         scaled = [(context[name] - self._middle[name]) / self._reach[name] for name in self._middle]
         self.oracle = np.array(scaled, np.float32)
 

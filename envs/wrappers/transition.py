@@ -34,7 +34,8 @@ class TransitionObservation(gym.Wrapper, RecordConstructorArgs):
             env: the environment.
             change_scale: one factor, or one for each of the O entries of the observation.
         """
-        scale = change_scale if isinstance(change_scale, int | float) else [float(s) for s in change_scale]
+        given = np.asarray(change_scale, np.float64)
+        scale: float | list[float] = given.tolist()
         RecordConstructorArgs.__init__(self, change_scale=scale)
         gym.Wrapper.__init__(self, env)
         if not isinstance(env.observation_space, spaces.Box):
@@ -45,11 +46,13 @@ class TransitionObservation(gym.Wrapper, RecordConstructorArgs):
             )
         self._discrete = env.action_space if isinstance(env.action_space, spaces.Discrete) else None
         self._o, self._a = spaces.flatdim(env.observation_space), spaces.flatdim(env.action_space)
-        self.change_scale = np.asarray(scale, np.float32)
+        self.change_scale = given.astype(np.float32)
         if self.change_scale.shape not in ((), (1,), (self._o,)):
             raise ValueError(
                 f"change_scale has shape {self.change_scale.shape}: expected a number or {self._o} of them."
             )
+        if not (np.isfinite(self.change_scale) & (self.change_scale > 0)).all():
+            raise ValueError(f"change_scale is {scale}: expected finite numbers above 0.")
         edges = np.cumsum([0, self._o, self._o, self._a, 1, 1]).tolist()
         names = ("observation", "change", "action", "reward", "start")
         self.transition_layout: dict[str, tuple[int, int]] = dict(zip(names, pairwise(edges), strict=True))

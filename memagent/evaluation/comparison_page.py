@@ -16,7 +16,7 @@ from rich.text import Text
 
 from memagent.evaluation.adaptation_figures import GROUP_COLOURS
 from memagent.evaluation.comparison import Groups, scores
-from memagent.evaluation.figures import GREY, INK, WIDTH, plain_axes, png
+from memagent.evaluation.figures import GREY, INK, WIDTH, literal, plain_axes, png
 from memagent.evaluation.intervals import Interval
 from memagent.evaluation.metrics import SPLIT_NAMES
 from memagent.evaluation.numerals import number, with_ends
@@ -127,9 +127,13 @@ def picture(groups: Groups, comparison: Mapping[str, Any]) -> bytes:
                 left.errorbar(score.estimate, row + offset, xerr=ends, fmt=marker, color=colour, markersize=5)
             left.plot(found["runs"], np.full(len(runs), row), "|", color=GREY, markersize=9, zorder=1)
             right.ecdf(
-                scores(runs, split).ravel(), complementary=True, color=colour, linewidth=1.6, label=name
+                scores(runs, split).ravel(),
+                complementary=True,
+                color=colour,
+                linewidth=1.6,
+                label=literal(name),
             )
-        left.set_yticks(range(len(groups)), list(groups))
+        left.set_yticks(range(len(groups)), [literal(name) for name in groups])
         left.set_ylim(len(groups) - 0.5, -0.5)
         left.set_title(SPLIT_NAMES[split], loc="left", fontsize=10, color=INK)
         right.set_title("share of runs and contexts above", loc="left", fontsize=10, color=INK)

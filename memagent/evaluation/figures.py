@@ -35,6 +35,12 @@ def png(figure: Figure, dpi: int = 130) -> bytes:
     return buffer.getvalue()
 
 
+def literal(text: str) -> str:
+    """A name of somebody else's as it is: for Matplotlib $ begins mathematics, and _ what no legend lists."""
+    shown = text.replace("$", r"\$")
+    return f"\N{ZERO WIDTH SPACE}{shown}" if text.startswith("_") else shown
+
+
 # The training stream
 
 
@@ -190,7 +196,7 @@ def _row_labels(contexts: Sequence[Mapping[str, float]], ids: Sequence[int]) -> 
         "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True))
         for row in [names, *cells]
     )
-    return header, lines
+    return literal(header), lines
 
 
 # The memory

@@ -36,6 +36,21 @@ def test_both_faces_live_the_same_lifetimes():
         assert [i["context"]["force"] for i in infos] == info["context"]["force"].tolist()
 
 
+@pytest.mark.parametrize("name", ["envs:Drift/CartPole-v0", "Drift/CartPole", "envs:Drift/CartPole"])
+@pytest.mark.filterwarnings("ignore:.*the latest versioned environment")
+def test_every_spelling_of_an_id_is_the_same_environment(name):
+    assert envs.canonical_id(name) == CARTPOLE
+    assert envs.canonical_id(f"other:{CARTPOLE}") == f"other:{CARTPOLE}"
+    vec, usual = make_vec(name, np.int64(2), seed=0), make_vec(CARTPOLE, 2, seed=0)
+    assert type(vec) is type(usual)
+    np.testing.assert_array_equal(vec.reset(), usual.reset())
+
+
+def test_what_does_not_drift_has_no_clock_to_share():
+    with pytest.raises(ValueError, match="CartPole-v1 has no clock to share"):
+        make_vec("CartPole-v1", 2, shared_clock=True)
+
+
 def test_every_environment_and_every_seed_has_a_lifetime_of_its_own():
     seeds = [c.seed for seed in range(3) for c in clocks(reset(make_vec(CARTPOLE, 4, seed)))]
     assert len(set(seeds)) == 12

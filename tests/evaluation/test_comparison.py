@@ -172,6 +172,7 @@ def test_a_training_tells_its_steps_and_what_old_contexts_cost() -> None:
 def test_the_page_holds_everything_and_escapes_what_it_shows(tmp_path: Path) -> None:
     runs = [*runs_of("<b>none", 1.0, 2.0), *runs_of("dnc", 3.0, 4.0, adapted=1.0)]
     found = compare(runs)
+    assert picture(grouped(runs_of("_a$^$b", 1.0)), compare(runs_of("_a$^$b", 1.0))).startswith(b"\x89PNG")
     drawn = picture(grouped(runs), found)
     assert drawn.startswith(b"\x89PNG")
     text = write_page(tmp_path / "comparison.html", found, drawn).read_text()

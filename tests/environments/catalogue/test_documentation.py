@@ -132,6 +132,8 @@ def test_the_listing_names_every_id_that_is_registered_and_nothing_else_is_said(
         (["Drift/Carpole-v0"], "did you mean Drift/CartPole-v0?"),
         (["xyz"], "python -m envs lists them."),
         (["Drift/CartPole-v0", "--plot", "--phase-steps", "0"], "expected a period of at least 1 step"),
+        (["Drift/CartPole-v0", "--plot", "--steps", "0"], "--steps is 0, expected 1 or more"),
+        (["Drift/CartPole-v0", "--plot", "--frames=0", "--steps=9", "--out", "/"], "cannot be drawn into /"),
         (
             ["Drift/CartPole-v0", "--plot", "--frames=0", "--out", "/dev/null/x.png"],
             "cannot be drawn into /dev/null",

@@ -288,6 +288,7 @@ def test_an_ornstein_uhlenbeck_process_is_stationary_with_its_correlation():
         lambda: Sigmoid(0, 1, 0, 0),
         lambda: Sine(0, 1, 0),
         lambda: Sine(0, 1, 5, hold=0),
+        lambda: RandomWalk(0.0, 0.5, -1, 1, hold=1e3),
         lambda: Square(0, 1, 2, 0.1),
         lambda: Decay(0, 1, 0),
         lambda: RandomWalk(3, 1, 0, 1),

@@ -11,6 +11,7 @@ from gymnasium import spaces
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from envs import make_vec
 from envs.drift import Drift
 from envs.plants import Plant, PlantParameter
 from envs.schedules import Choice, Geometric, Listed, Periodic, Steps, Uniform
@@ -307,3 +308,39 @@ def test_spaces_and_bounds_are_checked_at_construction():
     image.observation_space = spaces.Box(0, 1, (2, 2))
     with pytest.raises(ValueError, match="observe_context needs a flat Box"):
         DriftingEnv(image, Drift.draws(SOURCES, Periodic(5)), observe_context=True)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"action_sign": 0.5}, {"gravity": float("nan")}, {"gravity": None}], ids=str
+)
+@pytest.mark.parametrize("batched", [False, True])
+def test_a_context_that_cannot_be_is_refused_and_not_held(wrong, batched):
+    name = "Drift/CartPole-v0"
+    env = make_vec(name, 1, 0, batched=batched)
+    env.reset()
+    clock = env.get_attr("clock")[0].get_state()
+    env.set_options([{"context": wrong}])
+    with pytest.raises(ValueError, match=f"{next(iter(wrong))}=.*expected"):
+        env.reset()
+    env.set_options([{}])
+    env.reset()
+    assert env.get_attr("clock")[0].get_state() == clock
+
+
+def test_a_plants_parameter_is_not_the_channels_of_the_same_name():
+    class Gain(gym.Env):
+        observation_space = action_space = spaces.Box(-10.0, 10.0, (1,), np.float64)
+        gain = 1.0
+
+        def reset(self, *, seed=None, options=None):
+            return np.zeros(1), {}
+
+        def step(self, action):
+            return self.gain * action, 0.0, False, False, {}
+
+    own = PlantParameter(
+        "", "gain", False, lambda env: env.gain, lambda env, value: setattr(env, "gain", value)
+    )
+    env = DriftingEnv(Gain(), Drift({"action_gain": np.float32(2.0)}), plant=Plant({"action_gain": own}))
+    env.reset()
+    assert env.step(np.ones(1))[0] == 2.0
