@@ -13,6 +13,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import tyro
+
 from benchmarks.adaptation import borrowed_runs
 from benchmarks.adaptation_tables import UNIFORM, without
 from benchmarks.runs import load
@@ -44,6 +46,7 @@ OURS = {
 RIVALS = {
     "DQN or SAC of SB3": ("SB3 DQN", "SB3 SAC"),
     "… on 8 stacked frames": ("SB3 DQN, 8 frames", "SB3 SAC, 8 frames"),
+    "PPO of SB3": ("SB3 PPO", "SB3 PPO"),
     "RecurrentPPO of sb3-contrib": ("RecurrentPPO", "RecurrentPPO"),
 }
 
@@ -158,7 +161,12 @@ def source() -> str:
     return f"Made by `python -m benchmarks.readme`: results of {last}; {machine}."
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Write both tables."""
     text = f"\n{table()}\n\n{source()}\n\n"
     README.write_text(MARKED.sub(lambda _: text, README.read_text()))
     PAGE.write_text(COSTS_MARKED.sub(lambda _: f"\n{costs()}\n\n", PAGE.read_text()))
+
+
+if __name__ == "__main__":
+    tyro.cli(main, description=__doc__)

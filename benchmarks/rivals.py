@@ -1,4 +1,4 @@
-"""Agents that others wrote: SB3's SAC and DQN, sb3-contrib's RecurrentPPO.
+"""Agents that others wrote: SB3's SAC, DQN and PPO, sb3-contrib's RecurrentPPO.
 
     python -m benchmarks.rivals
 
@@ -7,8 +7,9 @@ benchmarks/results/rivals.json; on the continuous tasks benchmarks.continuous do
 not repeated; `--again` does so.
 
 Their settings are those of RL Baselines3 Zoo: `hyperparams/sac.yml`, Pendulum-v1; `hyperparams/dqn.yml`, CartPole-v1;
-`hyperparams/ppo_lstm.yml`, PendulumNoVel-v1 and CartPoleNoVel-v1. What those leave out is the library's default. They
-run in as many environments as there, and see the last transition as every agent of ours does.
+`hyperparams/ppo.yml`, Pendulum-v1 and CartPole-v1, which `hyperparams/ppo_lstm.yml` repeats for PendulumNoVel-v1 and
+CartPoleNoVel-v1. What those leave out is the library's default. They run in as many environments as there, and see the
+last transition as every agent of ours does.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from typing import Any
 
 import numpy as np
 from sb3_contrib import RecurrentPPO
-from stable_baselines3 import DQN, SAC
+from stable_baselines3 import DQN, PPO, SAC
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.utils import LinearSchedule
 from stable_baselines3.common.vec_env import VecEnv, VecFrameStack
@@ -111,12 +112,14 @@ class Rival:
 RIVALS = {
     "SB3 SAC": Rival(SAC, "MlpPolicy", SAC_SETTINGS),
     "SB3 SAC, 8 frames": Rival(SAC, "MlpPolicy", SAC_SETTINGS, stack=8),
+    "SB3 PPO": Rival(PPO, "MlpPolicy", PPO_SETTINGS, num_envs=4, rollout=4_096),
     "RecurrentPPO": Rival(RecurrentPPO, "MlpLstmPolicy", PPO_SETTINGS, num_envs=4, rollout=4_096),
 }
 """For continuous actions."""
 DISCRETE_RIVALS = {
     "SB3 DQN": Rival(DQN, "MlpPolicy", DQN_SETTINGS),
     "SB3 DQN, 8 frames": Rival(DQN, "MlpPolicy", DQN_SETTINGS, stack=8),
+    "SB3 PPO": Rival(PPO, "MlpPolicy", CARTPOLE_PPO_SETTINGS, num_envs=8, rollout=256),
     "RecurrentPPO": Rival(RecurrentPPO, "MlpLstmPolicy", CARTPOLE_PPO_SETTINGS, num_envs=8, rollout=256),
 }
 
