@@ -47,7 +47,7 @@ def plain(value: Any) -> Any:
     return value.item() if isinstance(value, np.generic) else value
 
 
-def given(name: str, kind: type[ConfigT], value: ConfigT | None) -> ConfigT:
+def as_config(name: str, kind: type[ConfigT], value: ConfigT | None) -> ConfigT:
     """A config that was given under a name, checked; None is the default one.
 
     Raises:

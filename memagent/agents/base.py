@@ -38,7 +38,7 @@ from memagent.meta import MetaConfig
 from memagent.policies import MemoryPolicy
 from memagent.replay import PrioritizedSequenceBuffer, ReplayConfig
 from memagent.sb3_names import no_attribute, ways
-from memagent.settings import given, plain
+from memagent.settings import as_config, plain
 
 
 class MemoryAlgorithm(RolloutLearner, SavedLearner, ABC):
@@ -104,15 +104,13 @@ class MemoryAlgorithm(RolloutLearner, SavedLearner, ABC):
             raise ValueError(
                 f"{type(self).__name__} was given no environment; only `load` can do without one."
             )
-        self.memory_config = given("memory", MemoryConfig, memory)
-        self.meta_config, self.adapt_config = (
-            given("meta", MetaConfig, meta),
-            given("adapt", AdaptConfig, adapt),
-        )
+        self.memory_config = as_config("memory", MemoryConfig, memory)
+        self.meta_config = as_config("meta", MetaConfig, meta)
+        self.adapt_config = as_config("adapt", AdaptConfig, adapt)
         self.learner, self.replay_config = in_configs(
             words,
-            given("learner", LearnerConfig, learner),
-            given("replay", ReplayConfig, replay),
+            as_config("learner", LearnerConfig, learner),
+            as_config("replay", ReplayConfig, replay),
             getattr(env, "num_envs", 1),
         )
         self.held = Held()

@@ -32,8 +32,8 @@ class DescribedLearner(SequenceLearner, ABC):
     def check_spaces(cls, observation_space: spaces.Space, action_space: spaces.Space) -> None:
         """ValueError for an action or observation space that the agent cannot take."""
 
-    def begins_anew(self, given: Mapping[str, Any], saved: Mapping[str, Any]) -> Collection[str]:
-        """The weights that settings `given` to `load` set, in place of the file's; `saved` are the file's configs."""
+    def begins_anew(self, asked: Mapping[str, Any], saved: Mapping[str, Any]) -> Collection[str]:
+        """The weights that settings asked of `load` set, in place of the file's; `saved` are the file's configs."""
         return ()
 
     @abstractmethod

@@ -15,7 +15,7 @@ from torch import Tensor
 from memagent.agents.base import MemoryAlgorithm
 from memagent.agents.rows import HeadRows
 from memagent.policies import MemoryQPolicy
-from memagent.settings import checked, given
+from memagent.settings import as_config, checked
 from memagent.targets import double_q_value, taken_value, td_errors, td_loss
 
 
@@ -88,7 +88,9 @@ class MemoryDQN(MemoryAlgorithm):
             "fraction": exploration_fraction,
         }
         changes = {name: value for name, value in of_sb3.items() if value is not None}
-        self.exploration = checked(replace(given("exploration", ExplorationConfig, exploration), **changes))
+        self.exploration = checked(
+            replace(as_config("exploration", ExplorationConfig, exploration), **changes)
+        )
         super().__init__(policy, env, **kwargs)
 
     @property

@@ -21,6 +21,7 @@ from stable_baselines3.common.type_aliases import GymEnv
 from stable_baselines3.common.utils import check_for_correct_spaces, get_system_info
 from torch import Tensor
 
+from memagent.agents.config import LearnerConfig
 from memagent.agents.described import DescribedLearner
 from memagent.agents.saving import COUNTERS, EPISODE, SKIPS, Where, bytes_of, name_of
 from memagent.agents.words import in_configs
@@ -35,9 +36,10 @@ from memagent.fields import (
     space_of,
 )
 from memagent.policies import MemoryPolicy
+from memagent.replay import ReplayConfig
 from memagent.replay.streams import machine_memory
 from memagent.sb3_names import ways
-from memagent.settings import build
+from memagent.settings import as_config, build
 
 AgentT = TypeVar("AgentT", bound=DescribedLearner)
 PLAIN: dict[str, Any] = {"seed": int | None, "verbose": int, "stats_window_size": int}
@@ -153,7 +155,9 @@ def _unfilled(
     rhythm: dict[str, Any] = {
         word: settings.pop(word) for word in ("train_freq", "gradient_steps") if word in settings
     }
-    settings["learner"], _ = in_configs(rhythm, settings["learner"], settings["replay"], num_envs)
+    if rhythm:  # counts the environments, of which the constructor knows none where there is no env
+        learner = as_config("learner", LearnerConfig, settings["learner"])
+        settings["learner"], _ = in_configs(rhythm, learner, ReplayConfig(), num_envs)
     settings |= {"env": env, "device": device, "_init_setup_model": False}
     agent = cls(**settings)
     agent.observation_space, agent.action_space = observation_space, action_space

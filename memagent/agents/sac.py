@@ -16,7 +16,7 @@ from torch import Tensor
 from memagent.agents.base import MemoryAlgorithm
 from memagent.agents.rows import HeadRows
 from memagent.policies import MemoryActorCriticPolicy
-from memagent.settings import checked, given
+from memagent.settings import as_config, checked
 from memagent.targets import soft_value, squashed_sample, td_errors, td_loss, temperature_loss
 
 
@@ -104,7 +104,7 @@ class MemorySAC(MemoryAlgorithm):
         **kwargs: Any,
     ) -> None:
         self.entropy = checked(
-            in_sb3_words(given("entropy", EntropyConfig, entropy), ent_coef, target_entropy)
+            in_sb3_words(as_config("entropy", EntropyConfig, entropy), ent_coef, target_entropy)
         )
         super().__init__(policy, env, **kwargs)
 
@@ -122,11 +122,11 @@ class MemorySAC(MemoryAlgorithm):
     def policy_settings(self) -> dict[str, Any]:
         return {"temperature": self.entropy.temperature, "temperature_rate": self.entropy.learning_rate}
 
-    def begins_anew(self, given: Mapping[str, Any], saved: Mapping[str, Any]) -> Collection[str]:
-        """The temperature, where it is given as a fixed one, or to begin from another number than the file's did."""
+    def begins_anew(self, asked: Mapping[str, Any], saved: Mapping[str, Any]) -> Collection[str]:
+        """The temperature, where a fixed one is asked for, or one that begins elsewhere than the file's did."""
         first = saved.get("entropy", {}).get("temperature")
         own = not self.entropy.learning_rate or self.entropy.temperature != first
-        return ("log_temperature",) if own and {"entropy", "ent_coef"} & given.keys() else ()
+        return ("log_temperature",) if own and {"entropy", "ent_coef"} & asked.keys() else ()
 
     @property
     def target_entropy(self) -> float:
