@@ -146,7 +146,13 @@ def main(options: Options) -> None:
 
 
 def judge(run_dir: Path, config: RunConfig, out: Path, *, trust: bool) -> None:
-    """Evaluate the agent of a run folder."""
+    """Evaluate the agent of a run folder.
+
+    Raises:
+        RunError: `out` is another run's folder, among other things.
+    """
+    if out.resolve() != run_dir.resolve() and (out / "config.json").exists():
+        raise RunError(f"{out} is another run's folder; name one for the results of {run_dir} by --out.")
     torch.set_num_threads(min(config.threads, os.cpu_count() or 1))
     env = make_env(config, num_envs=1, seed=config.evaluation.seed)
     evaluate(load_agent(run_dir, config, env, trust=trust), config, run_dir, out)
@@ -156,10 +162,13 @@ def refuse_other_settings(run: Judged, options: Options) -> None:
     """RunError where a run holds an evaluation with other settings than the command line gives."""
     for name, held in run.evaluation["settings"].items():
         if (asked := getattr(options, name, None)) is not None and asked != held:
-            flag = f"--{name.replace('_', '-')} {asked}"
+            run_dir, flag = (
+                shlex.quote(str(settings_dir(Path(run.folder)))),
+                f"--{name.replace('_', '-')} {asked}",
+            )
             raise RunError(
                 f"{run.folder} holds an evaluation with {name} {held}, not {asked}; judge it anew by "
-                f"`python evaluate.py {run.folder} {flag} --out {run.folder}/FOLDER`, and compare such folders."
+                f"`python evaluate.py {run_dir} {flag} --out {run_dir}/FOLDER`, and compare such folders."
             )
 
 

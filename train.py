@@ -24,6 +24,7 @@ if __name__ == "__main__":
 
 import argparse
 import re
+import shlex
 import sys
 import traceback
 from collections.abc import Mapping, Sequence
@@ -193,7 +194,8 @@ def search(config: RunConfig, trials: int) -> None:
             print(f"Stopped; the same command with --run-dir {folder} goes on.", file=sys.stderr)
             raise SystemExit(128 + (stop.received or 0)) from None
     if (best := folder / "best.json").is_file():
-        print(f"The best settings are in {best}: train with `--preset {best}`.")
+        command = shlex.join(["python", "train.py", "--env", config.env, "--preset", str(best)])
+        print(f"The best settings are in {best}: train with `{command}` and what else the search was given.")
 
 
 def train_trial(config: RunConfig, folder: Path, trial: Any, stop: StopOnSignal) -> float | None:
@@ -405,25 +407,17 @@ def start(arguments: Sequence[str]) -> None:
     if {"-h", "--help"} & set(rest):
         print(parser.format_help())  # and `parse` prints the settings
     several = given.resume is not None and bool(seed_dirs(given.resume))
-    if given.seeds and any(word.split("=")[0] == "--seed" for word in rest):
-        raise RunError("--seed and --seeds were given; give --seed for one training, or --seeds for several.")
-    if given.jobs is not None and not (given.seeds or several):
-        raise RunError(
-            "--jobs was given without --seeds; it says how many of several trainings run at a time."
-        )
-    if given.tune is not None and (given.seeds or given.resume):
-        raise RunError(
-            "--tune trains with one seed, and the same command goes on; leave --seeds and --resume out."
-        )
+    refuse_together(given, rest, several)
     if several:
         if given.seeds:  # the command that began them, again
             refuse_other(given.resume, parse(rest, given.preset), given.seeds, trust=given.trust)
-            rest = []
-        refuse_settings(rest)
+            rest, given.preset = [], None
+        refuse_settings([*rest, *(["--preset"] if given.preset else [])])
         with launching(given.ray, load_config(seed_dirs(given.resume)[0], trust=given.trust)) as launch:
             resume_seeds(given.resume, given.jobs, launch, trust=given.trust)
     elif given.resume is not None:
-        refuse_settings([*rest, *(f"--{name}" for name in ("seeds", "preset") if getattr(given, name))])
+        if given.resume.is_dir():
+            refuse_settings([*rest, *(f"--{name}" for name in ("seeds", "preset") if getattr(given, name))])
         resume(given.resume, given.ray, trust=given.trust)
     elif given.seeds:
         config = parse(rest, given.preset)
@@ -432,6 +426,22 @@ def start(arguments: Sequence[str]) -> None:
         )  # it is the person's own command line
     else:
         begin_one(parse(rest, given.preset), given.tune, given.ray)
+
+
+def refuse_together(given: argparse.Namespace, rest: Sequence[str], several: bool) -> None:
+    """RunError where what was asked for does not go together."""
+    if given.seeds and any(word.split("=")[0] == "--seed" for word in rest):
+        raise RunError("--seed and --seeds were given; give --seed for one training, or --seeds for several.")
+    if given.jobs is not None and not (given.seeds or several):
+        raise RunError(
+            "--jobs was given without --seeds; it says how many of several trainings run at a time."
+        )
+    if given.jobs is not None and given.jobs < 1:
+        raise RunError(f"--jobs is {given.jobs}; give 1 or more.")
+    if given.tune is not None and (given.seeds or given.resume):
+        raise RunError(
+            "--tune trains with one seed, and the same command goes on; leave --seeds and --resume out."
+        )
 
 
 def begin_one(config: RunConfig, tune: int | None, ray: str | None) -> None:

@@ -12,7 +12,7 @@ from memagent.evaluation.comparison_page import for_terminal, picture, write_pag
 from memagent.files import write_bytes, write_text
 from memagent.progress import read_episodes
 from memagent.run_config import settings_of
-from memagent.runs import RunError, load_config
+from memagent.runs import RunError, load_config, load_status
 from memagent.seeds import seed_dirs
 
 
@@ -41,7 +41,8 @@ def load_judged(path: Path, *, trust: bool = False) -> Judged:
         episodes = read_episodes(log) if log.is_file() else None
     except (OSError, ValueError) as error:
         raise RunError(f"{log} holds no episodes of a training: {reason(error)}; remove it.") from error
-    return Judged(path, json.loads(json.dumps(settings)), evaluation, episodes)
+    finished = load_status(run_dir) not in ("training", "interrupted", "failed")
+    return Judged(path, json.loads(json.dumps(settings)), evaluation, episodes, finished)
 
 
 def read_evaluation(folder: Path) -> dict[str, Any]:

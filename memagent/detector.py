@@ -63,7 +63,9 @@ class Detector(nn.Module):
         known, unknown = surprise(mean, log_var, steps.outcome.repeat(2, 1, 1)).sum(-1).chunk(2)
         return known - unknown
 
-    def observe_peaks(self, peaks: NDArray[np.float32], stage: NDArray[np.int64]) -> None:
+    def observe_peaks(
+        self, peaks: NDArray[np.float32], stage: NDArray[np.int64], false_alarms: float | None = None
+    ) -> None:
         """Follow how often and how far the evidence rises while nothing changes.
 
         In each mean the n-th entry weighs about as n to the power 1 / NEWEST - 1 (polynomial-decay averaging, Shamir
@@ -73,20 +75,27 @@ class Detector(nn.Module):
         Args:
             peaks: of n steps, [n], 0 where the evidence has not just fallen back to 0.
             stage: of their phases, [n]; -1: the step does not count.
+            false_alarms: in 10,000 steps, where the evidence ends phases; None: it does not. Peaks that raise an alarm
+                are not among `peaks`, nor can they be told from changes, so that as many of them as are asked for
+                count, as high as the tail so far has them. Without them it would sink: cut off, fitted, cut off lower.
         """
         for i in (0, 1):
             here = stage == i
             if not (steps := int(np.count_nonzero(here))):
                 continue
             excess = peaks[here & (peaks > LOW_PEAK)] - LOW_PEAK
+            count, mean, square = _summed(excess)
+            if false_alarms is not None:
+                tail = (part[i].item() for part in (self.peak_rate, self.peak_excess, self.peak_square))
+                count, mean, square = _with_unseen(steps, (count, mean, square), *tail, false_alarms)
             self.step_count[i] += steps
             share = (steps / (STEPS + NEWEST * self.step_count[i])).clamp(max=1.0)
-            self.peak_rate[i] += share * (len(excess) / steps - self.peak_rate[i])
-            if len(excess):
-                self.peak_count[i] += len(excess)
-                share = (len(excess) / (PEAKS + NEWEST * self.peak_count[i])).clamp(max=1.0)
-                self.peak_excess[i] += share * (float(excess.mean()) - self.peak_excess[i])
-                self.peak_square[i] += share * (float(np.square(excess).mean()) - self.peak_square[i])
+            self.peak_rate[i] += share * (count / steps - self.peak_rate[i])
+            if count:
+                self.peak_count[i] += count
+                share = (count / (PEAKS + NEWEST * self.peak_count[i])).clamp(max=1.0)
+                self.peak_excess[i] += share * (mean - self.peak_excess[i])
+                self.peak_square[i] += share * (square - self.peak_square[i])
 
     def thresholds(self, false_alarms: float) -> NDArray[np.float64]:
         """The evidence, in nats, that is exceeded `false_alarms` times in 10,000 steps without a change: [2], by stage.
@@ -103,12 +112,44 @@ class Detector(nn.Module):
         return np.array([early, late])
 
 
+def _summed(excess: NDArray[np.float32]) -> tuple[float, float, float]:
+    """How many there are, their mean and mean square."""
+    if not len(excess):
+        return 0.0, 0.0, 0.0
+    return float(len(excess)), float(excess.mean()), float(np.square(excess).mean())
+
+
+def _with_unseen(
+    steps: int,
+    seen: tuple[float, float, float],
+    rate: float,
+    mean: float,
+    square: float,
+    false_alarms: float,
+) -> tuple[float, float, float]:
+    """Number, mean and mean square of peaks with those above the threshold that `steps` steps have by chance."""
+    unseen = steps * min(false_alarms / 1e4, rate)
+    xi, scale = _shape_and_scale(mean, square)
+    above = _threshold(rate, mean, square, false_alarms) - LOW_PEAK
+    scale += xi * above  # beyond a height such a tail has the same shape
+    first = above + scale / (1.0 - xi)
+    second = above**2 + 2.0 * above * scale / (1.0 - xi) + 2.0 * scale**2 / ((1.0 - xi) * (1.0 - 2.0 * xi))
+    count = seen[0] + unseen
+    share = unseen / count
+    return count, seen[1] + share * (first - seen[1]), seen[2] + share * (second - seen[2])
+
+
+def _shape_and_scale(mean: float, square: float) -> tuple[float, float]:
+    """Of a generalised Pareto tail with these moments."""
+    of_variance = mean**2 / max(square - mean**2, 1e-12)  # 1 where the tail is exponential
+    xi = min(max(0.5 * (1.0 - of_variance), 0.0), HEAVIEST)
+    return xi, mean * (1.0 - xi)
+
+
 def _threshold(rate: float, mean: float, square: float, false_alarms: float) -> float:
     """What peaks at this rate, with these moments above LOW_PEAK, exceed `false_alarms` times in 10,000 steps."""
     ratio = rate * 1e4 / false_alarms
     if ratio <= 1.0:
         return LOW_PEAK
-    of_variance = mean**2 / max(square - mean**2, 1e-12)  # 1 where the tail is exponential
-    xi = min(max(0.5 * (1.0 - of_variance), 0.0), HEAVIEST)
-    scale = mean * (1.0 - xi)
+    xi, scale = _shape_and_scale(mean, square)
     return LOW_PEAK + scale * (math.log(ratio) if xi < 1e-6 else (ratio**xi - 1.0) / xi)

@@ -315,6 +315,12 @@ class MemoryPolicy(BasePolicy, ABC):
         config = replace(self.adapt, phase_signal=phase_signal or self.adapt.phase_signal)
         return BeliefTracker(self.context_model, self.detector, config, self.step_dims)
 
+    def follow_peaks(self, peaks: np.ndarray, stage: np.ndarray) -> None:
+        """Let the detector follow the evidence of training's steps; see `Detector.observe_peaks`."""
+        if self.detector is not None and self.adapt is not None:
+            ends_phases = self.adapt.phase_signal == "detect"
+            self.detector.observe_peaks(peaks, stage, self.adapt.false_alarms if ends_phases else None)
+
     def forward(self, observation: Tensor, deterministic: bool = True) -> Tensor:
         """The actions of a first step as the heads give them, as SB3's policies do; `predict` has memory and units."""
         return self._predict(observation, deterministic)

@@ -3,6 +3,7 @@
 import json
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from numbers import Integral, Real
 from pathlib import Path
 from types import TracebackType
@@ -13,6 +14,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import KVWriter, Logger, TensorBoardOutputFormat
 from tqdm.auto import tqdm
 
+from memagent.files import write_text
 from memagent.memory import DNCState, GRUState, LSTMState, State
 from memagent.tables import Table, read_rows
 from memagent.told import told_number, told_phases
@@ -122,7 +124,8 @@ class Records:
         state: Mapping[str, Any],
         formats: Sequence[str] = (),
     ) -> None:
-        logged = last_step(folder / "progress.csv")
+        grown = [name for name in formats if name in MORE]
+        logged = _logged(folder) if grown else 0
         rows = state.get("rows", {"episodes": 0, "progress": 0})
         self._progress = Table(folder / "progress.csv", rows=rows["progress"])
         try:
@@ -132,7 +135,7 @@ class Records:
         except ValueError:
             self._progress.close()
             raise
-        more: list[KVWriter] = [Later(MORE[name](folder), logged) for name in formats if name in MORE]
+        more: list[KVWriter] = [Later(MORE[name](folder), logged) for name in grown]
         self.logger = Logger(str(folder), [RowWriter(self._progress), *more])
         for key, (value, count, excluded) in state.get("undumped", {}).items():
             self.logger.name_to_value[key] = value
@@ -158,6 +161,15 @@ class Records:
     def __exit__(self, *_: object) -> None:
         self.episodes.close()
         self.logger.close()
+
+
+def _logged(folder: Path) -> int:
+    """The step that the files that only grow have come to, kept beside them: progress.csv may have lost rows since."""
+    file, logged = folder / "logged.json", last_step(folder / "progress.csv")
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        logged = max(logged, int(json.loads(file.read_bytes())["steps"]))
+    write_text(file, json.dumps({"steps": logged}) + "\n")
+    return logged
 
 
 class Later(KVWriter):

@@ -167,9 +167,12 @@ def write_results(
     Raises:
         RunError: they cannot be written.
     """
+    file, text = out / "evaluation.json", json.dumps(evaluation, indent=2) + "\n"
     by_caption = {CHARTS[name]: shown[name] for name in CHARTS if name in shown}
     try:
-        write_text(out / "evaluation.json", json.dumps(evaluation, indent=2) + "\n")
+        if file.is_file() and file.read_bytes() != text.encode():
+            print(f"Another evaluation in {file} is replaced.")  # noqa: T201
+        write_text(file, text)
         save_figures(figures, out / "figures")
         write_report(out / "report.html", evaluation, settings, by_caption, **of_page)
     except OSError as error:

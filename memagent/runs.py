@@ -162,7 +162,12 @@ def load_config(run_dir: Path, *, trust: bool = False) -> RunConfig:
     path = run_dir / "config.json"
     if not path.is_file():
         raise RunError(
-            f"{run_dir} is not a run folder: there is no config.json; give a folder that train.py made."
+            f"{run_dir} is not a run folder: there is no config.json; "
+            + (
+                "it holds a search, which the same command with --tune goes on with."
+                if (run_dir / "tuning.db").is_file()
+                else "give a folder that train.py made."
+            )
         )
     if (size := path.stat().st_size) > MAX_CONFIG:
         raise RunError(
@@ -241,7 +246,16 @@ def save_agent(agent: MemoryAlgorithm, run_dir: Path) -> Path:
 
 def how_to_go_on(folder: Path) -> str:
     """What a person may do with trainings that are not finished."""
-    return f"go on with `python train.py --resume {shlex.quote(str(folder))}`"
+    trust = " --trust" if any(map(_asks_trust, (folder, *folder.glob("seed-*")))) else ""
+    return f"go on with `python train.py --resume {shlex.quote(str(folder))}{trust}`"
+
+
+def _asks_trust(run_dir: Path) -> bool:
+    """Whether a run's settings may run code; False where there is no run."""
+    try:
+        return runs_code(load_config(run_dir, trust=True))
+    except RunError:
+        return False
 
 
 def model_file(run_dir: Path) -> Path:

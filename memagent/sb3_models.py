@@ -154,7 +154,8 @@ def as_trained(model: BaseAlgorithm, make_env: MakeEnv, options: ModelOptions) -
     raise RunError(
         f"The model was trained to see {_words(model.observation_space)} and to act in {_words(model.action_space)}; "
         f"{options.env} shows {bare}, or {with_last} with the last transition, and takes {_words(env.action_space)}: "
-        "give the environment that the model was trained in, with its --env-kwargs, --wrapper and --num-stack."
+        "give the environment that the model was trained in, with its --env-kwargs, --wrapper and --num-stack; what is "
+        "shown here are vectors of numbers."
     )
 
 
@@ -169,7 +170,8 @@ def normalised(env: VecEnv, statistics: Path) -> VecNormalize:
     except Exception as error:  # of whatever the file holds
         raise RunError(
             f"{statistics} holds no statistics of such observations: {type(error).__name__}: "
-            f"{reason(error).rstrip('.')}; give the file that the `save` of the model's VecNormalize wrote."
+            f"{reason(error).rstrip('.')}; give the file that the `save` of the model's VecNormalize wrote, "
+            "of single observations where they are stacked."
         ) from error
     wrapped.training, wrapped.norm_reward = False, False
     return wrapped

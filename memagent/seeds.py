@@ -101,7 +101,7 @@ def complete(
         The names of those that failed, which the others did not wait for; what they said has been printed.
 
     Raises:
-        RunError: `jobs` is no such number, or the folder's runs are none.
+        RunError: the folder's runs are none.
         KeyboardInterrupt, SystemExit: after a signal, when all have stopped.
     """
     paths = seed_dirs(parent)
@@ -124,8 +124,6 @@ def complete(
 
 def _at_once(jobs: int | None, wanted: int, threads: int, *, elsewhere: bool) -> int:
     """How many trainings run at a time."""
-    if jobs is not None and jobs < 1:
-        raise RunError(f"--jobs is {jobs}; give 1 or more.")
     if elsewhere:
         return max(1, min(jobs or wanted, wanted))
     if jobs is None:
@@ -146,4 +144,6 @@ def _cores() -> int:
 def _variables(threads: int, parent: Path) -> Mapping[str, Any]:
     """Environment variables of each training: no library takes more threads, and W&B lists them as one group."""
     names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
-    return dict.fromkeys(names, str(threads)) | {"WANDB_RUN_GROUP": parent.resolve().name}
+    return dict.fromkeys(names, str(threads)) | {
+        "WANDB_RUN_GROUP": os.environ.get("WANDB_RUN_GROUP") or parent.resolve().name
+    }

@@ -192,7 +192,8 @@ def start_run(
     identity, logged_before = _identity(run_dir)
     goes_on = bool(identity) and tried == "online"  # offline it is the id alone that says so
     labels = labels or Labels()
-    tags = os.environ.get("WANDB_TAGS")
+    asked = [tag.strip() for tag in os.environ.get("WANDB_TAGS", "").split(",")]
+    tags = [tag for tag in asked if tag] or labels.tags
     try:
         run = wandb.init(
             id=identity,
@@ -201,13 +202,18 @@ def start_run(
             name=name or os.environ.get("WANDB_NAME") or labels.name or run_dir.resolve().name,
             group=os.environ.get("WANDB_RUN_GROUP") or labels.group,
             job_type=os.environ.get("WANDB_JOB_TYPE") or labels.job_type,
-            tags=tags.split(",") if tags else [tag[:LONGEST_TAG] for tag in labels.tags],
+            tags=[tag[:LONGEST_TAG] for tag in tags],
             dir=run_dir.resolve(),  # W&B's background process may have another working directory
             config=dict(config),
             mode=tried,
             reinit="create_new",  # else W&B hands out the run that the process has already
             settings=wandb.Settings(console="off", quiet=True, silent=tried != "online"),
         )
+    except ValueError as error:  # pydantic's, of a variable WANDB_…
+        what = " ".join(str(error).split())
+        raise TrackingError(
+            f"W&B takes no such setting ({what}); mend the variable WANDB_… that says it."
+        ) from error
     except (wandb.Error, OSError) as error:
         return start_run(run_dir, config, _lesser(tried, error), project, name, logged, labels)
     logged = max(logged, logged_before)

@@ -249,6 +249,24 @@ def test_the_threshold_is_that_of_the_peaks_tail(shape: float) -> None:
         assert exceeded == pytest.approx(false_alarms, rel=0.5)
 
 
+@pytest.mark.parametrize("false_alarms", [1.0, 15.0])
+@pytest.mark.parametrize("shape", [0.0, 0.2])
+def test_where_alarms_end_phases_the_tail_does_not_sink(shape: float, false_alarms: float) -> None:
+    detector, random, rate, scale = Detector(4, 2, 3, 8), np.random.default_rng(0), 0.03, 0.6
+    stage, threshold = np.ones(320, np.int64), 9.0
+    for _ in range(400):
+        uniform = random.random(len(stage))
+        heights = 0.25 + (-scale * np.log(uniform) if shape == 0.0 else scale * (uniform**-shape - 1) / shape)
+        came = (random.random(len(stage)) < rate) & (heights < threshold)  # higher ones are alarms
+        detector.observe_peaks(np.where(came, heights, 0.0).astype(np.float32), stage, false_alarms)
+        threshold = detector.thresholds(false_alarms)[1]
+    high = threshold - 0.25
+    exceeded = (
+        1e4 * rate * (np.exp(-high / scale) if shape == 0.0 else (1 + shape * high / scale) ** (-1 / shape))
+    )
+    assert false_alarms / 2 < exceeded < 2 * false_alarms
+
+
 def follow(detector: Detector, heights: np.ndarray, steps: int, stage: int) -> None:
     """Show peaks that came within some steps of phases at one stage."""
     peaks = np.zeros(steps, np.float32)

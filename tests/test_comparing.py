@@ -9,9 +9,10 @@ import pytest
 from test_cli import SMALL, Run, run
 
 from memagent.comparing import load_judged, run_dirs_of
+from memagent.evaluation.comparison import compare
 from memagent.memory import MemoryConfig
 from memagent.run_config import RunConfig
-from memagent.runs import RunError, load_config, save_config
+from memagent.runs import RunError, load_config, save_config, save_status
 from memagent.seeds import begin, seed_dirs
 
 __all__ = ["run"]
@@ -101,6 +102,7 @@ def test_what_cannot_be_compared_is_one_sentence(
     [
         (["--episodes=9"], "seed-0 holds an evaluation with episodes 1, not 9; judge it anew by"),
         (["--group-by", "memory.kin"], "did you mean memory.kind?"),
+        (["--group-by", "adapt"], "give one of adapt.enabled, adapt.phase_signal"),
         (["--out", __file__], "The comparison cannot be written into"),
     ],
 )
@@ -110,6 +112,17 @@ def test_what_is_asked_for_in_vain_is_one_sentence(
     code, out, err = run("evaluate.py", *two, *arguments)
     assert (code, out) == (2, "")
     assert err.startswith("error: ") and said in err and len(err.splitlines()) == 1
+
+
+def test_a_comparison_says_which_training_did_not_end(two: tuple[Path, Path]) -> None:
+    save_status(two[0] / "seed-1", "interrupted", 5)
+    judged = [load_judged(path) for path in seed_dirs(two[0])]
+    assert f"The training of {two[0] / 'seed-1'} did not come to its end." in compare(judged)["sentences"]
+
+
+def test_no_evaluation_is_written_into_another_run(two: tuple[Path, Path], run: Run) -> None:
+    code, _, err = run("evaluate.py", two[0] / "seed-1", "--out", two[1] / "seed-0")
+    assert code == 2 and "seed-0 is another run's folder" in err
 
 
 def test_other_evaluations_of_a_run_lie_in_it(two: tuple[Path, Path]) -> None:

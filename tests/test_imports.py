@@ -109,7 +109,7 @@ MAY_IMPORT = {
     },
     "memagent.tracking": {"memagent.files"},
     "memagent.tracking_results": {"memagent.results", "memagent.run_config", "memagent.tracking"},
-    "memagent.progress": {"memagent.memory", "memagent.tables", "memagent.told"},
+    "memagent.progress": {"memagent.files", "memagent.memory", "memagent.tables", "memagent.told"},
     "memagent.phase_evaluation": {
         "memagent.evaluation",
         "memagent.files",

@@ -141,7 +141,8 @@ def test_json_and_tensorboard_go_on_behind_the_rows_of_an_earlier_process(tmp_pa
                     state = records.get_state()
         return state
 
-    state = write(range(1, 6), {})  # killed behind the checkpoint at step 3
+    state = write(range(1, 8), {})  # killed behind the checkpoint at step 3
+    write(range(4, 6), state)  # and again, sooner
     write(range(4, 9), state)
     rows = [json.loads(line) for line in (tmp_path / "progress.json").read_text().splitlines()]
     assert rows == [{"time/total_timesteps": step, "loss": step / 2} for step in range(1, 9)]

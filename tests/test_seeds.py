@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 from test_cli import SMALL, Run, run, start
 
+from memagent import seeds
 from memagent.files import held
 from memagent.run_config import RunConfig, preset_config
-from memagent.runs import RunError, load_config
-from memagent.seeds import begin, complete, refuse_other, seed_dirs
+from memagent.runs import RunError, how_to_go_on, load_config
+from memagent.seeds import begin, refuse_other, seed_dirs
 
 __all__ = ["run"]
 TINY = ["--env=CartPole-v1", "--num-envs=2", "--memory.kind=none", "--wandb=disabled", "--device=cpu", *SMALL]
@@ -57,6 +58,8 @@ def test_other_settings_are_none_to_go_on_with(tmp_path: Path) -> None:
     [
         (["--seeds", "0", "1", "--seed=2"], "--seed and --seeds were given"),
         (["--jobs", "2"], "--jobs was given without --seeds"),
+        (["--seeds", "0", "1", "--jobs", "0"], "--jobs is 0; give 1 or more"),
+        (["--resume", "nowhere", "--seeds", "0"], "nowhere is not a run folder"),
         (["--seeds", "0", "1", "--env=Drift/Carpole-v0"], "The environment Drift/Carpole-v0 cannot be made"),
         (["--seeds", "0", "0", "--env=CartPole-v1"], "--seeds are 0 0; give different whole numbers"),
     ],
@@ -71,9 +74,20 @@ def test_what_cannot_be_is_one_sentence(
     assert not list(tmp_path.iterdir())
 
 
-def test_jobs_are_one_or_more(tmp_path: Path) -> None:
-    with pytest.raises(RunError, match="--jobs is 0"):
-        complete(begin(RunConfig(run_dir=tmp_path / "all"), [0]), Path("train.py"), 0)
+def test_trainings_have_the_group_that_a_person_names_else_their_folders(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("WANDB_RUN_GROUP", raising=False)
+    assert seeds._variables(1, tmp_path)["WANDB_RUN_GROUP"] == tmp_path.name
+    monkeypatch.setenv("WANDB_RUN_GROUP", "mine")
+    assert seeds._variables(1, tmp_path)["WANDB_RUN_GROUP"] == "mine"
+
+
+def test_how_to_go_on_says_what_needs_trust(tmp_path: Path) -> None:
+    trusted = begin(RunConfig(run_dir=tmp_path / "a", env_kwargs={"g": 5.0}, env="Pendulum-v1"), [0])
+    plain = begin(RunConfig(run_dir=tmp_path / "b"), [0])
+    for folder, ending in ((trusted, " --trust`"), (trusted / "seed-0", " --trust`"), (plain, "b`")):
+        assert how_to_go_on(folder).endswith(ending)
 
 
 def test_a_seed_is_the_run_that_it_is_alone_and_one_that_fails_stops_no_other(

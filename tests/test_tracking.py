@@ -131,7 +131,7 @@ def test_a_run_is_found_by_its_name_group_job_and_tags(
     for name, value in {
         "WANDB_RUN_GROUP": "night",
         "WANDB_JOB_TYPE": "sweep",
-        "WANDB_TAGS": "mine,ours",
+        "WANDB_TAGS": "mine, ours,",
     }.items():
         monkeypatch.setenv(name, value)
     start_run(tmp_path / "b", {}, labels=labels).finish()
@@ -358,6 +358,18 @@ def test_a_project_that_cannot_be_is_one_sentence(
     ):
         start_run(tmp_path, {}, mode=mode)
     assert "not tracked" not in capsys.readouterr().err
+
+
+def test_a_variable_that_wandb_does_not_take_is_one_sentence(tmp_path: Path) -> None:
+    """In a process of its own: W&B reads its variables once."""
+    start = "import sys, pathlib; from memagent.tracking import start_run; start_run(pathlib.Path(sys.argv[1]), {})"
+    variables = os.environ | {"WANDB_INIT_TIMEOUT": "soon", "WANDB_MODE": "offline"}
+    ended = subprocess.run(
+        [sys.executable, "-c", start, tmp_path], env=variables, capture_output=True, text=True, check=False
+    )
+    said = ended.stderr.splitlines()[-1]
+    assert said.startswith("memagent.tracking.TrackingError: W&B takes no such setting")
+    assert "init_timeout" in said and "mend the variable" in said
 
 
 OFFLINE_RUN = """

@@ -67,6 +67,12 @@ def test_the_first_trial_has_the_settings_as_they_are_and_the_best_is_a_preset(
     assert f"of trial {tried.configs.index(best)}, learner.learning_rate" in lines[-1]
 
 
+def test_a_search_of_one_trial_makes_it(tmp_path: Path) -> None:
+    tried = Tried()
+    tune(BASE, tmp_path / "search", 1, tried)
+    assert tried.configs == [replace(BASE, run_dir=None)]
+
+
 def test_the_same_seed_suggests_the_same_trials_and_another_others(tmp_path: Path) -> None:
     found = []
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):

@@ -69,7 +69,8 @@ def load_checkpoint(
         arrays = _read_arrays(folder / ARRAYS)
     except ArchiveError as error:
         raise ArchiveError(f"{folder} was not loaded: {error}") from error
-    agent = load_agent(cls, folder / MODEL, env, device, settings, force_reset=False)
+    given = {name: value for name, value in settings.items() if name != "seed"}  # the generator goes on
+    agent = load_agent(cls, folder / MODEL, env, device, given, force_reset=False)
     try:
         _restore(agent, arrays, table)
         return agent, entry(table, "extra", dict)

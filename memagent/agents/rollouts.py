@@ -184,8 +184,7 @@ class RolloutLearner(DescribedLearner, ABC):
             )
             self._episodes[ended] += 1
         acting.observe(buffer_action, reward, dones, infos)
-        if self.policy.detector is not None:
-            self.policy.detector.observe_peaks(acting.observed.peaks, acting.observed.stage)
+        self.policy.follow_peaks(acting.observed.peaks, acting.observed.stage)
         self._last_obs = new_obs
 
     def _phases(self, infos: Sequence[Mapping[str, Any]]) -> np.ndarray:

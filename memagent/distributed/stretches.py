@@ -172,8 +172,7 @@ def store(agent: MemoryAlgorithm, first: int, stretch: Stretch) -> None:
             state=partial(_states, stretch.state, with_state),
         )
     np.add.at(agent._episodes, envs[stretch.rows["final"]], 1)
-    if agent.policy.detector is not None:
-        agent.policy.detector.observe_peaks(stretch.peaks, stretch.stage)
+    agent.policy.follow_peaks(stretch.peaks, stretch.stage)
 
 
 def _states(

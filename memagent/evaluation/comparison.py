@@ -48,6 +48,8 @@ class Judged(NamedTuple):
     """What evaluation.json holds."""
     episodes: Mapping[str, NDArray] | None = None
     """The columns of episodes.csv, in which the training's episodes are; None where there is no such file."""
+    finished: bool = True
+    """Whether the training came to its end."""
 
     @property
     def records(self) -> Sequence[Mapping[str, Any]]:
@@ -108,9 +110,16 @@ def grouped(judged: Sequence[Judged], group_by: Sequence[str] = ()) -> dict[str,
     for name in group_by:
         if name not in of_runs[0]:
             near = get_close_matches(name, of_runs[0], n=1)
+            within = [setting for setting in of_runs[0] if setting.startswith(f"{name}.")]
             raise ValueError(
                 f"--group-by has {name}, which is no setting of a run; "
-                + (f"did you mean {near[0]}?" if near else "give names as config.json has them, with dots.")
+                + (
+                    f"give one of {', '.join(within)}."
+                    if within
+                    else f"did you mean {near[0]}?"
+                    if near
+                    else "give names as config.json has them, with dots."
+                )
             )
     own = [name for name in of_runs[0] if name not in ASIDE and not name.startswith("evaluation.")]
     _refuse_twice(judged, of_runs, own)
@@ -291,6 +300,8 @@ def _sentence(first: str, second: str, split: str, gap: Interval, *, single: boo
 def _cautions(groups: Groups, pairs: int) -> list[str]:
     """What one has to know before believing the sentences."""
     said = []
+    if short := [str(run.folder) for runs in groups.values() for run in runs if not run.finished]:
+        said.append(f"The training of {_listed(short)} did not come to its end.")
     if single := [name for name, runs in groups.items() if len(runs) == 1]:
         are = "is a single training" if len(single) == 1 else "are single trainings"
         said.append(
