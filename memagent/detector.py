@@ -16,6 +16,8 @@ from torch import Tensor, nn
 
 from memagent.dynamics import DynamicsModel, Outcomes, gaussian_loss, surprise
 
+Moments = tuple[float, float, float]
+
 LOW_PEAK = 0.25
 """Evidence in nats from which a peak counts: lower ones say nothing of how high they can be."""
 STEPS, PEAKS, NEWEST = 1_000, 100, 1 / 16
@@ -86,8 +88,8 @@ class Detector(nn.Module):
             excess = peaks[here & (peaks > LOW_PEAK)] - LOW_PEAK
             count, mean, square = _summed(excess)
             if false_alarms is not None:
-                tail = (part[i].item() for part in (self.peak_rate, self.peak_excess, self.peak_square))
-                count, mean, square = _with_unseen(steps, (count, mean, square), *tail, false_alarms)
+                tail = self.peak_rate[i].item(), self.peak_excess[i].item(), self.peak_square[i].item()
+                count, mean, square = _with_unseen(steps, (count, mean, square), tail, false_alarms)
             self.step_count[i] += steps
             share = (steps / (STEPS + NEWEST * self.step_count[i])).clamp(max=1.0)
             self.peak_rate[i] += share * (count / steps - self.peak_rate[i])
@@ -112,28 +114,30 @@ class Detector(nn.Module):
         return np.array([early, late])
 
 
-def _summed(excess: NDArray[np.float32]) -> tuple[float, float, float]:
+def _summed(excess: NDArray[np.float32]) -> Moments:
     """How many there are, their mean and mean square."""
     if not len(excess):
         return 0.0, 0.0, 0.0
     return float(len(excess)), float(excess.mean()), float(np.square(excess).mean())
 
 
-def _with_unseen(
-    steps: int,
-    seen: tuple[float, float, float],
-    rate: float,
-    mean: float,
-    square: float,
-    false_alarms: float,
-) -> tuple[float, float, float]:
-    """Number, mean and mean square of peaks with those above the threshold that `steps` steps have by chance."""
+def _with_unseen(steps: int, seen: Moments, tail: Moments, false_alarms: float) -> Moments:
+    """The peaks that `steps` steps have shown, with those above the threshold that they have by chance.
+
+    Args:
+        steps: how many.
+        seen: number, mean and mean square of the peaks.
+        tail: the peaks a step, their mean and mean square, as known so far.
+        false_alarms: peaks above the threshold, in 10,000 steps.
+    """
+    rate, mean, square = tail
     unseen = steps * min(false_alarms / 1e4, rate)
     xi, scale = _shape_and_scale(mean, square)
     above = _threshold(rate, mean, square, false_alarms) - LOW_PEAK
-    scale += xi * above  # beyond a height such a tail has the same shape
-    first = above + scale / (1.0 - xi)
-    second = above**2 + 2.0 * above * scale / (1.0 - xi) + 2.0 * scale**2 / ((1.0 - xi) * (1.0 - 2.0 * xi))
+    # Beyond the threshold such a tail begins with the scale below. Were its shape kept there too, a heavy tail would
+    # stay heavy, whatever is seen.
+    beyond = scale + xi * above
+    first, second = above + beyond, above**2 + 2.0 * above * beyond + 2.0 * beyond**2
     count = seen[0] + unseen
     share = unseen / count
     return count, seen[1] + share * (first - seen[1]), seen[2] + share * (second - seen[2])

@@ -251,8 +251,14 @@ def test_the_threshold_is_that_of_the_peaks_tail(shape: float) -> None:
 
 @pytest.mark.parametrize("false_alarms", [1.0, 15.0])
 @pytest.mark.parametrize("shape", [0.0, 0.2])
-def test_where_alarms_end_phases_the_tail_does_not_sink(shape: float, false_alarms: float) -> None:
+@pytest.mark.parametrize("heavy_at_first", [False, True])
+def test_where_alarms_end_phases_the_tail_neither_sinks_nor_stays_heavy(
+    heavy_at_first: bool, shape: float, false_alarms: float
+) -> None:
     detector, random, rate, scale = Detector(4, 2, 3, 8), np.random.default_rng(0), 0.03, 0.6
+    if heavy_at_first:
+        detector.peak_square.fill_(8.0)
+        detector.peak_excess.fill_(1.0)
     stage, threshold = np.ones(320, np.int64), 9.0
     for _ in range(400):
         uniform = random.random(len(stage))
