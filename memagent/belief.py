@@ -219,7 +219,10 @@ class BeliefTracker:
         return belief.score / self.detector.thresholds(self.config.false_alarms)[self.stage(belief)]
 
     def _end_phase(self, belief: Belief, alarm: NDArray[np.bool_]) -> None:
-        """The phases [E] are over since the evidence began to grow: the steps since then are the new one's."""
+        """The phases [E] are over since the evidence began to grow: the steps since then are the new one's.
+
+        They keep the history that they had, which may reach back before it.
+        """
         from memagent import fused_belief
 
         since = np.where(alarm, belief.pending, 0)
