@@ -131,7 +131,8 @@ def _with_unseen(steps: int, seen: Moments, tail: Moments, false_alarms: float) 
         false_alarms: peaks above the threshold, in 10,000 steps.
     """
     rate, mean, square = tail
-    unseen = steps * min(false_alarms / 1e4, rate)
+    if not (unseen := steps * min(false_alarms / 1e4, rate)):
+        return seen
     xi, scale = _shape_and_scale(mean, square)
     above = _threshold(rate, mean, square, false_alarms) - LOW_PEAK
     # Beyond the threshold such a tail begins with the scale below. Were its shape kept there too, a heavy tail would

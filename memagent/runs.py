@@ -51,7 +51,15 @@ RunState = Literal["training", "trained", "interrupted", "failed", "finished"]
 RUN_FILES = (
     *("config.json", "status.json", "model.zip", "checkpoints", "episodes.csv", "progress.csv"),
     *("evaluation.json", "report.html", "figures", "tracking.json", "error.txt", "output.txt", "wandb"),
-    *("phase_scores.json", "best_model.zip", "video.mp4", "video.gif", "progress.json", "tensorboard"),
+    *(
+        "phase_scores.json",
+        "best_model.zip",
+        "video.mp4",
+        "video.gif",
+        "progress.json",
+        "tensorboard",
+        "logged.json",
+    ),
 )
 MAX_CONFIG = 1024**2
 

@@ -273,6 +273,13 @@ def test_where_alarms_end_phases_the_tail_neither_sinks_nor_stays_heavy(
     assert false_alarms / 2 < exceeded < 2 * false_alarms
 
 
+def test_where_no_peak_was_ever_seen_none_is_missing() -> None:
+    detector = Detector(4, 2, 3, 8)
+    detector.peak_rate.zero_()
+    detector.observe_peaks(np.zeros(16, np.float32), np.ones(16, np.int64), 1.0)
+    assert detector.peak_rate[1] == 0.0 and detector.thresholds(1.0)[1] == 0.25
+
+
 def follow(detector: Detector, heights: np.ndarray, steps: int, stage: int) -> None:
     """Show peaks that came within some steps of phases at one stage."""
     peaks = np.zeros(steps, np.float32)
