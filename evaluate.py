@@ -162,10 +162,8 @@ def refuse_other_settings(run: Judged, options: Options) -> None:
     """RunError where a run holds an evaluation with other settings than the command line gives."""
     for name, held in run.evaluation["settings"].items():
         if (asked := getattr(options, name, None)) is not None and asked != held:
-            run_dir, flag = (
-                shlex.quote(str(settings_dir(Path(run.folder)))),
-                f"--{name.replace('_', '-')} {asked}",
-            )
+            flag = f"--{name.replace('_', '-')} {asked}"
+            run_dir = shlex.quote(str(settings_dir(Path(run.folder))))
             raise RunError(
                 f"{run.folder} holds an evaluation with {name} {held}, not {asked}; judge it anew by "
                 f"`python evaluate.py {run_dir} {flag} --out {run_dir}/FOLDER`, and compare such folders."

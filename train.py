@@ -411,8 +411,8 @@ def start(arguments: Sequence[str]) -> None:
     if several:
         if given.seeds:  # the command that began them, again
             refuse_other(given.resume, parse(rest, given.preset), given.seeds, trust=given.trust)
-            rest, given.preset = [], None
-        refuse_settings([*rest, *(["--preset"] if given.preset else [])])
+        else:
+            refuse_settings([*rest, *(["--preset"] if given.preset else [])])
         with launching(given.ray, load_config(seed_dirs(given.resume)[0], trust=given.trust)) as launch:
             resume_seeds(given.resume, given.jobs, launch, trust=given.trust)
     elif given.resume is not None:

@@ -210,12 +210,11 @@ def costs(runs: Sequence[Run]) -> dict[str, Any]:
 
 def tables(data: dict[str, Any]) -> str:
     """Shares of right answers with their intervals, and below them what the training came to and cost."""
-    parts = [
-        (
-            "Shares of right answers by difficulty, means over seeds with 95 % intervals where there are several; of "
-            "each seed the difficulty that training came to. Made by `python -m benchmarks.probes`."
-        )
-    ]
+    text = (
+        "Shares of right answers by difficulty, means over seeds with 95 % intervals where there are several; of "
+        "each seed the difficulty that training came to. Made by `python -m benchmarks.probes`."
+    )
+    parts = [text]
     for task, of in data["summary"].items():
         its = data["costs"][task]
         kinds = list(its)

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from memagent.dynamics import DynamicsModel, Outcomes, gaussian_loss, surprise
 
 Moments = tuple[float, float, float]
+"""Of peaks above LOW_PEAK: how many (in all, or a step), their mean in nats, and the mean square."""
 
 LOW_PEAK = 0.25
 """Evidence in nats from which a peak counts: lower ones say nothing of how high they can be."""
@@ -86,10 +87,11 @@ class Detector(nn.Module):
             if not (steps := int(np.count_nonzero(here))):
                 continue
             excess = peaks[here & (peaks > LOW_PEAK)] - LOW_PEAK
-            count, mean, square = _summed(excess)
+            seen = _summed(excess)
             if false_alarms is not None:
                 tail = self.peak_rate[i].item(), self.peak_excess[i].item(), self.peak_square[i].item()
-                count, mean, square = _with_unseen(steps, (count, mean, square), tail, false_alarms)
+                seen = _with_unseen(steps, seen, tail, false_alarms)
+            count, mean, square = seen
             self.step_count[i] += steps
             share = (steps / (STEPS + NEWEST * self.step_count[i])).clamp(max=1.0)
             self.peak_rate[i] += share * (count / steps - self.peak_rate[i])

@@ -51,15 +51,8 @@ RunState = Literal["training", "trained", "interrupted", "failed", "finished"]
 RUN_FILES = (
     *("config.json", "status.json", "model.zip", "checkpoints", "episodes.csv", "progress.csv"),
     *("evaluation.json", "report.html", "figures", "tracking.json", "error.txt", "output.txt", "wandb"),
-    *(
-        "phase_scores.json",
-        "best_model.zip",
-        "video.mp4",
-        "video.gif",
-        "progress.json",
-        "tensorboard",
-        "logged.json",
-    ),
+    *("phase_scores.json", "best_model.zip", "video.mp4", "video.gif"),
+    *("progress.json", "tensorboard", "logged.json"),
 )
 MAX_CONFIG = 1024**2
 
@@ -169,14 +162,10 @@ def load_config(run_dir: Path, *, trust: bool = False) -> RunConfig:
         _refuse_link(run_dir, run_dir / name)
     path = run_dir / "config.json"
     if not path.is_file():
-        raise RunError(
-            f"{run_dir} is not a run folder: there is no config.json; "
-            + (
-                "it holds a search, which the same command with --tune goes on with."
-                if (run_dir / "tuning.db").is_file()
-                else "give a folder that train.py made."
-            )
-        )
+        hint = "give a folder that train.py made"
+        if (run_dir / "tuning.db").is_file():
+            hint = "it holds a search, which the same command with --tune goes on with"
+        raise RunError(f"{run_dir} is not a run folder: there is no config.json; {hint}.")
     if (size := path.stat().st_size) > MAX_CONFIG:
         raise RunError(
             f"{path} has {size} bytes, expected {MAX_CONFIG} at most; it is not the settings of a run."

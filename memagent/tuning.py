@@ -167,9 +167,8 @@ def tune(config: RunConfig, folder: Path, trials: int, train: Train) -> None:
     space = search_space(config)
     with closing(_Storage(optuna, folder)) as storage:
         study = storage.study(config, space)
-        begun = [
-            _state(name) for name in ("RUNNING", "COMPLETE", "PRUNED", "FAIL")
-        ]  # not what waits to begin
+        # Not what waits to begin.
+        begun = [_state(name) for name in ("RUNNING", "COMPLETE", "PRUNED", "FAIL")]
         while len(study.get_trials(deepcopy=False, states=begun)) < trials:
             trial = study.ask()
             # Other processes draw other numbers, and this one the same again, whatever it drew before.

@@ -75,9 +75,10 @@ def steps_per_update(train_freq: int | tuple[int, str], gradient_steps: int, num
         ValueError: `train_freq` counts episodes, or a number is not above 0 (`gradient_steps` may be -1: an update for
             every step).
     """
-    steps, unit = (
-        train_freq if isinstance(train_freq, tuple | list) and len(train_freq) == 2 else (train_freq, "step")
-    )
+    steps: Any = train_freq
+    unit: Any = "step"
+    if isinstance(train_freq, tuple | list) and len(train_freq) == 2:
+        steps, unit = train_freq
     if getattr(unit, "value", unit) != "step" or not isinstance(steps, int | np.integer) or steps < 1:
         raise ValueError(f"train_freq is {train_freq!r}; give steps of the environments, 1 or more.")
     updates = value_of("gradient_steps", int, gradient_steps)

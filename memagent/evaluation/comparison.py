@@ -109,18 +109,12 @@ def grouped(judged: Sequence[Judged], group_by: Sequence[str] = ()) -> dict[str,
     of_runs = [dict(flat(run.settings)) for run in judged]
     for name in group_by:
         if name not in of_runs[0]:
-            near = get_close_matches(name, of_runs[0], n=1)
-            within = [setting for setting in of_runs[0] if setting.startswith(f"{name}.")]
-            raise ValueError(
-                f"--group-by has {name}, which is no setting of a run; "
-                + (
-                    f"give one of {', '.join(within)}."
-                    if within
-                    else f"did you mean {near[0]}?"
-                    if near
-                    else "give names as config.json has them, with dots."
-                )
-            )
+            hint = "give names as config.json has them, with dots."
+            if within := [setting for setting in of_runs[0] if setting.startswith(f"{name}.")]:
+                hint = f"give one of {', '.join(within)}."
+            elif near := get_close_matches(name, of_runs[0], n=1):
+                hint = f"did you mean {near[0]}?"
+            raise ValueError(f"--group-by has {name}, which is no setting of a run; {hint}")
     own = [name for name in of_runs[0] if name not in ASIDE and not name.startswith("evaluation.")]
     _refuse_twice(judged, of_runs, own)
     names = list(group_by) or own

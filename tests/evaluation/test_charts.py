@@ -115,10 +115,8 @@ def test_what_is_not_known_of_an_agent_has_no_panel():
 
 
 def test_the_player_s_data_are_those_of_the_steps():
-    begun = made_up()
-    data = player_data(
-        replace(begun, returns=begun.returns + 7.0, times=begun.times + 7)
-    )  # before the first row
+    begun = made_up()  # 7 steps before the first row
+    data = player_data(replace(begun, returns=begun.returns + 7.0, times=begun.times + 7))
     assert (data["returns"][:2], data["times"][:2]) == ([8.0, 9.0], [7, 8])
     assert (data["steps"], data["changes"], data["noticed"], data["ends"]) == (
         STEPS,
